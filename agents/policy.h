@@ -1,0 +1,35 @@
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+
+#include "envs/env.h"
+
+namespace cosdt::agents {
+
+// A policy without memory, for many episodes at once.
+class Policy {
+ public:
+  virtual ~Policy() = default;
+
+  // observations is [n, observation_size]; actions, to be written, is [n, action_size]. Row i draws
+  // from rngs[i], its episode's own stream, so that an episode does not depend on the others. Where
+  // log_probs is not empty it holds n numbers and gets the natural logarithm of each action's
+  // density.
+  virtual void Act(std::span<const float> observations, std::span<envs::Rng* const> rngs,
+                   std::span<float> actions, std::span<float> log_probs = {}) = 0;
+};
+
+// Uniform on [-1, 1] in every dimension.
+std::unique_ptr<Policy> MakeRandomPolicy(const envs::EnvSpec& spec);
+
+// No torque at all.
+std::unique_ptr<Policy> MakeZeroPolicy(const envs::EnvSpec& spec);
+
+// "random", "zero", or the path of a file in the layout of D4RL's metadata/policy. `deterministic`
+// takes the mean action of such a file. Throws where the file's shapes do not fit the environment.
+std::unique_ptr<Policy> MakePolicy(const std::string& name, const envs::EnvSpec& spec,
+                                   bool deterministic);
+
+}  // namespace cosdt::agents

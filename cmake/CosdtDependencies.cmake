@@ -1,0 +1,29 @@
+# Where every dependency is found, and why the project has it.
+#
+# LibTorch and MuJoCo are pinned: cmake/setup.sh unpacks them into .deps (or $COSDT_DEPS). What
+# CMAKE_PREFIX_PATH names comes first, so a user's own LibTorch or MuJoCo is taken when it is there.
+set(default_deps "${PROJECT_SOURCE_DIR}/.deps")
+if(DEFINED ENV{COSDT_DEPS})
+  set(default_deps "$ENV{COSDT_DEPS}")
+endif()
+set(COSDT_DEPS "${default_deps}" CACHE PATH "folder that cmake/setup.sh unpacked LibTorch and MuJoCo into")
+file(GLOB provisioned "${COSDT_DEPS}/mujoco-*/mujoco" "${COSDT_DEPS}/torch-*/torch")
+list(APPEND CMAKE_PREFIX_PATH ${provisioned})
+
+# tensors, automatic differentiation, matrix products
+find_package(LibTorch 2.11 REQUIRED)
+# rigid-body simulation of hopper, half cheetah and walker2d
+find_package(MuJoCo 3.3 REQUIRED)
+# D4RL's file format (the C interface: the C++ one adds exceptions without context)
+find_package(HDF5 REQUIRED COMPONENTS C)
+# subcommands, options and their help
+find_package(CLI11 REQUIRED)
+# --json output, run metadata
+find_package(nlohmann_json REQUIRED)
+# the VectorEnv's and the readers' threads
+find_package(Threads REQUIRED)
+
+if(COSDT_BUILD_TESTS)
+  find_package(GTest REQUIRED)
+  include(GoogleTest)
+endif()

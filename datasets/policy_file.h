@@ -1,0 +1,33 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace cosdt::datasets {
+
+// One fully connected layer: weight is [outputs, inputs] in row-major order, bias is [outputs].
+struct LinearWeights {
+  int inputs = 0;
+  int outputs = 0;
+  std::vector<float> weight;
+  std::vector<float> bias;
+};
+
+// A policy as D4RL keeps it under metadata/policy of its expert and medium files: two hidden ReLU
+// layers, then a head for the mean and one for the log standard deviation of a tanh Gaussian.
+struct PolicyWeights {
+  LinearWeights fc0;
+  LinearWeights fc1;
+  LinearWeights last_fc;
+  LinearWeights last_fc_log_std;
+
+  int observation_size() const { return fc0.inputs; }
+  int action_size() const { return last_fc.outputs; }
+};
+
+// Reads metadata/policy of an HDF5 file. Throws FileError where a key is missing, shapes do not fit
+// each other, a number is not finite, or the nonlinearity or distribution is not "relu" and
+// "tanh_gaussian".
+PolicyWeights ReadPolicy(const std::string& path);
+
+}  // namespace cosdt::datasets

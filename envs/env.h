@@ -1,0 +1,67 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <random>
+#include <span>
+#include <string>
+
+namespace cosdt::envs {
+
+using Rng = std::mt19937_64;
+
+// An independent random stream: `stream` counts episodes, or whatever else must not share draws.
+Rng MakeRng(uint64_t seed, uint64_t stream);
+
+// D4RL's constants for normalised scores (d4rl/infos.py, REF_MIN_SCORE and REF_MAX_SCORE).
+struct ScoreRange {
+  double min;
+  double max;
+};
+
+// 100 (episode_return - min) / (max - min); episode_return is undiscounted.
+double NormalizedScore(const ScoreRange& range, double episode_return);
+
+struct EnvSpec {
+  std::string name;
+  int observation_size = 0;
+  int action_size = 0;
+  int horizon = 0;                        // steps after which an episode is truncated
+  double step_seconds = 0;                // simulated time of one step
+  std::optional<ScoreRange> score_range;  // of tasks that D4RL scores
+};
+
+// What gymnasium's step returns beside the observation.
+struct StepResult {
+  double reward = 0;
+  bool terminated = false;
+  bool truncated = false;
+};
+
+// One body or task. Observations and actions are rows of spec().observation_size and
+// spec().action_size numbers; everything inside is float64.
+class Env {
+ public:
+  virtual ~Env() = default;
+
+  virtual const EnvSpec& spec() const = 0;
+
+  // A copy in the same state. What never changes, such as a compiled model, is shared.
+  virtual std::unique_ptr<Env> Clone() const = 0;
+
+  // Starts an episode; the same generator state gives the same episode.
+  virtual void Reset(Rng& rng) = 0;
+
+  // Takes one step. Throws std::invalid_argument where the action has the wrong size or holds a
+  // number that is not finite, std::logic_error after an episode that diverged.
+  virtual StepResult Step(std::span<const double> action) = 0;
+
+  // Writes the current observation. After a step that diverged it is the one before that step.
+  virtual void Observe(std::span<double> observation) const = 0;
+
+  // Whether the simulator reported a bad state in this episode (it was then ended as terminated).
+  virtual bool diverged() const { return false; }
+};
+
+}  // namespace cosdt::envs

@@ -1,0 +1,98 @@
+#include "envs/model.h"
+
+#include <mujoco/mujoco.h>
+
+#include <stdexcept>
+#include <vector>
+
+namespace cosdt::envs {
+namespace {
+
+using SpecPtr = std::unique_ptr<mjSpec, decltype(&mj_deleteSpec)>;
+
+SpecPtr ParseSpec(const std::string& mjcf) {
+  char message[1024] = "";
+  SpecPtr spec(mj_parseXMLString(mjcf.c_str(), nullptr, message, sizeof message), mj_deleteSpec);
+  if (!spec) throw std::runtime_error(std::string("MuJoCo cannot read the model: ") + message);
+  return spec;
+}
+
+ModelPtr CompileSpec(mjSpec* spec) {
+  ModelPtr model(mj_compile(spec, nullptr), mj_deleteModel);
+  if (!model) {
+    throw std::runtime_error(std::string("MuJoCo cannot compile the model: ") + mjs_getError(spec));
+  }
+  return model;
+}
+
+template <typename Visit>
+void ForEachGeom(mjSpec* spec, Visit visit) {
+  for (mjsElement* e = mjs_firstElement(spec, mjOBJ_GEOM); e; e = mjs_nextElement(spec, e)) {
+    visit(mjs_asGeom(e));
+  }
+}
+
+// The inertias of MuJoCo 2.0, taken from a model whose capsules (given by size, not by end points)
+// were replaced by cylinders: MuJoCo itself adds up the geoms of a body, finds the principal axes
+// and scales to the total mass.
+ModelPtr CompileWithCylinderInertias(const std::string& mjcf) {
+  SpecPtr cylinders = ParseSpec(mjcf);
+  ForEachGeom(cylinders.get(), [](mjsGeom* geom) {
+    if (geom->type != mjGEOM_CAPSULE) return;
+    geom->type = mjGEOM_CYLINDER;
+    geom->size[1] += geom->size[0] / 2;
+  });
+  const ModelPtr inertias = CompileSpec(cylinders.get());
+
+  SpecPtr capsules = ParseSpec(mjcf);
+  capsules->compiler.settotalmass = -1;  // the inertias are scaled already
+  for (int id = 1; id < static_cast<int>(inertias->nbody); ++id) {
+    mjsBody* body = mjs_findBody(capsules.get(), mj_id2name(inertias.get(), mjOBJ_BODY, id));
+    body->explicitinertial = 1;
+    body->mass = inertias->body_mass[id];
+    mju_copy3(body->ipos, inertias->body_ipos + 3 * id);
+    mju_copy4(body->iquat, inertias->body_iquat + 4 * id);
+    mju_copy3(body->inertia, inertias->body_inertia + 3 * id);
+  }
+  // MuJoCo 2.0 took the larger of two geoms' contact margins; since 3.5.0 they are added.
+  if (mj_version() >= 350) {
+    ForEachGeom(capsules.get(), [](mjsGeom* geom) { geom->margin /= 2; });
+  }
+  return CompileSpec(capsules.get());
+}
+
+}  // namespace
+
+const char* PhysicsName(Physics physics) {
+  switch (physics) {
+    case Physics::kD4rl:
+      return "d4rl";
+    case Physics::kGymnasiumV4:
+      return "gymnasium-v4";
+    case Physics::kGymnasiumV5:
+      return "gymnasium-v5";
+  }
+  throw std::logic_error("unknown physics mode");
+}
+
+Physics ParsePhysics(std::string_view name) {
+  std::string known;
+  for (const Physics physics : kAllPhysics) {
+    if (name == PhysicsName(physics)) return physics;
+    known += (known.empty() ? "" : ", ") + std::string(PhysicsName(physics));
+  }
+  throw std::invalid_argument("physics: expected one of " + known + ", found '" +
+                              std::string(name) + "'");
+}
+
+ModelPtr CompileModel(const std::string& mjcf, Physics physics) {
+  // MuJoCo's default writes every warning to a file in the working folder; bad states are read from
+  // mjData instead (MujocoEnv::Step)
+  if (!mju_user_warning) mju_user_warning = [](const char*) {};
+  if (physics == Physics::kD4rl) return CompileWithCylinderInertias(mjcf);
+  return CompileSpec(ParseSpec(mjcf).get());
+}
+
+std::string MujocoVersion() { return mj_versionString(); }
+
+}  // namespace cosdt::envs

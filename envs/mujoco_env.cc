@@ -1,0 +1,132 @@
+#include "envs/mujoco_env.h"
+
+#include <mujoco/mujoco.h>
+
+#include <algorithm>
+#include <cmath>
+#include <stdexcept>
+#include <utility>
+
+namespace cosdt::envs {
+namespace {
+
+// MuJoCo resets a simulation that reached a bad state and goes on as if nothing had happened; only
+// these counters tell.
+bool SawBadState(const mjData* data) {
+  return data->warning[mjWARN_BADQPOS].number || data->warning[mjWARN_BADQVEL].number ||
+         data->warning[mjWARN_BADQACC].number;
+}
+
+}  // namespace
+
+MujocoEnv::MujocoEnv(EnvSpec spec, Physics physics, ModelPtr model, int frame_skip)
+    : spec_(std::move(spec)),
+      physics_(physics),
+      model_(std::move(model)),
+      data_(mj_makeData(model_.get()), mj_deleteData),
+      frame_skip_(frame_skip),
+      qpos_before_(nq()),
+      qvel_before_(nv()) {
+  if (!data_) throw std::runtime_error("MuJoCo cannot allocate a simulation of " + spec_.name);
+  spec_.step_seconds = frame_skip_ * model_->opt.timestep;
+  mj_forward(model_.get(), data_.get());
+}
+
+MujocoEnv::MujocoEnv(const MujocoEnv& other)
+    : spec_(other.spec_),
+      physics_(other.physics_),
+      model_(other.model_),
+      data_(mj_copyData(nullptr, other.model(), other.data()), mj_deleteData),
+      frame_skip_(other.frame_skip_),
+      steps_(other.steps_),
+      diverged_(other.diverged_),
+      qpos_before_(other.qpos_before_),
+      qvel_before_(other.qvel_before_) {
+  if (!data_) throw std::runtime_error("MuJoCo cannot allocate a simulation of " + spec_.name);
+}
+
+int MujocoEnv::nq() const { return static_cast<int>(model_->nq); }
+int MujocoEnv::nv() const { return static_cast<int>(model_->nv); }
+
+std::span<const double> MujocoEnv::qpos() const {
+  return {data_->qpos, static_cast<size_t>(model_->nq)};
+}
+
+std::span<const double> MujocoEnv::qvel() const {
+  return {data_->qvel, static_cast<size_t>(model_->nv)};
+}
+
+void MujocoEnv::SetState(std::span<const double> qpos, std::span<const double> qvel) {
+  if (qpos.size() != this->qpos().size() || qvel.size() != this->qvel().size()) {
+    throw std::invalid_argument(
+        spec_.name + ": state: expected " + std::to_string(nq()) + " and " + std::to_string(nv()) +
+        " numbers, found " + std::to_string(qpos.size()) + " and " + std::to_string(qvel.size()));
+  }
+  // the given state may be this simulation's own, which the reset overwrites
+  std::copy(qpos.begin(), qpos.end(), qpos_before_.begin());
+  std::copy(qvel.begin(), qvel.end(), qvel_before_.begin());
+  mj_resetData(model_.get(), data_.get());
+  mju_copy(data_->qpos, qpos_before_.data(), nq());
+  mju_copy(data_->qvel, qvel_before_.data(), nv());
+  mj_forward(model_.get(), data_.get());
+  steps_ = 0;
+  diverged_ = false;
+}
+
+void MujocoEnv::GetState(std::span<double> qpos, std::span<double> qvel) const {
+  std::ranges::copy(this->qpos(), qpos.begin());
+  std::ranges::copy(this->qvel(), qvel.begin());
+}
+
+void MujocoEnv::Reset(Rng& rng) {
+  std::vector<double> qpos(nq()), qvel(nv());
+  SampleState(rng, qpos, qvel);
+  SetState(qpos, qvel);
+}
+
+StepResult MujocoEnv::Step(std::span<const double> action) {
+  if (static_cast<int>(action.size()) != spec_.action_size) {
+    throw std::invalid_argument(spec_.name + ": action: expected " +
+                                std::to_string(spec_.action_size) + " numbers, found " +
+                                std::to_string(action.size()));
+  }
+  if (diverged_) {
+    throw std::logic_error(spec_.name + ": the simulation diverged: Reset starts the next episode");
+  }
+  double control_cost = 0;
+  for (int i = 0; i < spec_.action_size; ++i) {
+    double a = action[i];
+    if (!std::isfinite(a)) {
+      throw std::invalid_argument(spec_.name + ": action: expected finite numbers, found " +
+                                  std::to_string(a) + " at index " + std::to_string(i));
+    }
+    // D4RL's wrapper clips before the environment sees the action; gymnasium's control cost is that
+    // of the action as given, and only MuJoCo's actuators clip
+    if (physics_ == Physics::kD4rl) a = std::clamp(a, -1.0, 1.0);
+    control_cost += a * a;
+    data_->ctrl[i] = a;
+  }
+  GetState(qpos_before_, qvel_before_);
+  for (int i = 0; i < frame_skip_; ++i) mj_step(model_.get(), data_.get());
+  ++steps_;
+
+  StepResult result;
+  result.truncated = steps_ >= spec_.horizon;
+  if (SawBadState(data_.get())) {
+    diverged_ = true;
+    mju_copy(data_->qpos, qpos_before_.data(), nq());
+    mju_copy(data_->qvel, qvel_before_.data(), nv());
+    result.terminated = true;
+    return result;
+  }
+  const double velocity = (data_->qpos[0] - qpos_before_[0]) / spec_.step_seconds;
+  result.reward = Reward(velocity, control_cost);
+  result.terminated = !IsHealthy();
+  return result;
+}
+
+double MujocoEnv::HealthyReward() const {
+  return physics_ != Physics::kGymnasiumV5 || IsHealthy() ? 1.0 : 0.0;
+}
+
+}  // namespace cosdt::envs

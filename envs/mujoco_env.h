@@ -1,0 +1,73 @@
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "envs/env.h"
+#include "envs/model.h"
+
+typedef struct mjData_ mjData;
+
+namespace cosdt::envs {
+
+// What the three bodies share: a model, one simulation state, the order of calls of gym's MujocoEnv
+// (gym/envs/mujoco/mujoco_env.py) and the episode's bookkeeping. A body adds its initial states,
+// its observation, reward and termination.
+class MujocoEnv : public Env {
+ public:
+  const EnvSpec& spec() const final { return spec_; }
+  Physics physics() const { return physics_; }
+
+  void Reset(Rng& rng) final;
+  StepResult Step(std::span<const double> action) final;
+  bool diverged() const final { return diverged_; }
+
+  // Sizes of qpos and qvel.
+  int nq() const;
+  int nv() const;
+  std::span<const double> qpos() const;
+  std::span<const double> qvel() const;
+
+  // Puts the simulation into a state, as at the start of an episode: warm starts are cleared and
+  // the steps are counted from 0. Throws std::invalid_argument where sizes differ from nq() and
+  // nv().
+  void SetState(std::span<const double> qpos, std::span<const double> qvel);
+
+  // Writes the state to spans of nq() and nv() numbers.
+  void GetState(std::span<double> qpos, std::span<double> qvel) const;
+
+  // For rendering.
+  const mjModel* model() const { return model_.get(); }
+  const mjData* data() const { return data_.get(); }
+
+ protected:
+  MujocoEnv(EnvSpec spec, Physics physics, ModelPtr model, int frame_skip);
+  MujocoEnv(const MujocoEnv& other);
+
+  // Draws the initial state: all of qpos, then all of qvel.
+  virtual void SampleState(Rng& rng, std::span<double> qpos, std::span<double> qvel) const = 0;
+
+  // Whether the episode goes on from the current state.
+  virtual bool IsHealthy() const { return true; }
+
+  // The reward of the step that ended in the current state. `velocity` is the mean of dx/dt over
+  // the step in m/s; `control_cost` the sum of the squared actions, without its weight.
+  virtual double Reward(double velocity, double control_cost) const = 0;
+
+  // The healthy reward of hopper and walker2d: version 5 withholds it on the terminating step.
+  double HealthyReward() const;
+
+ private:
+  EnvSpec spec_;
+  Physics physics_;
+  ModelPtr model_;
+  std::unique_ptr<mjData, void (*)(mjData*)> data_;
+  int frame_skip_;
+  int steps_ = 0;
+  bool diverged_ = false;
+  std::vector<double> qpos_before_;
+  std::vector<double> qvel_before_;
+};
+
+}  // namespace cosdt::envs

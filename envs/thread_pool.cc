@@ -1,0 +1,56 @@
+#include "envs/thread_pool.h"
+
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+namespace cosdt::envs {
+
+ThreadPool::ThreadPool(int threads) {
+  if (threads < 1) {
+    throw std::invalid_argument("threads: expected at least 1, found " + std::to_string(threads));
+  }
+  for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { Work(); });
+}
+
+ThreadPool::~ThreadPool() {
+  stop_ = true;
+  ++loop_;
+  loop_.notify_all();
+  for (std::thread& worker : workers_) worker.join();
+}
+
+void ThreadPool::ForEach(int count, const std::function<void(int)>& body) {
+  body_ = &body;
+  count_ = count;
+  next_ = 0;
+  running_ = static_cast<int>(workers_.size());
+  ++loop_;
+  loop_.notify_all();
+  RunIndices();
+  for (int running; (running = running_) != 0;) running_.wait(running);
+  if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
+}
+
+void ThreadPool::Work() {
+  for (uint32_t seen = 0;;) {
+    loop_.wait(seen);
+    seen = loop_;
+    if (stop_) return;
+    RunIndices();
+    if (--running_ == 0) running_.notify_one();
+  }
+}
+
+void ThreadPool::RunIndices() {
+  for (int i; (i = next_++) < count_;) {
+    try {
+      (*body_)(i);
+    } catch (...) {
+      const std::lock_guard lock(error_mutex_);
+      if (!error_) error_ = std::current_exception();
+    }
+  }
+}
+
+}  // namespace cosdt::envs

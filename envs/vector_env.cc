@@ -1,0 +1,52 @@
+#include "envs/vector_env.h"
+
+#include <algorithm>
+#include <stdexcept>
+#include <string>
+
+namespace cosdt::envs {
+
+VectorEnv::VectorEnv(const Env& prototype, int count, ThreadPool& pool)
+    : pool_(pool), results_(count) {
+  const EnvSpec& spec = prototype.spec();
+  for (int i = 0; i < count; ++i) envs_.push_back(prototype.Clone());
+  observations_.resize(static_cast<size_t>(count) * spec.observation_size);
+  wide_observations_.resize(observations_.size());
+  wide_actions_.resize(static_cast<size_t>(count) * spec.action_size);
+}
+
+void VectorEnv::Reset(int row, Rng& rng) {
+  envs_[row]->Reset(rng);
+  Observe(row);
+}
+
+void VectorEnv::Step(std::span<const int> rows, std::span<const float> actions) {
+  const size_t width = spec().action_size;
+  if (actions.size() != rows.size() * width) {
+    throw std::invalid_argument("actions: expected " + std::to_string(rows.size()) + " rows of " +
+                                std::to_string(width) + ", found " +
+                                std::to_string(actions.size()) + " numbers");
+  }
+  pool_.ForEach(static_cast<int>(rows.size()), [&](int i) {
+    const int row = rows[i];
+    const std::span wide(wide_actions_.data() + row * width, width);
+    std::ranges::copy(actions.subspan(i * width, width), wide.begin());
+    results_[row] = envs_[row]->Step(wide);
+    Observe(row);
+  });
+}
+
+std::span<const float> VectorEnv::observation(int row) const {
+  const size_t width = spec().observation_size;
+  return {observations_.data() + row * width, width};
+}
+
+void VectorEnv::Observe(int row) {
+  const size_t width = spec().observation_size;
+  const std::span wide(wide_observations_.data() + row * width, width);
+  envs_[row]->Observe(wide);
+  std::ranges::transform(wide, observations_.begin() + row * width,
+                         [](double x) { return static_cast<float>(x); });
+}
+
+}  // namespace cosdt::envs

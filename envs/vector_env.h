@@ -1,0 +1,49 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "envs/env.h"
+#include "envs/thread_pool.h"
+
+namespace cosdt::envs {
+
+// Several copies of one environment, stepped in lock step by a pool of threads. Results do not
+// depend on the number of threads: a copy is touched by one thread at a time and draws from its own
+// stream. This is also the boundary to the models: observations and actions are float32 here.
+class VectorEnv {
+ public:
+  // `pool` must outlive this object.
+  VectorEnv(const Env& prototype, int count, ThreadPool& pool);
+
+  int size() const { return static_cast<int>(envs_.size()); }
+  const EnvSpec& spec() const { return envs_[0]->spec(); }
+  const Env& env(int row) const { return *envs_[row]; }
+
+  // Starts an episode in `row`.
+  void Reset(int row, Rng& rng);
+
+  // Steps the copies in `rows`, each at most once in the list. actions is [rows.size(),
+  // action_size], in the order of `rows`. What Env::Step throws is thrown.
+  void Step(std::span<const int> rows, std::span<const float> actions);
+
+  // The observation of `row`: observation_size numbers.
+  std::span<const float> observation(int row) const;
+
+  // What the last Step gave for `row`.
+  const StepResult& result(int row) const { return results_[row]; }
+
+ private:
+  void Observe(int row);
+
+  ThreadPool& pool_;
+  std::vector<std::unique_ptr<Env>> envs_;
+  std::vector<StepResult> results_;
+  std::vector<float> observations_;   // [size, observation_size]
+  std::vector<double> wide_actions_;  // [size, action_size], scratch
+  std::vector<double> wide_observations_;
+};
+
+}  // namespace cosdt::envs

@@ -1,0 +1,65 @@
+#include "experiments/bench.h"
+
+#include <chrono>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "experiments/statistics.h"
+
+namespace cosdt::experiments {
+
+BenchRow CompareRates(std::string name, std::string metric, std::string against,
+                      const std::function<double()>& ours, const std::function<double()>& theirs,
+                      int repeats) {
+  std::vector<double> a, b, ratios;
+  for (int i = 0; i < repeats; ++i) {
+    // the order alternates: what runs second finds a warmer machine
+    if (i % 2 == 0) {
+      a.push_back(ours());
+      b.push_back(theirs());
+    } else {
+      b.push_back(theirs());
+      a.push_back(ours());
+    }
+    ratios.push_back(a.back() / b.back());
+  }
+  return {std::move(name),    std::move(metric), Median(a),     "1/s",
+          std::move(against), Median(b),         Median(ratios)};
+}
+
+void PrintRows(const std::vector<BenchRow>& rows, bool json) {
+  if (json) {
+    nlohmann::json list = nlohmann::json::array();
+    for (const BenchRow& r : rows) {
+      list.push_back({{"case", r.name},
+                      {"metric", r.metric},
+                      {"value", r.value},
+                      {"unit", r.unit},
+                      {"against", r.against},
+                      {"against_value", r.against_value},
+                      {"ratio", r.ratio}});
+    }
+    std::printf("%s\n", nlohmann::json{{"rows", list}}.dump().c_str());
+    return;
+  }
+  for (const BenchRow& r : rows) {
+    std::printf("%-24s %-18s %10.0f %s   %-34s %10.0f   ratio %.3f\n", r.name.c_str(),
+                r.metric.c_str(), r.value, r.unit.c_str(), r.against.c_str(), r.against_value,
+                r.ratio);
+  }
+}
+
+double Rate(double seconds, const std::function<long()>& work) {
+  using Clock = std::chrono::steady_clock;
+  const Clock::time_point start = Clock::now();
+  long units = 0;
+  std::chrono::duration<double> elapsed{};
+  do {
+    units += work();
+    elapsed = Clock::now() - start;
+  } while (elapsed.count() < seconds);
+  return static_cast<double>(units) / elapsed.count();
+}
+
+}  // namespace cosdt::experiments

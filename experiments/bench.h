@@ -1,0 +1,35 @@
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace cosdt::experiments {
+
+// One line of a benchmark's report. `ratio` above 1 means better than `against`.
+struct BenchRow {
+  std::string name;    // "case" in JSON: what was measured ("hopper, 2 threads")
+  std::string metric;  // "environment steps"
+  double value = 0;
+  std::string unit;  // "1/s"
+  std::string against;
+  double against_value = 0;
+  double ratio = 0;
+};
+
+// Measures both sides in turn, `repeats` times, so that a busy machine disturbs both alike, and
+// reports the medians of the two and of the ratio within a turn. Both return a rate.
+BenchRow CompareRates(std::string name, std::string metric, std::string against,
+                      const std::function<double()>& ours, const std::function<double()>& theirs,
+                      int repeats);
+
+// A table, or with `json` one object {"rows": [..]}.
+void PrintRows(const std::vector<BenchRow>& rows, bool json);
+
+// How often a second `work` gets through its `units`, measured over at least `seconds`.
+double Rate(double seconds, const std::function<long()>& work);
+
+void AddBenchEnv(CLI::App& bench);
+
+}  // namespace cosdt::experiments

@@ -1,0 +1,14 @@
+// cosdt bench: one subcommand for each benchmark.
+#include "experiments/bench.h"
+#include "experiments/program.h"
+
+namespace cosdt::experiments {
+
+void AddBenchCommand(CLI::App& program) {
+  CLI::App* bench =
+      program.add_subcommand("bench", "measure speed against what else could be used");
+  bench->require_subcommand(1);
+  AddBenchEnv(*bench);
+}
+
+}  // namespace cosdt::experiments

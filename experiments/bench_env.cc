@@ -1,0 +1,230 @@
+// cosdt bench env: environment steps a second against a bare loop of mj_step, against one thread,
+// and against envpool or gymnasium.
+#include <mujoco/mujoco.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <memory>
+#include <numeric>
+#include <stdexcept>
+
+#include "envs/mujoco_env.h"
+#include "envs/registry.h"
+#include "envs/vector_env.h"
+#include "experiments/bench.h"
+#include "experiments/embedded.h"
+#include "experiments/program.h"
+
+namespace cosdt::experiments {
+namespace {
+
+constexpr int kBodies = 64;       // stepped in lock step, as many as envpool gets
+constexpr double kSeconds = 1.0;  // of one measurement
+constexpr int kRecordedSteps = 20000;
+
+struct BenchEnvCommand {
+  std::vector<std::string> envs = envs::EnvNames();
+  int threads = 2;
+  int repeats = 5;
+  std::string python;
+  bool json = false;
+};
+
+// Random-policy episodes, so that two loops can go through the same states.
+struct Recording {
+  struct Episode {
+    std::vector<double> qpos, qvel;
+    int length = 0;
+  };
+  std::vector<Episode> episodes;
+  std::vector<std::vector<double>> actions;  // of each step
+};
+
+Recording Record(envs::MujocoEnv& env) {
+  Recording recording;
+  envs::Rng rng = envs::MakeRng(0, 0);
+  std::uniform_real_distribution<double> uniform(-1, 1);
+  while (static_cast<int>(recording.actions.size()) < kRecordedSteps) {
+    env.Reset(rng);
+    Recording::Episode& episode = recording.episodes.emplace_back();
+    episode.qpos.assign(env.qpos().begin(), env.qpos().end());
+    episode.qvel.assign(env.qvel().begin(), env.qvel().end());
+    for (envs::StepResult step; !step.terminated && !step.truncated; ++episode.length) {
+      std::vector<double>& action = recording.actions.emplace_back(env.spec().action_size);
+      for (double& a : action) a = uniform(rng);
+      step = env.Step(action);
+    }
+  }
+  return recording;
+}
+
+// One pass over the recording through the environment.
+long StepEnv(envs::MujocoEnv& env, const Recording& recording) {
+  std::vector<double> observation(env.spec().observation_size);
+  size_t step = 0;
+  for (const Recording::Episode& episode : recording.episodes) {
+    env.SetState(episode.qpos, episode.qvel);
+    for (int t = 0; t < episode.length; ++t) {
+      env.Step(recording.actions[step++]);
+      env.Observe(observation);
+    }
+  }
+  return static_cast<long>(step);
+}
+
+// The same pass with nothing but MuJoCo's own calls.
+long StepBare(const mjModel* model, mjData* data, int frame_skip, const Recording& recording) {
+  size_t step = 0;
+  for (const Recording::Episode& episode : recording.episodes) {
+    mj_resetData(model, data);
+    mju_copy(data->qpos, episode.qpos.data(), static_cast<int>(model->nq));
+    mju_copy(data->qvel, episode.qvel.data(), static_cast<int>(model->nv));
+    mj_forward(model, data);
+    for (int t = 0; t < episode.length; ++t) {
+      mju_copy(data->ctrl, recording.actions[step++].data(), static_cast<int>(model->nu));
+      for (int i = 0; i < frame_skip; ++i) mj_step(model, data);
+    }
+  }
+  return static_cast<long>(step);
+}
+
+BenchRow AgainstBareLoop(const std::string& name, int repeats) {
+  const std::unique_ptr<envs::Env> owner = envs::MakeEnv(name);
+  auto& env = dynamic_cast<envs::MujocoEnv&>(*owner);
+  const Recording recording = Record(env);
+  const std::unique_ptr<mjData, void (*)(mjData*)> data(mj_makeData(env.model()), mj_deleteData);
+  const int frame_skip =
+      static_cast<int>(env.spec().step_seconds / env.model()->opt.timestep + 0.5);
+  return CompareRates(
+      name + ", 1 body", "environment steps", "bare mj_step, same states",
+      [&] { return Rate(kSeconds, [&] { return StepEnv(env, recording); }); },
+      [&] {
+        return Rate(kSeconds,
+                    [&] { return StepBare(env.model(), data.get(), frame_skip, recording); });
+      },
+      repeats);
+}
+
+// A vector of bodies under random actions; a body whose episode ends starts the next one.
+class RandomVector {
+ public:
+  RandomVector(const envs::Env& prototype, int threads)
+      : pool_(threads), env_(prototype, kBodies, pool_), rows_(kBodies), rng_(envs::MakeRng(0, 1)) {
+    std::iota(rows_.begin(), rows_.end(), 0);
+    for (const int row : rows_) env_.Reset(row, rng_);
+    // drawn once: random numbers are not what is measured
+    std::uniform_real_distribution<float> uniform(-1, 1);
+    for (std::vector<float>& actions : actions_) {
+      actions.resize(kBodies * prototype.spec().action_size);
+      for (float& a : actions) a = uniform(rng_);
+    }
+  }
+
+  double StepsPerSecond() {
+    return Rate(kSeconds, [this] {
+      env_.Step(rows_, actions_[next_++ % actions_.size()]);
+      for (const int row : rows_) {
+        if (env_.result(row).terminated || env_.result(row).truncated) env_.Reset(row, rng_);
+      }
+      return static_cast<long>(kBodies);
+    });
+  }
+
+ private:
+  envs::ThreadPool pool_;
+  envs::VectorEnv env_;
+  std::vector<int> rows_;
+  envs::Rng rng_;
+  std::array<std::vector<float>, 37> actions_;
+  size_t next_ = 0;
+};
+
+// Runs bench_env.py with the user's Python; a file, because a pipe cannot be read and written.
+class PythonRival {
+ public:
+  explicit PythonRival(std::string python) : python_(std::move(python)) {
+    char path[] = "/tmp/cosdt_bench_XXXXXX";
+    const int file = mkstemp(path);
+    if (file < 0) throw std::runtime_error("cannot make a temporary file in /tmp");
+    close(file);
+    script_ = path;
+    std::ofstream(script_) << kBenchEnvPy;
+    library_ = Ask("which");
+  }
+  ~PythonRival() { std::remove(script_.c_str()); }
+  PythonRival(const PythonRival&) = delete;
+  PythonRival& operator=(const PythonRival&) = delete;
+
+  // "envpool 1.2.5", or "gymnasium 1.2.3" where there is no envpool
+  const std::string& library() const { return library_; }
+
+  double StepsPerSecond(const std::string& env, int threads) const {
+    return std::stod(Ask(env + " " + std::to_string(threads) + " " + std::to_string(kBodies) + " " +
+                         std::to_string(kSeconds)));
+  }
+
+ private:
+  std::string Ask(const std::string& arguments) const {
+    const std::string command = "'" + python_ + "' " + script_ + " " + arguments;
+    FILE* const output = popen(command.c_str(), "r");
+    if (!output) throw std::runtime_error("cannot run " + command);
+    char line[256] = "";
+    const bool read = std::fgets(line, sizeof line, output) != nullptr;
+    if (pclose(output) != 0 || !read) {
+      throw std::runtime_error(python_ +
+                               ": expected a Python with envpool or gymnasium, found none");
+    }
+    std::string text(line);
+    text.erase(text.find_last_not_of('\n') + 1);
+    return text;
+  }
+
+  std::string python_, script_, library_;
+};
+
+void Run(const BenchEnvCommand& command) {
+  std::vector<BenchRow> rows;
+  std::unique_ptr<PythonRival> rival;
+  if (!command.python.empty()) rival = std::make_unique<PythonRival>(command.python);
+  for (const std::string& name : command.envs) {
+    rows.push_back(AgainstBareLoop(name, command.repeats));
+    RandomVector one(*envs::MakeEnv(name), 1);
+    RandomVector many(*envs::MakeEnv(name), command.threads);
+    const std::string threads = ", " + std::to_string(command.threads) + " threads";
+    rows.push_back(CompareRates(
+        name + threads, "environment steps", "1 thread", [&] { return many.StepsPerSecond(); },
+        [&] { return one.StepsPerSecond(); }, command.repeats));
+    if (!rival) continue;
+    // the body that the rival has: gymnasium's
+    RandomVector same(*envs::MakeEnv(name, envs::Physics::kGymnasiumV4), command.threads);
+    rows.push_back(CompareRates(
+        name + threads, "environment steps",
+        rival->library() + ", " + std::to_string(command.threads) + " threads",
+        [&] { return same.StepsPerSecond(); },
+        [&] { return rival->StepsPerSecond(name, command.threads); }, command.repeats));
+  }
+  PrintRows(rows, command.json);
+}
+
+}  // namespace
+
+void AddBenchEnv(CLI::App& bench) {
+  auto command = std::make_shared<BenchEnvCommand>();
+  CLI::App* app = bench.add_subcommand("env", "environment steps a second");
+  app->add_option("--env", command->envs, "bodies")->check(CLI::IsMember(envs::EnvNames()));
+  app->add_option("--threads", command->threads, "compared with one")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  app->add_option("--repeats", command->repeats, "turns of which the median is reported")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  app->add_option("--python", command->python,
+                  "a Python with envpool (or gymnasium) to compare with");
+  app->add_flag("--json", command->json, "print one JSON object");
+  app->callback([command] { Run(*command); });
+}
+
+}  // namespace cosdt::experiments

@@ -1,0 +1,38 @@
+// The program `cosdt`. Exit codes: 0 done, 1 an error in data or while running, 2 wrong usage.
+#include <c10/util/Exception.h>
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <exception>
+
+#include "experiments/program.h"
+
+namespace {
+
+int Fail(const char* message) {
+  std::fprintf(stderr, "cosdt: error: %s\n", message);
+  return 1;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  using namespace cosdt::experiments;
+  CLI::App program{
+      "Trains and evaluates offline reinforcement learning agents with causal cosFormer "
+      "attention."};
+  program.name("cosdt");
+  program.set_version_flag("--version", VersionText());
+  program.require_subcommand(1);
+  AddRolloutCommand(program);
+  AddBenchCommand(program);
+  try {
+    program.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    return program.exit(e) == 0 ? 0 : 2;
+  } catch (const c10::Error& e) {
+    return Fail(e.what_without_backtrace());
+  } catch (const std::exception& e) {
+    return Fail(e.what());
+  }
+  return 0;
+}

@@ -1,0 +1,24 @@
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <string>
+
+#include "envs/model.h"
+
+namespace cosdt::experiments {
+
+// The versions of the program and of what it is built on, one a line.
+std::string VersionText();
+
+std::string TorchVersion();
+
+// Each adds a subcommand that runs when it was chosen.
+void AddRolloutCommand(CLI::App& program);
+void AddBenchCommand(CLI::App& program);
+
+// Options with one name and one meaning in every subcommand.
+void AddEnvOption(CLI::App& command, std::string& env);
+void AddPhysicsOption(CLI::App& command, envs::Physics& physics);
+void AddThreadsOption(CLI::App& command, int& threads);
+
+}  // namespace cosdt::experiments
