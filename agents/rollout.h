@@ -15,7 +15,7 @@ struct RolloutOptions {
   int threads = 1;
 
   // Called after every reset and step of episode 0, for recording it.
-  std::function<void(const envs::Env&)> watch;
+  std::function<void(const envs::Env&)> watch = nullptr;
 
   // Throws std::invalid_argument for fewer than one episode or thread.
   void Validate() const;

@@ -29,7 +29,7 @@ struct EnvSpec {
   int action_size = 0;
   int horizon = 0;                        // steps after which an episode is truncated
   double step_seconds = 0;                // simulated time of one step
-  std::optional<ScoreRange> score_range;  // of tasks that D4RL scores
+  std::optional<ScoreRange> score_range = {};  // of tasks that D4RL scores
 };
 
 // What gymnasium's step returns beside the observation.

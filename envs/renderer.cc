@@ -14,7 +14,7 @@ namespace {
 
 [[noreturn]] void Fail(const std::string& what) {
   throw std::runtime_error("rendering: " + what +
-                           " (on Debian the packages libegl1, libopengl0 and libgl1-mesa-dri)");
+                           " (on Debian the packages libegl1 and libgl1-mesa-dri)");
 }
 
 // libEGL is loaded when a frame is first wanted: everything else works on machines without it.
@@ -115,6 +115,7 @@ struct Renderer::Context {
     mjv_makeScene(model, &scene, /*maxgeom=*/200);
     mjr_makeContext(model, &gl, mjFONTSCALE_100);
     mjr_setBuffer(mjFB_OFFSCREEN, &gl);
+    scene.flags[mjRND_SHADOW] = 0;  // half the time of a frame on the software renderer
     camera.type = mjCAMERA_FIXED;
     camera.fixedcamid = mj_name2id(model, mjOBJ_CAMERA, "track");
   }

@@ -24,11 +24,30 @@ VideoWriter::VideoWriter(std::string file, int width, int height, double frames_
   }
   const std::string size = std::to_string(width) + "x" + std::to_string(height);
   const std::string rate = std::to_string(frames_per_second);
-  const char* arguments[] = {
-      "ffmpeg", "-v",      "error",      "-y",      "-f",         "rawvideo",   "-pix_fmt",
-      "rgb24",  "-s",      size.c_str(), "-r",      rate.c_str(), "-i",         "-",
-      "-c:v",   "libx264", "-pix_fmt",   "yuv420p", "-movflags",  "+faststart", partial_.c_str(),
-      nullptr};
+  const char* arguments[] = {"ffmpeg",
+                             "-v",
+                             "error",
+                             "-y",
+                             "-f",
+                             "rawvideo",
+                             "-pix_fmt",
+                             "rgb24",
+                             "-s",
+                             size.c_str(),
+                             "-r",
+                             rate.c_str(),
+                             "-i",
+                             "-",
+                             "-c:v",
+                             "libx264",
+                             "-preset",
+                             "veryfast",
+                             "-pix_fmt",
+                             "yuv420p",
+                             "-movflags",
+                             "+faststart",
+                             partial_.c_str(),
+                             nullptr};
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_adddup2(&actions, ends[1], STDIN_FILENO);
