@@ -7,7 +7,7 @@ function(cosdt_install_library name)
   install(EXPORT cosdt-${name} NAMESPACE cosdt:: FILE cosdt-${name}.cmake
           DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/cosdt)
   install(DIRECTORY "${PROJECT_SOURCE_DIR}/${name}" DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/cosdt
-          FILES_MATCHING PATTERN "*.h")
+          FILES_MATCHING PATTERN "*.h" PATTERN assets EXCLUDE)
 endfunction()
 
 # Installs what was provisioned beside the program; a user's own copy stays where it is.
@@ -17,8 +17,8 @@ function(cosdt_install_provisioned library include_dir)
     return()
   endif()
   get_filename_component(folder "${library}" DIRECTORY)
-  install(DIRECTORY "${folder}/" DESTINATION ${CMAKE_INSTALL_LIBDIR} FILES_MATCHING PATTERN "*.so*"
-          PATTERN "libshm*" EXCLUDE)
+  install(DIRECTORY "${folder}/" DESTINATION ${CMAKE_INSTALL_LIBDIR}
+          FILES_MATCHING REGEX "/lib(mujoco|torch_cpu|torch_cuda|c10|c10_cuda|gomp)[.]so")
   install(DIRECTORY "${include_dir}/" DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
           FILES_MATCHING PATTERN "*.h" PATTERN "*.hpp")
   file(GLOB cuda "${folder}/../../nvidia/*/lib/*.so*")
@@ -27,6 +27,7 @@ function(cosdt_install_provisioned library include_dir)
 endfunction()
 
 function(cosdt_install_package)
+  set(CMAKE_INSTALL_MESSAGE NEVER) # LibTorch alone has ten thousand headers
   foreach(name IN LISTS COSDT_LIBRARIES)
     cosdt_install_library(${name})
   endforeach()

@@ -73,6 +73,8 @@ struct Case {
   Physics physics;
 };
 
+void PrintTo(const Case& c, std::ostream* out) { *out << PhysicsName(c.physics); }
+
 class GymnasiumGoldenTest : public ::testing::TestWithParam<Case> {};
 
 TEST_P(GymnasiumGoldenTest, OneStepAgreesFromEqualStates) {

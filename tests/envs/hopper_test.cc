@@ -95,7 +95,7 @@ TEST(HopperTest, D4rlClipsTheActionBeforeItsCost) {
 TEST(HopperTest, TerminatesBelowHeightOrBeyondAngle) {
   Hopper hopper(Physics::kD4rl);
   EXPECT_FALSE(StepFrom(hopper, 1, 1.25).terminated);
-  EXPECT_TRUE(StepFrom(hopper, 1, 0.69).terminated);
+  EXPECT_TRUE(StepFrom(hopper, 1, 0.6).terminated);
   EXPECT_TRUE(StepFrom(hopper, 2, 0.21).terminated);
   EXPECT_TRUE(StepFrom(hopper, 2, -0.21).terminated);
   EXPECT_FALSE(StepFrom(hopper, 2, 0.1).terminated);

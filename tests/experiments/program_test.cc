@@ -122,6 +122,8 @@ struct Known {
   double length;  // 0 where not known
 };
 
+void PrintTo(const Known& known, std::ostream* out) { *out << known.env << " " << known.policy; }
+
 class PublishedReturnSlowTest : public ::testing::TestWithParam<Known> {};
 
 TEST_P(PublishedReturnSlowTest, ComesOutWithinThreeStandardErrors) {

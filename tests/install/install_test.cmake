@@ -8,13 +8,13 @@ run(${CMAKE_COMMAND} --install "${BUILD}" --prefix "${WORK}/first")
 file(RENAME "${WORK}/first" "${WORK}/moved")
 
 # an empty environment: no library path, no prefix path
-run(${CMAKE_COMMAND} -E env -i "${WORK}/moved/bin/cosdt" rollout --env hopper --policy random --episodes 2)
+run(env -i "${WORK}/moved/bin/cosdt" rollout --env hopper --policy random --episodes 2)
 
 # envs, and with it no LibTorch; then everything
 foreach(consumer IN ITEMS envs agents)
   run(${CMAKE_COMMAND} -G "${GENERATOR}" -S "${SOURCE}/${consumer}_consumer" -B "${WORK}/${consumer}"
       -D "CMAKE_PREFIX_PATH=${WORK}/moved" -D CMAKE_BUILD_TYPE=Release)
   run(${CMAKE_COMMAND} --build "${WORK}/${consumer}")
-  run(${CMAKE_COMMAND} -E env -i "${WORK}/${consumer}/consumer")
+  run(env -i "${WORK}/${consumer}/consumer")
 endforeach()
 file(REMOVE_RECURSE "${WORK}")
