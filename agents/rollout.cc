@@ -39,10 +39,8 @@ RolloutResult Rollout(const envs::Env& prototype, Policy& policy, const RolloutO
 
   const auto start = [&](int row) {
     episodes[row] = started++;
-    // two streams an episode: one for the environment, one for the policy
-    envs::Rng reset = envs::MakeRng(options.seed, 2 * episodes[row]);
-    noise[row] = envs::MakeRng(options.seed, 2 * episodes[row] + 1);
-    envs.Reset(row, reset);
+    noise[row] = envs::MakeRng(options.seed, episodes[row]);
+    envs.Reset(row, envs::StreamSeed(options.seed, episodes[row]));
     if (options.watch && episodes[row] == 0) options.watch(envs.env(row));
   };
   for (int row = 0; row < envs.size(); ++row) {

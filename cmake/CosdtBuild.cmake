@@ -95,20 +95,22 @@ function(cosdt_embed target namespace)
   target_include_directories(${target} PRIVATE "${folder}")
 endfunction()
 
-# cosdt_test(NAME [TORCH] SOURCES .. LIBRARIES ..)
-# One GoogleTest program a folder. Tests are named by behaviour; "Slow" in the suite's name puts the
-# label `slow` on a test (left out of the default run), a "_CUDA" suffix the label `gpu`.
+# cosdt_test(NAME [TORCH] [PROGRAM] SOURCES .. LIBRARIES ..)
+# One GoogleTest program a folder; PROGRAM is for tests that run `cosdt` (tests/program.h). "Slow" in a
+# suite's name puts the label `slow` on its tests (left out of the default run), a "_CUDA" suffix `gpu`.
 function(cosdt_test name)
-  cmake_parse_arguments(ARG "TORCH" "" "SOURCES;LIBRARIES" ${ARGN})
+  cmake_parse_arguments(ARG "TORCH;PROGRAM" "" "SOURCES;LIBRARIES" ${ARGN})
   set(target cosdt_${name}_test)
   add_executable(${target} ${ARG_SOURCES})
   target_link_libraries(${target} PRIVATE ${ARG_LIBRARIES} GTest::gmock GTest::gtest_main cosdt_flags)
   target_include_directories(${target} PRIVATE "${PROJECT_SOURCE_DIR}")
   target_compile_definitions(
     ${target} PRIVATE COSDT_SOURCE_DIR="${PROJECT_SOURCE_DIR}"
-                      COSDT_SHARED_DIR="${PROJECT_SOURCE_DIR}/../shared"
-                      COSDT_PROGRAM="$<TARGET_FILE:cosdt>")
-  add_dependencies(${target} cosdt)
+                      COSDT_SHARED_DIR="${PROJECT_SOURCE_DIR}/../shared")
+  if(ARG_PROGRAM)
+    target_compile_definitions(${target} PRIVATE COSDT_PROGRAM="$<TARGET_FILE:cosdt>")
+    add_dependencies(${target} cosdt)
+  endif()
   if(ARG_TORCH)
     cosdt_precompile_torch(${target})
   endif()

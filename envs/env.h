@@ -11,8 +11,12 @@ namespace cosdt::envs {
 
 using Rng = std::mt19937_64;
 
-// An independent random stream: `stream` counts episodes, or whatever else must not share draws.
+// An independent random stream of a run's seed: `stream` counts episodes, or whatever else must not
+// share draws.
 Rng MakeRng(uint64_t seed, uint64_t stream);
+
+// The seed for Env::Reset of such a stream.
+uint64_t StreamSeed(uint64_t seed, uint64_t stream);
 
 // D4RL's constants for normalised scores (d4rl/infos.py, REF_MIN_SCORE and REF_MAX_SCORE).
 struct ScoreRange {
@@ -27,8 +31,8 @@ struct EnvSpec {
   std::string name;
   int observation_size = 0;
   int action_size = 0;
-  int horizon = 0;                        // steps after which an episode is truncated
-  double step_seconds = 0;                // simulated time of one step
+  int horizon = 0;                             // steps after which an episode is truncated
+  double step_seconds = 0;                     // simulated time of one step
   std::optional<ScoreRange> score_range = {};  // of tasks that D4RL scores
 };
 
@@ -50,8 +54,8 @@ class Env {
   // A copy in the same state. What never changes, such as a compiled model, is shared.
   virtual std::unique_ptr<Env> Clone() const = 0;
 
-  // Starts an episode; the same generator state gives the same episode.
-  virtual void Reset(Rng& rng) = 0;
+  // Starts an episode; the same seed gives the same one.
+  virtual void Reset(uint64_t seed) = 0;
 
   // Takes one step. Throws std::invalid_argument where the action has the wrong size or holds a
   // number that is not finite, std::logic_error after an episode that diverged.

@@ -78,7 +78,8 @@ void MujocoEnv::GetState(std::span<double> qpos, std::span<double> qvel) const {
   std::ranges::copy(this->qvel(), qvel.begin());
 }
 
-void MujocoEnv::Reset(Rng& rng) {
+void MujocoEnv::Reset(uint64_t seed) {
+  Rng rng = MakeRng(seed, 0);
   std::vector<double> qpos(nq()), qvel(nv());
   SampleState(rng, qpos, qvel);
   SetState(qpos, qvel);

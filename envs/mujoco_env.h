@@ -19,7 +19,7 @@ class MujocoEnv : public Env {
   const EnvSpec& spec() const final { return spec_; }
   Physics physics() const { return physics_; }
 
-  void Reset(Rng& rng) final;
+  void Reset(uint64_t seed) final;
   StepResult Step(std::span<const double> action) final;
   bool diverged() const final { return diverged_; }
 

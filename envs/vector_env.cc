@@ -15,8 +15,8 @@ VectorEnv::VectorEnv(const Env& prototype, int count, ThreadPool& pool)
   wide_actions_.resize(static_cast<size_t>(count) * spec.action_size);
 }
 
-void VectorEnv::Reset(int row, Rng& rng) {
-  envs_[row]->Reset(rng);
+void VectorEnv::Reset(int row, uint64_t seed) {
+  envs_[row]->Reset(seed);
   Observe(row);
 }
 

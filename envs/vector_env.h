@@ -23,7 +23,7 @@ class VectorEnv {
   const Env& env(int row) const { return *envs_[row]; }
 
   // Starts an episode in `row`.
-  void Reset(int row, Rng& rng);
+  void Reset(int row, uint64_t seed);
 
   // Steps the copies in `rows`, each at most once in the list. actions is [rows.size(),
   // action_size], in the order of `rows`. What Env::Step throws is thrown.

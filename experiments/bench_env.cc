@@ -48,7 +48,7 @@ Recording Record(envs::MujocoEnv& env) {
   envs::Rng rng = envs::MakeRng(0, 0);
   std::uniform_real_distribution<double> uniform(-1, 1);
   while (static_cast<int>(recording.actions.size()) < kRecordedSteps) {
-    env.Reset(rng);
+    env.Reset(rng());
     Recording::Episode& episode = recording.episodes.emplace_back();
     episode.qpos.assign(env.qpos().begin(), env.qpos().end());
     episode.qvel.assign(env.qvel().begin(), env.qvel().end());
@@ -114,7 +114,7 @@ class RandomVector {
   RandomVector(const envs::Env& prototype, int threads)
       : pool_(threads), env_(prototype, kBodies, pool_), rows_(kBodies), rng_(envs::MakeRng(0, 1)) {
     std::iota(rows_.begin(), rows_.end(), 0);
-    for (const int row : rows_) env_.Reset(row, rng_);
+    for (const int row : rows_) env_.Reset(row, rng_());
     // drawn once: random numbers are not what is measured
     std::uniform_real_distribution<float> uniform(-1, 1);
     for (std::vector<float>& actions : actions_) {
@@ -127,7 +127,7 @@ class RandomVector {
     return Rate(kSeconds, [this] {
       env_.Step(rows_, actions_[next_++ % actions_.size()]);
       for (const int row : rows_) {
-        if (env_.result(row).terminated || env_.result(row).truncated) env_.Reset(row, rng_);
+        if (env_.result(row).terminated || env_.result(row).truncated) env_.Reset(row, rng_());
       }
       return static_cast<long>(kBodies);
     });

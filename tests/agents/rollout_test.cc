@@ -62,7 +62,7 @@ class Breaking : public envs::Env {
  public:
   const envs::EnvSpec& spec() const override { return spec_; }
   std::unique_ptr<Env> Clone() const override { return std::make_unique<Breaking>(*this); }
-  void Reset(envs::Rng&) override { steps_ = 0; }
+  void Reset(uint64_t) override { steps_ = 0; }
   envs::StepResult Step(std::span<const double>) override {
     return {.reward = 1, .terminated = ++steps_ == 3};
   }

@@ -18,8 +18,7 @@ std::vector<double> Trajectory(const std::string& name, int threads) {
   VectorEnv env(*MakeEnv(name), kBodies, pool);
   std::vector<int> rows(kBodies);
   std::iota(rows.begin(), rows.end(), 0);
-  std::vector<Rng> rngs;
-  for (const int row : rows) env.Reset(row, rngs.emplace_back(MakeRng(1, row)));
+  for (const int row : rows) env.Reset(row, row);
   Rng noise = MakeRng(2, 0);
   std::uniform_real_distribution<float> uniform(-1, 1);
   std::vector<float> actions(kBodies * env.spec().action_size);
@@ -30,7 +29,7 @@ std::vector<double> Trajectory(const std::string& name, int threads) {
     for (const int row : rows) {
       everything.insert(everything.end(), env.observation(row).begin(), env.observation(row).end());
       everything.push_back(env.result(row).reward);
-      if (env.result(row).terminated) env.Reset(row, rngs[row]);
+      if (env.result(row).terminated) env.Reset(row, t);
     }
   }
   return everything;
@@ -48,9 +47,8 @@ TEST(VectorEnvTest, StepsLikeASingleEnvironment) {
   const auto single = MakeEnv("hopper");
   ThreadPool pool(2);
   VectorEnv env(*single, 2, pool);
-  Rng a = MakeRng(5, 0), b = MakeRng(5, 0);
-  single->Reset(a);
-  env.Reset(1, b);
+  single->Reset(5);
+  env.Reset(1, 5);
   const std::vector<float> action = {.25f, -.5f, .75f};
   for (int t = 0; t < 10; ++t) {
     const StepResult expected = single->Step(std::vector<double>{.25, -.5, .75});
@@ -65,10 +63,7 @@ TEST(VectorEnvTest, StepsLikeASingleEnvironment) {
 TEST(VectorEnvTest, StepsOnlyTheRowsGiven) {
   ThreadPool pool(1);
   VectorEnv env(*MakeEnv("hopper"), 3, pool);
-  for (int row = 0; row < 3; ++row) {
-    Rng rng = MakeRng(0, 0);
-    env.Reset(row, rng);
-  }
+  for (int row = 0; row < 3; ++row) env.Reset(row, 0);
   const std::vector<float> before(env.observation(1).begin(), env.observation(1).end());
   env.Step(std::vector<int>{2, 0}, std::vector<float>{1, 1, 1, 0, 0, 0});
   EXPECT_EQ(std::vector<float>(env.observation(1).begin(), env.observation(1).end()), before);

@@ -60,8 +60,7 @@ TEST(Walker2dTest, OnlyVersion5HasEqualFeet) {
 
 TEST(Walker2dTest, StartsStandingAndClipsVelocities) {
   Walker2d walker(Physics::kD4rl);
-  Rng rng = MakeRng(0, 0);
-  walker.Reset(rng);
+  walker.Reset(0);
   std::vector<double> observation(17);
   walker.Observe(observation);
   EXPECT_NEAR(observation[0], 1.25, 0.005);
