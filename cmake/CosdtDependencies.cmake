@@ -23,6 +23,22 @@ find_package(nlohmann_json REQUIRED)
 # the VectorEnv's and the readers' threads
 find_package(Threads REQUIRED)
 
+# CUDA is compiled in where a device is at hand, or on request; nothing needs it
+set(COSDT_USE_CUDA ${COSDT_CUDA})
+if(COSDT_CUDA STREQUAL "AUTO")
+  include(CheckLanguage)
+  check_language(CUDA)
+  execute_process(COMMAND nvidia-smi -L RESULT_VARIABLE no_device OUTPUT_QUIET ERROR_QUIET)
+  set(COSDT_USE_CUDA OFF)
+  if(CMAKE_CUDA_COMPILER AND no_device EQUAL 0)
+    set(COSDT_USE_CUDA ON)
+  endif()
+endif()
+if(COSDT_USE_CUDA)
+  enable_language(CUDA)
+  find_package(CUDAToolkit REQUIRED)
+endif()
+
 if(COSDT_BUILD_TESTS)
   find_package(GTest REQUIRED)
   include(GoogleTest)

@@ -1,4 +1,6 @@
 // cosdt rollout: plays episodes of a policy and reports their returns.
+#include <ATen/Parallel.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <memory>
@@ -103,6 +105,8 @@ void Print(const nlohmann::json& report) {
 }
 
 void Run(RolloutCommand& command) {
+  // a policy computes blocks of 32 rows: threads of its own would only get in the simulation's way
+  at::set_num_threads(1);
   const std::unique_ptr<envs::Env> env = envs::MakeEnv(command.env, command.physics);
   const std::unique_ptr<agents::Policy> policy =
       agents::MakePolicy(command.policy, env->spec(), command.deterministic);
