@@ -1,14 +1,14 @@
 # Where every dependency is found, and why the project has it.
 #
-# LibTorch and MuJoCo are pinned: cmake/setup.sh unpacks them into .deps (or $COSDT_DEPS). What
-# CMAKE_PREFIX_PATH names comes first, so a user's own LibTorch or MuJoCo is taken when it is there.
+# LibTorch and MuJoCo are pinned: cmake/setup.sh unpacks them into .deps (or $COSDT_DEPS). Their find
+# modules take these folders as hints, which come after CMAKE_PREFIX_PATH, as a variable or in the
+# environment: a user's own LibTorch or MuJoCo is taken when it is named there.
 set(default_deps "${PROJECT_SOURCE_DIR}/.deps")
 if(DEFINED ENV{COSDT_DEPS})
   set(default_deps "$ENV{COSDT_DEPS}")
 endif()
 set(COSDT_DEPS "${default_deps}" CACHE PATH "folder that cmake/setup.sh unpacked LibTorch and MuJoCo into")
-file(GLOB provisioned "${COSDT_DEPS}/mujoco-*/mujoco" "${COSDT_DEPS}/torch-*/torch")
-list(APPEND CMAKE_PREFIX_PATH ${provisioned})
+file(GLOB COSDT_HINTS "${COSDT_DEPS}/mujoco-*/mujoco" "${COSDT_DEPS}/torch-*/torch")
 
 # tensors, automatic differentiation, matrix products
 find_package(LibTorch 2.11 REQUIRED)

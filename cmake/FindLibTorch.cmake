@@ -1,15 +1,12 @@
 # Finds LibTorch in its own zip's layout, in that of its Python wheel, or as installed by conda, and
-# defines cosdt::torch. CMAKE_PREFIX_PATH names the folder that holds include/ and lib/.
+# defines cosdt::torch. CMAKE_PREFIX_PATH, or COSDT_HINTS, names the folder that holds include/ and lib/.
 #
 # The package's own TorchConfig.cmake is not used: for a CUDA build of LibTorch it demands the whole
 # CUDA toolkit, which a program that runs on the CPU does not need.
-find_path(LibTorch_INCLUDE_DIR torch/headeronly/version.h)
-find_library(LibTorch_CPU_LIBRARY torch_cpu)
-find_library(LibTorch_C10_LIBRARY c10)
-find_library(LibTorch_CUDA_LIBRARY torch_cuda)
-find_library(LibTorch_C10_CUDA_LIBRARY c10_cuda)
-mark_as_advanced(LibTorch_INCLUDE_DIR LibTorch_CPU_LIBRARY LibTorch_C10_LIBRARY
-                 LibTorch_CUDA_LIBRARY LibTorch_C10_CUDA_LIBRARY)
+find_path(LibTorch_INCLUDE_DIR torch/headeronly/version.h HINTS ${COSDT_HINTS} PATH_SUFFIXES include)
+find_library(LibTorch_CPU_LIBRARY torch_cpu HINTS ${COSDT_HINTS} PATH_SUFFIXES lib)
+find_library(LibTorch_C10_LIBRARY c10 HINTS ${COSDT_HINTS} PATH_SUFFIXES lib)
+mark_as_advanced(LibTorch_INCLUDE_DIR LibTorch_CPU_LIBRARY LibTorch_C10_LIBRARY)
 
 if(LibTorch_INCLUDE_DIR)
   set(LibTorch_VERSION "")

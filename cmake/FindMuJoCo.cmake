@@ -1,7 +1,7 @@
 # Finds MuJoCo in its own release layout or in the layout of its Python wheel and defines
-# cosdt::mujoco. CMAKE_PREFIX_PATH names the folder; MuJoCo_VERSION is read from the header.
-find_path(MuJoCo_INCLUDE_DIR mujoco/mujoco.h)
-find_library(MuJoCo_LIBRARY NAMES mujoco libmujoco.so.3.3.5)
+# cosdt::mujoco. CMAKE_PREFIX_PATH names the folder, or COSDT_HINTS does; MuJoCo_VERSION is read from the header.
+find_path(MuJoCo_INCLUDE_DIR mujoco/mujoco.h HINTS ${COSDT_HINTS} PATH_SUFFIXES include)
+find_library(MuJoCo_LIBRARY mujoco HINTS ${COSDT_HINTS} PATH_SUFFIXES lib)
 mark_as_advanced(MuJoCo_INCLUDE_DIR MuJoCo_LIBRARY)
 
 if(MuJoCo_INCLUDE_DIR)

@@ -78,6 +78,7 @@ void PrintTo(const Case& c, std::ostream* out) { *out << PhysicsName(c.physics);
 class GymnasiumGoldenTest : public ::testing::TestWithParam<Case> {};
 
 TEST_P(GymnasiumGoldenTest, OneStepAgreesFromEqualStates) {
+  if (MujocoVersion() != "3.3.5") GTEST_SKIP() << "the values are those of MuJoCo 3.3.5";
   const auto owner = MakeEnv(GetParam().env, GetParam().physics);
   auto& env = dynamic_cast<MujocoEnv&>(*owner);
   std::vector<double> observation(env.spec().observation_size);
