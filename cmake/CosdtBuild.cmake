@@ -67,6 +67,17 @@ function(cosdt_precompile_torch target)
   target_precompile_headers(${target} REUSE_FROM cosdt_torch_header)
 endfunction()
 
+# Writes a file unless it has that content already, which would cause a rebuild.
+function(cosdt_write file content)
+  if(EXISTS "${file}")
+    file(READ "${file}" present)
+    if(present STREQUAL content)
+      return()
+    endif()
+  endif()
+  file(WRITE "${file}" "${content}")
+endfunction()
+
 # cosdt_embed(TARGET NAMESPACE files..)
 # Compiles text files into TARGET. Each becomes `extern const char kNAME_EXT[]` in cosdt::NAMESPACE,
 # declared in the generated header "NAMESPACE/embedded.h": hopper.xml is kHopperXml.
@@ -89,15 +100,15 @@ function(cosdt_embed target namespace)
     string(APPEND source "const char ${identifier}[] = R\"embedded(${text})embedded\";\n")
   endforeach()
   set(folder "${CMAKE_CURRENT_BINARY_DIR}/embedded")
-  file(CONFIGURE OUTPUT "${folder}/${namespace}/embedded.h" CONTENT "${header}}\n" @ONLY)
-  file(CONFIGURE OUTPUT "${folder}/embedded.cc" CONTENT "${source}}\n" @ONLY)
+  cosdt_write("${folder}/${namespace}/embedded.h" "${header}}\n")
+  cosdt_write("${folder}/embedded.cc" "${source}}\n")
   target_sources(${target} PRIVATE "${folder}/embedded.cc")
   target_include_directories(${target} PRIVATE "${folder}")
 endfunction()
 
 # cosdt_test(NAME [TORCH] [PROGRAM] SOURCES .. LIBRARIES ..)
 # One GoogleTest program a folder; PROGRAM is for tests that run `cosdt` (tests/program.h). "Slow" in a
-# suite's name puts the label `slow` on its tests (left out of the default run), a "_CUDA" suffix `gpu`.
+# test's full name puts the label `slow` on it (left out of the default run), "_CUDA" the label `gpu`.
 function(cosdt_test name)
   cmake_parse_arguments(ARG "TORCH;PROGRAM" "" "SOURCES;LIBRARIES" ${ARGN})
   set(target cosdt_${name}_test)
@@ -115,9 +126,9 @@ function(cosdt_test name)
     cosdt_precompile_torch(${target})
   endif()
   set(common DISCOVERY_MODE PRE_TEST PROPERTIES TIMEOUT 600)
-  gtest_discover_tests(${target} TEST_PREFIX ${name}. TEST_FILTER "-*Slow*:*_CUDA" ${common})
-  gtest_discover_tests(${target} TEST_PREFIX ${name}. TEST_FILTER "*Slow*-*_CUDA" TEST_LIST ${target}_slow
+  gtest_discover_tests(${target} TEST_PREFIX ${name}. TEST_FILTER "-*Slow*:*_CUDA*" ${common})
+  gtest_discover_tests(${target} TEST_PREFIX ${name}. TEST_FILTER "*Slow*-*_CUDA*" TEST_LIST ${target}_slow
                        ${common} TIMEOUT 3000 LABELS slow)
-  gtest_discover_tests(${target} TEST_PREFIX ${name}. TEST_FILTER "*_CUDA" TEST_LIST ${target}_gpu
+  gtest_discover_tests(${target} TEST_PREFIX ${name}. TEST_FILTER "*_CUDA*" TEST_LIST ${target}_gpu
                        ${common} LABELS gpu)
 endfunction()

@@ -1,4 +1,4 @@
-# Finds LibTorch in its own zip's layout, in that of its Python wheel, or as installed by conda, and
+# Finds LibTorch in the layout of its releases, which the wheel's folder torch/ has too, and
 # defines cosdt::torch. CMAKE_PREFIX_PATH, or COSDT_HINTS, names the folder that holds include/ and lib/.
 #
 # The package's own TorchConfig.cmake is not used: for a CUDA build of LibTorch it demands the whole

@@ -1,4 +1,4 @@
-# Finds MuJoCo in its own release layout or in the layout of its Python wheel and defines
+# Finds MuJoCo in the layout of its releases, which cmake/setup.sh gives the wheel's files too, and defines
 # cosdt::mujoco. CMAKE_PREFIX_PATH names the folder, or COSDT_HINTS does; MuJoCo_VERSION is read from the header.
 find_path(MuJoCo_INCLUDE_DIR mujoco/mujoco.h HINTS ${COSDT_HINTS} PATH_SUFFIXES include)
 find_library(MuJoCo_LIBRARY mujoco HINTS ${COSDT_HINTS} PATH_SUFFIXES lib)
@@ -7,7 +7,7 @@ mark_as_advanced(MuJoCo_INCLUDE_DIR MuJoCo_LIBRARY)
 if(MuJoCo_INCLUDE_DIR)
   file(STRINGS "${MuJoCo_INCLUDE_DIR}/mujoco/mujoco.h" line REGEX "#define mjVERSION_HEADER +[0-9]+")
   string(REGEX REPLACE ".*mjVERSION_HEADER +([0-9]+).*" "\\1" number "${line}")
-  # three digits are major, minor, patch (335); from 3.10 on two digits each follow the major one
+  # 335 is 3.3.5; newer headers give three digits to minor and to patch (4000001 is 4.0.1)
   if(number LESS 1000)
     string(REGEX REPLACE "^(.)(.)(.)$" "\\1.\\2.\\3" MuJoCo_VERSION "${number}")
   else()

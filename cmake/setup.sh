@@ -75,12 +75,17 @@ unpack() {
   local folder=$1 file=$2
   shift 2
   [ -d "$deps/$folder" ] && return
-  echo "set-up: downloading $folder"
   mkdir -p "$deps"
-  local work
-  work=$(mktemp -d "$deps/partial.XXXXXX")
-  # shellcheck disable=SC2064
-  trap "rm -rf '$work'" EXIT
+  # one at a time; what another run has brought meanwhile is there, what one left half-done is not
+  exec 9>"$deps/lock"
+  flock 9
+  [ -d "$deps/$folder" ] && return
+  echo "set-up: downloading $folder"
+  local work=$deps/partial
+  rm -rf "$work"
+  mkdir "$work"
+  python3 -m pip --version >/dev/null 2>&1 ||
+    fail "downloading $folder" "pip for python3" "install it (python3-pip on Debian and Ubuntu)"
   local platforms=() glibc name
   for glibc in $(seq 5 28); do platforms+=(--platform "manylinux_2_${glibc}_$(uname -m)"); done
   platforms+=(--platform "manylinux2014_$(uname -m)" --platform "linux_$(uname -m)")
@@ -117,9 +122,8 @@ if library:
     library[0].rename(work / "site/mujoco/lib" / library[0].name)
     (work / "site/mujoco/lib/libmujoco.so").symlink_to(library[0].name)
 PYTHON
-  mv "$work/site" "$deps/$folder"
+  mv -T "$work/site" "$deps/$folder"
   rm -rf "$work"
-  trap - EXIT
 }
 
 version_of() { sed -n "s/^$1==\([0-9.]*\).*/\1/p" "$here/wheels.txt"; }

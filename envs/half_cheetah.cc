@@ -14,7 +14,7 @@ HalfCheetah::HalfCheetah(Physics physics)
                  .score_range = ScoreRange{-280.178953, 12135.0}},
                 physics, CompileModel(kHalfCheetahXml, physics), /*frame_skip=*/5) {}
 
-void HalfCheetah::Observe(std::span<double> observation) const {
+void HalfCheetah::WriteObservation(std::span<double> observation) const {
   const auto out = std::ranges::copy(qpos().subspan(1), observation.begin()).out;
   std::ranges::copy(qvel(), out);
 }

@@ -16,9 +16,9 @@ class HalfCheetah : public MujocoEnv {
  public:
   explicit HalfCheetah(Physics physics);
   std::unique_ptr<Env> Clone() const override { return std::make_unique<HalfCheetah>(*this); }
-  void Observe(std::span<double> observation) const override;
 
  private:
+  void WriteObservation(std::span<double> observation) const override;
   void SampleState(Rng& rng, std::span<double> qpos, std::span<double> qvel) const override;
   double Reward(double velocity, double control_cost) const override;
 };

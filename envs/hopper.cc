@@ -15,7 +15,7 @@ Hopper::Hopper(Physics physics)
                  .score_range = ScoreRange{-20.272305, 3234.3}},
                 physics, CompileModel(kHopperXml, physics), /*frame_skip=*/4) {}
 
-void Hopper::Observe(std::span<double> observation) const {
+void Hopper::WriteObservation(std::span<double> observation) const {
   auto out = std::ranges::copy(qpos().subspan(1), observation.begin()).out;
   for (const double v : qvel()) *out++ = std::clamp(v, -10.0, 10.0);
 }

@@ -16,9 +16,9 @@ class Hopper : public MujocoEnv {
  public:
   explicit Hopper(Physics physics);
   std::unique_ptr<Env> Clone() const override { return std::make_unique<Hopper>(*this); }
-  void Observe(std::span<double> observation) const override;
 
  private:
+  void WriteObservation(std::span<double> observation) const override;
   void SampleState(Rng& rng, std::span<double> qpos, std::span<double> qvel) const override;
   bool IsHealthy() const override;
   double Reward(double velocity, double control_cost) const override;

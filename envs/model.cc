@@ -2,6 +2,7 @@
 
 #include <mujoco/mujoco.h>
 
+#include <mutex>
 #include <stdexcept>
 #include <vector>
 
@@ -61,6 +62,18 @@ ModelPtr CompileWithCylinderInertias(const std::string& mjcf) {
   return CompileSpec(capsules.get());
 }
 
+// By default MuJoCo writes warnings to a file in the working folder, and ends the process at an
+// error such as a lack of memory. Bad states are read from mjData instead (MujocoEnv::Step).
+void TakeOverMessages() {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    mju_user_warning = [](const char*) {};
+    mju_user_error = [](const char* message) {
+      throw std::runtime_error(std::string("MuJoCo: ") + message);
+    };
+  });
+}
+
 }  // namespace
 
 const char* PhysicsName(Physics physics) {
@@ -86,9 +99,7 @@ Physics ParsePhysics(std::string_view name) {
 }
 
 ModelPtr CompileModel(const std::string& mjcf, Physics physics) {
-  // MuJoCo's default writes every warning to a file in the working folder; bad states are read from
-  // mjData instead (MujocoEnv::Step)
-  if (!mju_user_warning) mju_user_warning = [](const char*) {};
+  TakeOverMessages();
   if (physics == Physics::kD4rl) return CompileWithCylinderInertias(mjcf);
   return CompileSpec(ParseSpec(mjcf).get());
 }

@@ -17,6 +17,15 @@ bool SawBadState(const mjData* data) {
          data->warning[mjWARN_BADQACC].number;
 }
 
+// What MuJoCo takes for a bad state at the start of its next step: NaN, infinity, beyond 1e10.
+bool AnyBad(std::span<const double> state) {
+  return std::ranges::any_of(state, [](double x) { return mju_isBad(x); });
+}
+
+bool AllFinite(std::span<const double> state) {
+  return std::ranges::all_of(state, [](double x) { return std::isfinite(x); });
+}
+
 }  // namespace
 
 MujocoEnv::MujocoEnv(EnvSpec spec, Physics physics, ModelPtr model, int frame_skip)
@@ -56,11 +65,26 @@ std::span<const double> MujocoEnv::qvel() const {
   return {data_->qvel, static_cast<size_t>(model_->nv)};
 }
 
+void MujocoEnv::CheckStateSizes(size_t qpos, size_t qvel) const {
+  if (qpos == this->qpos().size() && qvel == this->qvel().size()) return;
+  throw std::invalid_argument(spec_.name + ": state: expected " + std::to_string(nq()) + " and " +
+                              std::to_string(nv()) + " numbers, found " + std::to_string(qpos) +
+                              " and " + std::to_string(qvel));
+}
+
+void MujocoEnv::Observe(std::span<double> observation) const {
+  if (static_cast<int>(observation.size()) != spec_.observation_size) {
+    throw std::invalid_argument(spec_.name + ": observation: expected room for " +
+                                std::to_string(spec_.observation_size) + " numbers, found " +
+                                std::to_string(observation.size()));
+  }
+  WriteObservation(observation);
+}
+
 void MujocoEnv::SetState(std::span<const double> qpos, std::span<const double> qvel) {
-  if (qpos.size() != this->qpos().size() || qvel.size() != this->qvel().size()) {
-    throw std::invalid_argument(
-        spec_.name + ": state: expected " + std::to_string(nq()) + " and " + std::to_string(nv()) +
-        " numbers, found " + std::to_string(qpos.size()) + " and " + std::to_string(qvel.size()));
+  CheckStateSizes(qpos.size(), qvel.size());
+  if (!AllFinite(qpos) || !AllFinite(qvel)) {
+    throw std::invalid_argument(spec_.name + ": state: expected finite numbers, found others");
   }
   // the given state may be this simulation's own, which the reset overwrites
   std::copy(qpos.begin(), qpos.end(), qpos_before_.begin());
@@ -74,6 +98,7 @@ void MujocoEnv::SetState(std::span<const double> qpos, std::span<const double> q
 }
 
 void MujocoEnv::GetState(std::span<double> qpos, std::span<double> qvel) const {
+  CheckStateSizes(qpos.size(), qvel.size());
   std::ranges::copy(this->qpos(), qpos.begin());
   std::ranges::copy(this->qvel(), qvel.begin());
 }
@@ -108,15 +133,23 @@ StepResult MujocoEnv::Step(std::span<const double> action) {
     data_->ctrl[i] = a;
   }
   GetState(qpos_before_, qvel_before_);
-  for (int i = 0; i < frame_skip_; ++i) mj_step(model_.get(), data_.get());
+  for (int i = 0; i < frame_skip_ && !diverged_; ++i) {
+    mj_step(model_.get(), data_.get());
+    diverged_ = SawBadState(data_.get());
+  }
+  // MuJoCo looks at a state before a step, so the last one is still to be looked at
+  diverged_ = diverged_ || AnyBad(qpos()) || AnyBad(qvel());
   ++steps_;
 
   StepResult result;
   result.truncated = steps_ >= spec_.horizon;
-  if (SawBadState(data_.get())) {
-    diverged_ = true;
+  if (diverged_) {
     mju_copy(data_->qpos, qpos_before_.data(), nq());
     mju_copy(data_->qvel, qvel_before_.data(), nv());
+    // what is drawn is the state before, too
+    mj_kinematics(model_.get(), data_.get());
+    mj_comPos(model_.get(), data_.get());
+    mj_camlight(model_.get(), data_.get());
     result.terminated = true;
     return result;
   }

@@ -21,6 +21,7 @@ class MujocoEnv : public Env {
 
   void Reset(uint64_t seed) final;
   StepResult Step(std::span<const double> action) final;
+  void Observe(std::span<double> observation) const final;
   bool diverged() const final { return diverged_; }
 
   // Sizes of qpos and qvel.
@@ -31,7 +32,7 @@ class MujocoEnv : public Env {
 
   // Puts the simulation into a state, as at the start of an episode: warm starts are cleared and
   // the steps are counted from 0. Throws std::invalid_argument where sizes differ from nq() and
-  // nv().
+  // nv(), or a number is not finite.
   void SetState(std::span<const double> qpos, std::span<const double> qvel);
 
   // Writes the state to spans of nq() and nv() numbers.
@@ -48,6 +49,9 @@ class MujocoEnv : public Env {
   // Draws the initial state: all of qpos, then all of qvel.
   virtual void SampleState(Rng& rng, std::span<double> qpos, std::span<double> qvel) const = 0;
 
+  // Writes the current observation, observation_size numbers.
+  virtual void WriteObservation(std::span<double> observation) const = 0;
+
   // Whether the episode goes on from the current state.
   virtual bool IsHealthy() const { return true; }
 
@@ -59,6 +63,8 @@ class MujocoEnv : public Env {
   double HealthyReward() const;
 
  private:
+  void CheckStateSizes(size_t qpos, size_t qvel) const;
+
   EnvSpec spec_;
   Physics physics_;
   ModelPtr model_;

@@ -2,6 +2,7 @@
 
 #include <stdexcept>
 #include <string>
+#include <system_error>
 #include <utility>
 
 namespace cosdt::envs {
@@ -10,10 +11,19 @@ ThreadPool::ThreadPool(int threads) {
   if (threads < 1) {
     throw std::invalid_argument("threads: expected at least 1, found " + std::to_string(threads));
   }
-  for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { Work(); });
+  try {
+    for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { Work(); });
+  } catch (const std::system_error& e) {
+    const int started = this->threads();
+    Stop();
+    throw std::runtime_error("threads: expected " + std::to_string(threads) + ", the system gave " +
+                             std::to_string(started) + ": " + e.what());
+  }
 }
 
-ThreadPool::~ThreadPool() {
+ThreadPool::~ThreadPool() { Stop(); }
+
+void ThreadPool::Stop() {
   stop_ = true;
   ++loop_;
   loop_.notify_all();

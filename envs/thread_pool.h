@@ -14,7 +14,8 @@ namespace cosdt::envs {
 // starts none.
 class ThreadPool {
  public:
-  // Throws std::invalid_argument for fewer than one thread.
+  // Throws std::invalid_argument for fewer than one thread, std::runtime_error where the system
+  // does not give as many.
   explicit ThreadPool(int threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -28,6 +29,7 @@ class ThreadPool {
   void ForEach(int count, const std::function<void(int)>& body);
 
  private:
+  void Stop();
   void Work();
   void RunIndices();
 

@@ -12,8 +12,8 @@ namespace cosdt::envs {
 // appears under its name when Close has returned; until then it is FILE.partial.mp4.
 class VideoWriter {
  public:
-  // width and height are even numbers of pixels. Throws std::runtime_error where ffmpeg cannot be
-  // started.
+  // width and height are even numbers of pixels. Throws std::runtime_error where the file's folder
+  // is missing, the name is a folder's, or ffmpeg cannot be started.
   VideoWriter(std::string file, int width, int height, double frames_per_second);
 
   // Without Close the unfinished file is removed.
@@ -29,12 +29,15 @@ class VideoWriter {
   void Close();
 
  private:
+  // Ends ffmpeg and returns its exit status.
   int Wait();
+  [[noreturn]] void Fail();
 
   std::string file_;
   std::string partial_;
   pid_t child_ = -1;
   int pipe_ = -1;
+  int messages_ = -1;  // a file in memory for what ffmpeg says
 };
 
 }  // namespace cosdt::envs

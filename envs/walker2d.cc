@@ -31,7 +31,7 @@ Walker2d::Walker2d(Physics physics)
                  .score_range = ScoreRange{1.629008, 4592.3}},
                 physics, Compile(physics), /*frame_skip=*/4) {}
 
-void Walker2d::Observe(std::span<double> observation) const {
+void Walker2d::WriteObservation(std::span<double> observation) const {
   auto out = std::ranges::copy(qpos().subspan(1), observation.begin()).out;
   for (const double v : qvel()) *out++ = std::clamp(v, -10.0, 10.0);
 }

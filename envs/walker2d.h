@@ -16,9 +16,9 @@ class Walker2d : public MujocoEnv {
  public:
   explicit Walker2d(Physics physics);
   std::unique_ptr<Env> Clone() const override { return std::make_unique<Walker2d>(*this); }
-  void Observe(std::span<double> observation) const override;
 
  private:
+  void WriteObservation(std::span<double> observation) const override;
   void SampleState(Rng& rng, std::span<double> qpos, std::span<double> qvel) const override;
   bool IsHealthy() const override;
   double Reward(double velocity, double control_cost) const override;

@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <exception>
+#include <iostream>
 
 #include "experiments/program.h"
 
@@ -28,11 +29,16 @@ int main(int argc, char** argv) {
   try {
     program.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
-    return program.exit(e) == 0 ? 0 : 2;
+    if (program.exit(e) != 0) return 2;  // help and --version go on
   } catch (const c10::Error& e) {
     return Fail(e.what_without_backtrace());
   } catch (const std::exception& e) {
     return Fail(e.what());
+  }
+  // a result that nobody got is no success (a full disk, a closed pipe)
+  std::cout.flush();
+  if (std::fflush(stdout) != 0 || std::ferror(stdout) || !std::cout) {
+    return Fail("standard output: expected to write the result, found it closed or full");
   }
   return 0;
 }

@@ -1,10 +1,16 @@
 #include <algorithm>
+#include <charconv>
 #include <thread>
 
 #include "envs/registry.h"
 #include "experiments/program.h"
 
 namespace cosdt::experiments {
+namespace {
+
+constexpr int kMostThreads = 1024;
+
+}  // namespace
 
 void AddEnvOption(CLI::App& command, std::string& env) {
   command.add_option("--env", env, "body or task")
@@ -13,19 +19,39 @@ void AddEnvOption(CLI::App& command, std::string& env) {
 }
 
 void AddPhysicsOption(CLI::App& command, envs::Physics& physics) {
-  std::map<std::string, envs::Physics> names;
-  for (const envs::Physics p : envs::kAllPhysics) names[envs::PhysicsName(p)] = p;
-  command.add_option("--physics", physics, "whose simulator to reproduce")
-      ->transform(CLI::CheckedTransformer(names))
+  std::vector<std::string> names;
+  for (const envs::Physics p : envs::kAllPhysics) names.push_back(envs::PhysicsName(p));
+  command
+      .add_option_function<std::string>(
+          "--physics", [&physics](const std::string& name) { physics = envs::ParsePhysics(name); },
+          "whose simulator to reproduce")
+      ->check(CLI::IsMember(names))
       ->default_str(envs::PhysicsName(physics));
 }
 
+void AddSeedOption(CLI::App& command, uint64_t& seed, const std::string& of_what) {
+  const auto is_seed = [](const std::string& text) -> std::string {
+    uint64_t value = 0;
+    const char* const end = text.data() + text.size();
+    const auto [stop, error] = std::from_chars(text.data(), end, value);
+    if (error == std::errc() && stop == end) return "";
+    return "expected a whole number from 0 to 18446744073709551615, found " + text;
+  };
+  command.add_option("--seed", seed, of_what)->check(is_seed)->capture_default_str();
+}
+
+void AddEpisodesOption(CLI::App& command, int& episodes) {
+  command.add_option("--episodes", episodes, "episodes to play")
+      ->check(CLI::Range(1, 10'000'000))
+      ->capture_default_str();
+}
+
 void AddThreadsOption(CLI::App& command, int& threads) {
-  threads = std::max(1u, std::thread::hardware_concurrency());
+  threads = std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 1, kMostThreads);
   command
       .add_option("--threads", threads,
                   "threads that step the simulation; results do not depend on it")
-      ->check(CLI::PositiveNumber)
+      ->check(CLI::Range(1, kMostThreads))
       ->capture_default_str();
 }
 

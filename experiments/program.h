@@ -1,6 +1,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <cstdint>
 #include <string>
 
 #include "envs/model.h"
@@ -19,6 +20,8 @@ void AddBenchCommand(CLI::App& program);
 // Options with one name and one meaning in every subcommand.
 void AddEnvOption(CLI::App& command, std::string& env);
 void AddPhysicsOption(CLI::App& command, envs::Physics& physics);
+void AddSeedOption(CLI::App& command, uint64_t& seed, const std::string& of_what);
+void AddEpisodesOption(CLI::App& command, int& episodes);
 void AddThreadsOption(CLI::App& command, int& threads);
 
 }  // namespace cosdt::experiments

@@ -119,13 +119,13 @@ void Run(RolloutCommand& command) {
     };
   }
   const agents::RolloutResult result = agents::Rollout(*env, *policy, command.rollout);
-  if (recorder) recorder->Close();
   const nlohmann::json report = Report(command, env->spec(), result);
   if (command.json) {
     std::printf("%s\n", report.dump().c_str());
   } else {
     Print(report);
   }
+  if (recorder) recorder->Close();
 }
 
 }  // namespace
@@ -138,15 +138,16 @@ void AddRolloutCommand(CLI::App& program) {
   app->add_option("--policy", command->policy,
                   "random, zero, or a file with D4RL's metadata/policy")
       ->required();
-  app->add_option("--episodes", command->rollout.episodes, "episodes to play")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
+  AddEpisodesOption(*app, command->rollout.episodes);
   AddPhysicsOption(*app, command->physics);
-  app->add_option("--seed", command->rollout.seed, "of initial states and action noise")
-      ->capture_default_str();
+  AddSeedOption(*app, command->rollout.seed, "of initial states and action noise");
   app->add_flag("--deterministic", command->deterministic, "take the policy's mean action");
   AddThreadsOption(*app, command->rollout.threads);
-  app->add_option("--video", command->video, "record episode 0 to this MP4 file");
+  app->add_option("--video", command->video, "record episode 0 to this MP4 file")
+      ->check([](const std::string& file) {
+        return file.ends_with(".mp4") ? ""
+                                      : "expected a name that ends in .mp4, found '" + file + "'";
+      });
   app->add_flag("--json", command->json, "print one JSON object");
   app->callback([command] { Run(*command); });
 }

@@ -108,12 +108,21 @@ TEST(GaussianPolicyTest, LogProbabilityIsThatOfTheTransformedGaussian) {
 }
 
 TEST(GaussianPolicyTest, LogProbabilityStaysFiniteWhereTheActionRoundsToOne) {
-  datasets::PolicyWeights weights = RandomWeights(5, 3);
-  std::ranges::fill(weights.last_fc.bias, 60.0f);
-  GaussianPolicy policy(weights, /*deterministic=*/false);
-  const Acted acted = Act(policy, RandomObservations(5), 1, 3);
-  EXPECT_EQ(acted.actions[0], 1.0f);
-  EXPECT_TRUE(std::isfinite(acted.log_probs[0]));
+  for (const float bias : {60.0f, -60.0f}) {
+    datasets::PolicyWeights weights = RandomWeights(5, 3);
+    std::ranges::fill(weights.last_fc.bias, bias);
+    // heads without inputs: mean = bias, log std = 0
+    std::ranges::fill(weights.last_fc.weight, 0.0f);
+    std::ranges::fill(weights.last_fc_log_std.weight, 0.0f);
+    std::ranges::fill(weights.last_fc_log_std.bias, 0.0f);
+    GaussianPolicy policy(weights, /*deterministic=*/true);
+    const Acted acted = Act(policy, RandomObservations(5), 1, 3);
+    EXPECT_EQ(acted.actions[0], std::copysign(1.0f, bias));
+    // log(1 - tanh(u)^2) = 2 (log 2 - |u|) up to exp(-120)
+    const double expected =
+        3 * (-std::log(2 * std::numbers::pi) / 2 - 2 * (std::numbers::ln2 - 60));
+    EXPECT_NEAR(acted.log_probs[0], expected, 1e-3);
+  }
 }
 
 TEST(GaussianPolicyTest, ARowDoesNotDependOnTheOthers) {

@@ -1,5 +1,6 @@
 // The gymnasium modes against gymnasium itself: one step from equal states under equal actions.
 #include <gtest/gtest.h>
+#include <mujoco/mujoco.h>
 
 #include <algorithm>
 #include <cmath>
@@ -82,7 +83,7 @@ TEST_P(GymnasiumGoldenTest, OneStepAgreesFromEqualStates) {
   const auto owner = MakeEnv(GetParam().env, GetParam().physics);
   auto& env = dynamic_cast<MujocoEnv&>(*owner);
   std::vector<double> observation(env.spec().observation_size);
-  int terminations = 0, agreed = 0;
+  int terminations = 0, contacts = 0, agreed = 0;
   for (const Transition& t : GoldenFile(GetParam().file).Transitions()) {
     const Outcome& expected = GetParam().physics == Physics::kGymnasiumV4 ? t.v4 : t.v5;
     env.SetState(t.qpos, t.qvel);
@@ -96,9 +97,11 @@ TEST_P(GymnasiumGoldenTest, OneStepAgreesFromEqualStates) {
     ASSERT_NEAR(step.reward, expected.reward, 1e-10) << agreed;
     ASSERT_EQ(step.terminated, expected.terminated) << agreed;
     terminations += step.terminated;
+    contacts += env.data()->ncon > 0;
     ++agreed;
   }
   EXPECT_GE(agreed, 1000);
+  EXPECT_GE(contacts, 600);
   if (env.spec().name != "halfcheetah") {
     EXPECT_GT(terminations, 100);
   }

@@ -134,6 +134,10 @@ TEST(HopperTest, RefusesActionsThatAreNotFinite) {
 
 TEST(HopperTest, RefusesActionsAndStatesOfTheWrongSize) {
   Hopper hopper(Physics::kD4rl);
+  std::vector<double> small(5);
+  EXPECT_THROW(hopper.Observe(small), std::invalid_argument);
+  EXPECT_THROW(hopper.GetState(small, small), std::invalid_argument);
+  EXPECT_THROW(hopper.SetState(std::vector<double>(6, NAN), kStill), std::invalid_argument);
   EXPECT_THAT([&] { hopper.Step(std::vector<double>(6)); },
               Throws<std::invalid_argument>(Property(&std::invalid_argument::what,
                                                      HasSubstr("expected 3 numbers, found 6"))));

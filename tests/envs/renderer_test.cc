@@ -1,5 +1,6 @@
 #include "envs/renderer.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cstdio>
@@ -99,14 +100,30 @@ TEST_F(VideoWriterTest, LeavesNothingWithoutClose) {
   EXPECT_TRUE(std::filesystem::is_empty(folder_));
 }
 
-TEST_F(VideoWriterTest, SaysThatTheFolderIsMissing) {
-  VideoWriter writer(folder_ / "missing" / "video.mp4", 64, 48, 25);
-  EXPECT_THROW(
-      {
-        for (int i = 0; i < 1000; ++i) writer.Add(std::vector<uint8_t>(64 * 48 * 3));
+TEST_F(VideoWriterTest, RefusesMissingFoldersAndFolders) {
+  EXPECT_THROW(VideoWriter(folder_ / "missing" / "video.mp4", 64, 48, 25), std::runtime_error);
+  EXPECT_THROW(VideoWriter(folder_, 64, 48, 25), std::runtime_error);
+}
+
+TEST_F(VideoWriterTest, TakesNamesThatLookLikeOptionsAndProtocols) {
+  for (const char* name : {"-x.mp4", "run:1.mp4"}) {
+    VideoWriter writer(folder_ / name, 64, 48, 25);
+    writer.Add(std::vector<uint8_t>(64 * 48 * 3));
+    writer.Close();
+    EXPECT_TRUE(std::filesystem::exists(folder_ / name));
+  }
+}
+
+TEST_F(VideoWriterTest, PassesOnWhatFfmpegSays) {
+  // an odd width, which the format cannot have
+  VideoWriter writer(File(), 63, 48, 25);
+  EXPECT_THAT(
+      [&] {
+        for (int i = 0; i < 1000; ++i) writer.Add(std::vector<uint8_t>(63 * 48 * 3));
         writer.Close();
       },
-      std::runtime_error);
+      ::testing::Throws<std::runtime_error>(::testing::Property(
+          &std::runtime_error::what, ::testing::HasSubstr("ffmpeg failed: [libx264"))));
 }
 
 }  // namespace

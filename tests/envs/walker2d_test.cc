@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <mujoco/mujoco.h>
 
+#include <cmath>
 #include <vector>
 
 namespace cosdt::envs {
@@ -44,6 +45,31 @@ TEST(Walker2dTest, OnlyVersion5WithholdsTheHealthyRewardOnTheLastStep) {
     EXPECT_NEAR(step.reward - walker.qpos()[0] / 0.008, physics == Physics::kGymnasiumV5 ? 0 : 1,
                 1e-12);
   }
+}
+
+// MuJoCo looks at a state before a step: what the last substep of a step ruins, it does not report.
+TEST(Walker2dTest, DivergenceInTheLastSubstepIsSeen) {
+  Rng rng = MakeRng(0, 0);
+  std::normal_distribution<double> normal(0, 3000);
+  Walker2d walker(Physics::kD4rl);
+  std::vector<double> qpos(9), qvel(9), observation(17);
+  qpos[1] = 1.25;
+  int unreported = 0;
+  for (int i = 0; i < 3000; ++i) {
+    for (double& v : qvel) v = normal(rng);
+    walker.SetState(qpos, qvel);
+    const StepResult step = walker.Step(kNoTorque);
+    for (const double q : walker.qpos()) ASSERT_LT(std::abs(q), 1e10);
+    if (!walker.diverged()) continue;
+    ASSERT_TRUE(step.terminated);
+    ASSERT_EQ(step.reward, 0);
+    int warnings = 0;
+    for (const int kind : {mjWARN_BADQPOS, mjWARN_BADQVEL, mjWARN_BADQACC}) {
+      warnings += walker.data()->warning[kind].number;
+    }
+    unreported += warnings == 0;
+  }
+  EXPECT_GT(unreported, 0) << "the case that this test is for did not occur";
 }
 
 TEST(Walker2dTest, OnlyVersion5HasEqualFeet) {

@@ -10,8 +10,8 @@ file(RENAME "${WORK}/first" "${WORK}/moved")
 # an empty environment: no library path, no prefix path
 run(env -i "${WORK}/moved/bin/cosdt" rollout --env hopper --policy random --episodes 2)
 
-# envs, and with it no LibTorch; then everything
-foreach(consumer IN ITEMS envs agents)
+# envs and datasets alone, and with them no LibTorch; then everything
+foreach(consumer IN ITEMS envs datasets agents)
   run(${CMAKE_COMMAND} -G "${GENERATOR}" -S "${SOURCE}/${consumer}_consumer" -B "${WORK}/${consumer}"
       -D "CMAKE_PREFIX_PATH=${WORK}/moved" -D CMAKE_BUILD_TYPE=Release)
   run(${CMAKE_COMMAND} --build "${WORK}/${consumer}")

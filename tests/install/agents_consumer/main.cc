@@ -1,5 +1,6 @@
 #include <cstdio>
 
+#include "agents/gaussian_policy.h"  // the header with LibTorch in it
 #include "agents/rollout.h"
 #include "envs/registry.h"
 
