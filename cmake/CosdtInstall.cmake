@@ -42,6 +42,7 @@ function(cosdt_install_package)
   write_basic_package_version_file("${PROJECT_BINARY_DIR}/cosdtConfigVersion.cmake"
                                    COMPATIBILITY SameMinorVersion)
   install(FILES "${PROJECT_BINARY_DIR}/cosdtConfig.cmake" "${PROJECT_BINARY_DIR}/cosdtConfigVersion.cmake"
-                "${PROJECT_SOURCE_DIR}/cmake/FindLibTorch.cmake" "${PROJECT_SOURCE_DIR}/cmake/FindMuJoCo.cmake"
+                "${PROJECT_SOURCE_DIR}/cmake/FindDeflate.cmake" "${PROJECT_SOURCE_DIR}/cmake/FindLibTorch.cmake"
+                "${PROJECT_SOURCE_DIR}/cmake/FindMuJoCo.cmake"
           DESTINATION ${package_dir})
 endfunction()

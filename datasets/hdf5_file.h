@@ -13,13 +13,29 @@ class FileError : public std::runtime_error {
   FileError(const std::string& file, const std::string& key, const std::string& expected,
             const std::string& found)
       : std::runtime_error(file + ": " + (key.empty() ? "" : key + ": ") + "expected " + expected +
-                           ", found " + found) {}
+                           ", found " + found),
+        key_(key) {}
+
+  // Empty where the file as a whole is meant.
+  const std::string& key() const { return key_; }
+
+ private:
+  std::string key_;
 };
 
 // "(1000, 11)"; "()" for a scalar.
 std::string ShapeString(const std::vector<uint64_t>& shape);
 
-// An HDF5 file opened for reading. Everything throws FileError.
+enum class NumberType { kFloat, kInteger, kBool, kOther };  // kBool: h5py's enum over int8
+
+struct ArrayInfo {
+  std::vector<uint64_t> shape;
+  NumberType type = NumberType::kOther;
+  size_t bytes = 0;  // of one number
+};
+
+// An HDF5 file opened for reading. Everything throws FileError. What the file says about sizes is
+// checked against the bytes it has before memory is taken for them.
 class Hdf5File {
  public:
   explicit Hdf5File(std::string path);
@@ -28,22 +44,39 @@ class Hdf5File {
   Hdf5File& operator=(const Hdf5File&) = delete;
 
   const std::string& path() const { return path_; }
+  uint64_t file_size() const { return file_size_; }
 
-  // Whether there is a dataset or group of that name ("metadata/policy").
+  // HDF5's identifier, for ReadArray.
+  int64_t id() const { return file_; }
+
+  // Whether there is a dataset or group of that name ("metadata/policy") in this very file.
   bool Has(const std::string& key) const;
+
+  // The names in a group, in the order of their bytes ("" is the root). Throws where it is none.
+  std::vector<std::string> Names(const std::string& group) const;
+
+  // The keys of all datasets below a group, in the order of their bytes.
+  std::vector<std::string> Datasets(const std::string& group = "") const;
+
+  // Shape and type of the dataset `key`, which must hold as many bytes as its shape needs.
+  ArrayInfo Info(const std::string& key) const;
 
   // The shape of the dataset `key`.
   std::vector<uint64_t> Shape(const std::string& key) const;
 
   // The dataset `key`, which must have the shape given, in row-major order and converted to float32
-  // from whatever float or integer type it has.
+  // from whatever float or integer type it has. For small ones; see ReadArray.
   std::vector<float> ReadFloats(const std::string& key, const std::vector<uint64_t>& shape) const;
+
+  // The scalar integer `key`.
+  int64_t ReadInteger(const std::string& key) const;
 
   // The scalar fixed-length byte string `key`, without the padding.
   std::string ReadString(const std::string& key) const;
 
  private:
   std::string path_;
+  uint64_t file_size_ = 0;
   int64_t file_ = -1;
 };
 

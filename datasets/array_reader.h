@@ -1,0 +1,23 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include "datasets/hdf5_file.h"
+
+namespace cosdt::datasets {
+
+// Reads the dataset `key` of shape (rows, width), or (rows,) where width is 1, into `out`, which
+// holds rows x width numbers in row-major order; the dataset may have any float, integer or bool
+// type. T is float, double, or uint8_t: 0 or 1 for numbers that are zero or not.
+//
+// Chunked little-endian floats and bools, with deflate and shuffle or without, are inflated by
+// `threads` threads (libdeflate) while HDF5's library, which knows one thread only, hands out the
+// raw chunks; beside `out` each thread holds one chunk. Everything else (other filters, types and
+// layouts) is read by H5Dread. Throws FileError where type or shape do not fit or data is damaged.
+template <typename T>
+void ReadArray(const Hdf5File& file, const std::string& key, uint64_t rows, uint64_t width,
+               std::span<T> out, int threads);
+
+}  // namespace cosdt::datasets

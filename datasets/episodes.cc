@@ -1,0 +1,252 @@
+#include "datasets/episodes.h"
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <numeric>
+#include <random>
+#include <stdexcept>
+#include <thread>
+
+#include "datasets/body.h"
+#include "datasets/d4rl_file.h"
+#include "datasets/minari_file.h"
+
+namespace cosdt::datasets {
+namespace {
+
+int Threads(const ReadOptions& options) {
+  if (options.threads > 0) return options.threads;
+  return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+}
+
+// A D4RL or a Minari file as rows to be read to a place in the arrays.
+class Source {
+ public:
+  virtual ~Source() = default;
+  virtual const std::string& path() const = 0;
+  virtual uint64_t rows() const = 0;
+  virtual int observation_size() const = 0;
+  virtual int action_size() const = 0;
+  virtual void Read(const std::string& key, std::span<float> out) const = 0;
+  virtual Cuts ReadCuts(size_t horizon) const = 0;
+};
+
+class D4rlSource : public Source {
+ public:
+  D4rlSource(const std::string& path, int threads) : file_(path, threads) {}
+  const std::string& path() const override { return file_.path(); }
+  uint64_t rows() const override { return file_.rows(); }
+  int observation_size() const override { return file_.observation_size(); }
+  int action_size() const override { return file_.action_size(); }
+  void Read(const std::string& key, std::span<float> out) const override { file_.Read(key, out); }
+  Cuts ReadCuts(size_t horizon) const override {
+    std::vector<uint8_t> terminals(file_.rows()), timeouts;
+    file_.Read<uint8_t>("terminals", terminals);
+    if (file_.Has("timeouts")) {
+      timeouts.resize(file_.rows());
+      file_.Read<uint8_t>("timeouts", timeouts);
+    }
+    return CutEpisodes(terminals, timeouts, horizon);
+  }
+
+ private:
+  D4rlFile file_;
+};
+
+class MinariSource : public Source {
+ public:
+  explicit MinariSource(const std::string& path) : file_(path) {}
+  const std::string& path() const override { return file_.path(); }
+  uint64_t rows() const override { return file_.offsets().back(); }
+  int observation_size() const override { return file_.observation_size(); }
+  int action_size() const override { return file_.action_size(); }
+  void Read(const std::string& key, std::span<float> out) const override { file_.Read(key, out); }
+  Cuts ReadCuts(size_t) const override { return {file_.offsets(), file_.ReadEndings()}; }
+
+ private:
+  MinariFile file_;
+};
+
+std::unique_ptr<Source> Open(const std::string& path, int threads) {
+  if (IsMinariFile(path)) return std::make_unique<MinariSource>(path);
+  return std::make_unique<D4rlSource>(path, threads);
+}
+
+std::string Sizes(int observation_size, int action_size) {
+  return std::to_string(observation_size) + " observations and " + std::to_string(action_size) +
+         " actions";
+}
+
+// Gives all arrays room for `rows` rows.
+void Resize(Episodes& episodes, size_t rows, bool next_observations) {
+  episodes.observations.resize(rows * episodes.observation_size);
+  episodes.actions.resize(rows * episodes.action_size);
+  episodes.rewards.resize(rows);
+  if (next_observations) episodes.next_observations.resize(rows * episodes.observation_size);
+}
+
+}  // namespace
+
+Cuts CutEpisodes(std::span<const uint8_t> terminals, std::span<const uint8_t> timeouts,
+                 size_t horizon) {
+  Cuts cuts;
+  for (size_t row = 0; row < terminals.size(); ++row) {
+    const bool timeout =
+        timeouts.empty() ? row + 1 - cuts.offsets.back() == horizon : timeouts[row] != 0;
+    if (!terminals[row] && !timeout) continue;
+    cuts.offsets.push_back(row + 1);
+    cuts.endings.push_back(terminals[row] ? Ending::kTerminal : Ending::kTimeout);
+  }
+  if (cuts.offsets.back() < terminals.size()) {
+    cuts.offsets.push_back(terminals.size());
+    cuts.endings.push_back(Ending::kPartial);
+  }
+  return cuts;
+}
+
+Episodes ReadEpisodes(const std::vector<std::string>& paths, const ReadOptions& options) {
+  if (paths.empty()) throw std::invalid_argument("ReadEpisodes: expected a file, found none");
+  if (!options.env.empty() && !FindBody(options.env)) {
+    throw std::invalid_argument("env: expected hopper, halfcheetah or walker2d, found '" +
+                                options.env + "'");
+  }
+  const int threads = Threads(options);
+  std::vector<std::unique_ptr<Source>> sources;
+  size_t rows = 0;
+  for (const std::string& path : paths) {
+    sources.push_back(Open(path, threads));
+    const Source& source = *sources.back();
+    rows += source.rows();
+    const Source& first = *sources.front();
+    if (source.observation_size() != first.observation_size() ||
+        source.action_size() != first.action_size()) {
+      throw FileError(
+          path, "", Sizes(first.observation_size(), first.action_size()) + " as in " + first.path(),
+          Sizes(source.observation_size(), source.action_size()));
+    }
+  }
+
+  Episodes episodes;
+  episodes.observation_size = sources[0]->observation_size();
+  episodes.action_size = sources[0]->action_size();
+  episodes.offsets = {0};
+  Resize(episodes, rows, options.next_observations);
+  for (const std::unique_ptr<Source>& source : sources) {
+    const size_t begin = episodes.offsets.back();
+    const size_t count = source->rows();
+    // rows of the next file overwrite what is dropped of this one
+    const auto read = [&](const char* key, FloatVector& to, size_t width) {
+      source->Read(key, std::span(to).subspan(begin * width, count * width));
+    };
+    read("observations", episodes.observations, episodes.observation_size);
+    read("actions", episodes.actions, episodes.action_size);
+    read("rewards", episodes.rewards, 1);
+    if (options.next_observations) {
+      read("next_observations", episodes.next_observations, episodes.observation_size);
+    }
+    const Cuts cuts = source->ReadCuts(options.horizon);
+    for (size_t i = 0; i < cuts.endings.size(); ++i) {
+      if (cuts.endings[i] == Ending::kPartial && !options.keep_partial) continue;
+      episodes.offsets.push_back(begin + cuts.offsets[i + 1]);
+      episodes.endings.push_back(cuts.endings[i]);
+    }
+  }
+  if (episodes.size() == 0) {
+    throw FileError(paths[0], "terminals", "at least one complete episode",
+                    "none in " + std::to_string(rows) + " rows");
+  }
+  Resize(episodes, episodes.rows(), options.next_observations);
+
+  const Body* body = FindBody(options.env);
+  if (!body) {
+    body = GuessBody(paths[0], episodes.observation_size, episodes.action_size,
+                     episodes.observations[0]);
+  } else if (body->observation_size != episodes.observation_size ||
+             body->action_size != episodes.action_size) {
+    throw FileError(paths[0], "",
+                    Sizes(body->observation_size, body->action_size) + " of " + options.env,
+                    Sizes(episodes.observation_size, episodes.action_size));
+  }
+  if (body) episodes.env = body->name;
+  SumReturns(episodes);
+  return episodes;
+}
+
+Episodes ReadEpisodes(const std::string& path, const ReadOptions& options) {
+  return ReadEpisodes(std::vector<std::string>{path}, options);
+}
+
+void SumReturns(Episodes& episodes) {
+  episodes.returns_to_go.resize(episodes.rows());
+  episodes.returns.resize(episodes.size());
+  for (size_t i = 0; i < episodes.size(); ++i) {
+    double sum = 0;
+    for (size_t row = episodes.offsets[i + 1]; row-- > episodes.offsets[i];) {
+      sum += episodes.rewards[row];
+      episodes.returns_to_go[row] = static_cast<float>(sum);
+    }
+    episodes.returns[i] = sum;
+  }
+}
+
+std::vector<size_t> TopEpisodes(const Episodes& episodes, double percent) {
+  if (!(percent > 0 && percent <= 100)) {
+    throw std::invalid_argument("top: expected more than 0 and at most 100 %, found " +
+                                std::to_string(percent));
+  }
+  std::vector<size_t> order(episodes.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::ranges::stable_sort(
+      order, [&](size_t a, size_t b) { return episodes.returns[a] > episodes.returns[b]; });
+  const double share = percent / 100 * static_cast<double>(order.size());
+  order.resize(std::clamp<size_t>(std::llround(share), 1, order.size()));
+  std::ranges::sort(order);
+  return order;
+}
+
+std::vector<size_t> DrawEpisodes(const Episodes& episodes, size_t count, uint64_t seed) {
+  if (count < 1 || count > episodes.size()) {
+    throw std::invalid_argument("subset: expected 1 to " + std::to_string(episodes.size()) +
+                                " episodes, found " + std::to_string(count));
+  }
+  std::vector<size_t> all(episodes.size()), drawn;
+  std::iota(all.begin(), all.end(), size_t{0});
+  std::mt19937_64 rng(seed);
+  std::ranges::sample(all, std::back_inserter(drawn), static_cast<ptrdiff_t>(count), rng);
+  return drawn;
+}
+
+void KeepEpisodes(Episodes& episodes, std::span<const size_t> kept) {
+  size_t to = 0;
+  std::vector<size_t> offsets{0};
+  const auto move = [&](FloatVector& array, size_t width, size_t from, size_t rows) {
+    if (array.empty()) return;
+    std::copy_n(array.begin() + from * width, rows * width, array.begin() + to * width);
+  };
+  for (size_t i = 0; i < kept.size(); ++i) {
+    if (kept[i] >= episodes.size() || (i > 0 && kept[i] <= kept[i - 1])) {
+      throw std::invalid_argument("KeepEpisodes: expected ascending episodes below " +
+                                  std::to_string(episodes.size()) + ", found " +
+                                  std::to_string(kept[i]));
+    }
+    const size_t from = episodes.offsets[kept[i]];
+    const size_t rows = episodes.length(kept[i]);
+    move(episodes.observations, episodes.observation_size, from, rows);
+    move(episodes.actions, episodes.action_size, from, rows);
+    move(episodes.rewards, 1, from, rows);
+    move(episodes.returns_to_go, 1, from, rows);
+    move(episodes.next_observations, episodes.observation_size, from, rows);
+    episodes.endings[i] = episodes.endings[kept[i]];
+    episodes.returns[i] = episodes.returns[kept[i]];
+    to += rows;
+    offsets.push_back(to);
+  }
+  episodes.offsets = std::move(offsets);
+  episodes.endings.resize(kept.size());
+  episodes.returns.resize(kept.size());
+  Resize(episodes, to, !episodes.next_observations.empty());
+  episodes.returns_to_go.resize(to);
+}
+
+}  // namespace cosdt::datasets

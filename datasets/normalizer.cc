@@ -1,0 +1,30 @@
+#include "datasets/normalizer.h"
+
+#include <cmath>
+
+namespace cosdt::datasets {
+
+Normalizer MakeNormalizer(const Episodes& episodes) {
+  const size_t width = episodes.observation_size;
+  const auto rows = static_cast<double>(episodes.rows());
+  std::vector<double> sums(width), squares(width);
+  for (size_t i = 0; i < episodes.observations.size(); i += width) {
+    for (size_t j = 0; j < width; ++j) sums[j] += episodes.observations[i + j];
+  }
+  for (double& sum : sums) sum /= rows;
+  // a second pass: the difference of two large sums would lose the digits of a small deviation
+  for (size_t i = 0; i < episodes.observations.size(); i += width) {
+    for (size_t j = 0; j < width; ++j) {
+      const double x = episodes.observations[i + j] - sums[j];
+      squares[j] += x * x;
+    }
+  }
+  Normalizer normalizer;
+  for (size_t j = 0; j < width; ++j) {
+    normalizer.mean.push_back(static_cast<float>(sums[j]));
+    normalizer.std.push_back(static_cast<float>(std::sqrt(squares[j] / rows) + 1e-6));
+  }
+  return normalizer;
+}
+
+}  // namespace cosdt::datasets

@@ -1,0 +1,25 @@
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "datasets/episodes.h"
+
+namespace cosdt::datasets {
+
+// Makes observations zero mean and unit deviation: (x - mean) / std.
+struct Normalizer {
+  std::vector<float> mean;  // [observation_size]
+  std::vector<float> std;   // [observation_size], already with the 1e-6 that is added
+
+  // from and to hold observation_size numbers and may be the same.
+  void Apply(std::span<const float> from, std::span<float> to) const {
+    for (size_t i = 0; i < mean.size(); ++i) to[i] = (from[i] - mean[i]) / std[i];
+  }
+};
+
+// Over all rows of the episodes kept, as the original Decision Transformer has it: numpy's mean and
+// std (divided by n), plus 1e-6. Sums are float64.
+Normalizer MakeNormalizer(const Episodes& episodes);
+
+}  // namespace cosdt::datasets

@@ -1,0 +1,66 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "datasets/episodes.h"
+#include "datasets/normalizer.h"
+
+namespace cosdt::datasets {
+
+// Up to `context` steps of one episode: rows start .. start + length of it.
+struct Window {
+  size_t episode = 0;
+  size_t start = 0;
+  int length = 0;
+};
+
+// A batch of windows in the caller's arrays, row-major, K = context. A window shorter than K stands
+// at the right; what is left of it is zero, and false in `mask`.
+struct WindowBatch {
+  std::span<float> observations;   // [B, K, observation_size]
+  std::span<float> actions;        // [B, K, action_size]
+  std::span<float> returns_to_go;  // [B, K]
+  std::span<int64_t> timesteps;    // [B, K]: steps since the episode began
+  std::span<bool> mask;            // [B, K]
+};
+
+struct WindowOptions {
+  int context = 20;               // K
+  double return_scale = 1000;     // returns-to-go are divided by it
+  int64_t timestep_limit = 1000;  // timesteps of this and more are its predecessor
+  uint64_t seed = 0;
+
+  // Throws std::invalid_argument where a number is not positive.
+  void Validate() const;
+};
+
+// Draws windows as the Decision Transformer does: the trajectory in proportion to its length, the
+// start uniformly among its steps (so every row of the data starts a window equally often), and
+// from there up to K steps. Windows are indices; only Fill touches data. Window i depends on the
+// seed and i alone: the position is all there is to save and restore.
+class WindowSampler {
+ public:
+  // `episodes` must outlive this object.
+  WindowSampler(const Episodes& episodes, const WindowOptions& options);
+
+  // The next windows.
+  void Sample(std::span<Window> windows);
+
+  // Writes windows to a batch that has their number; observations are normalised where a normaliser
+  // is given. Throws std::invalid_argument where an array has another size.
+  void Fill(std::span<const Window> windows, const Normalizer* normalizer,
+            const WindowBatch& batch) const;
+
+  // How many windows were drawn.
+  uint64_t position() const { return position_; }
+  void set_position(uint64_t position) { position_ = position; }
+
+ private:
+  const Episodes& episodes_;
+  WindowOptions options_;
+  uint64_t position_ = 0;
+};
+
+}  // namespace cosdt::datasets
