@@ -48,6 +48,9 @@ find_package(MuJoCo 3.3 REQUIRED)
 find_package(HDF5 REQUIRED COMPONENTS C)
 # inflates the chunks of those files, 1.7 times faster than the zlib within HDF5
 find_package(Deflate REQUIRED)
+# downloads them, and checks their SHA-256
+find_package(CURL REQUIRED)
+find_package(OpenSSL REQUIRED COMPONENTS Crypto)
 # subcommands, options and their help
 find_package(CLI11 REQUIRED)
 # --json output, run metadata

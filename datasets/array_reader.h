@@ -14,8 +14,9 @@ namespace cosdt::datasets {
 //
 // Chunked little-endian floats and bools, with deflate and shuffle or without, are inflated by
 // `threads` threads (libdeflate) while HDF5's library, which knows one thread only, hands out the
-// raw chunks; beside `out` each thread holds one chunk. Everything else (other filters, types and
-// layouts) is read by H5Dread. Throws FileError where type or shape do not fit or data is damaged.
+// raw chunks; beside `out` each thread holds one chunk. Everything else (fletcher32, other types,
+// contiguous data) is read by H5Dread. Throws FileError where type or shape do not fit or data is
+// damaged.
 template <typename T>
 void ReadArray(const Hdf5File& file, const std::string& key, uint64_t rows, uint64_t width,
                std::span<T> out, int threads);

@@ -6,9 +6,9 @@ namespace cosdt::datasets {
 namespace {
 
 constexpr Body kBodies[] = {
-    {"hopper", 11, 3, 6, 6, 0.008, 1, 1e-3, true, 0.25},
-    {"halfcheetah", 17, 6, 9, 9, 0.05, 0, 0.1, false, 1.5},
-    {"walker2d", 17, 6, 9, 9, 0.008, 1, 1e-3, true, 0.25},
+    {"hopper", 11, 3, 6, 6, 0.008, 1, 1e-3, true, 1.5, 0.25},
+    {"halfcheetah", 17, 6, 9, 9, 0.05, 0, 0.1, false, 5, 1.5},
+    {"walker2d", 17, 6, 9, 9, 0.008, 1, 1e-3, true, 1.5, 0.25},
 };
 
 }  // namespace

@@ -16,8 +16,9 @@ struct Body {
   double step_seconds;
   double healthy_reward;  // reward = dx/dt + healthy_reward - control_cost |a|^2
   double control_cost;
-  bool clips_velocities;  // to [-10, 10] in observations
-  double most_jump;       // what positions leave unexplained within an episode, see CheckFile
+  bool clips_velocities;     // to [-10, 10] in observations
+  double most_reward_error;  // what a reward is off from the observed velocities, see check.h
+  double most_jump;          // what positions leave unexplained within an episode, see check.h
 };
 
 // The body of that name ("hopper"), or null.

@@ -1,6 +1,7 @@
 #include "datasets/hdf5_file.h"
 
 #include <algorithm>
+#include <bit>
 #include <filesystem>
 #include <utility>
 
@@ -23,19 +24,53 @@ bool IsLocalLink(hid_t file, const std::string& key) {
   return H5Lget_info(file, key.c_str(), &info, H5P_DEFAULT) >= 0 && info.type != H5L_TYPE_EXTERNAL;
 }
 
+bool IsHalf(hid_t type) {
+  size_t sign = 0, exponent = 0, exponent_bits = 0, mantissa = 0, mantissa_bits = 0;
+  return H5Tget_size(type) == 2 && H5Tget_precision(type) == 16 &&
+         H5Tget_fields(type, &sign, &exponent, &exponent_bits, &mantissa, &mantissa_bits) >= 0 &&
+         sign == 15 && exponent == 10 && exponent_bits == 5 && mantissa == 0 && mantissa_bits == 10;
+}
+
+// Only the types that numpy has: HDF5 can describe others, and its conversions of damaged ones are
+// not to be relied on.
 NumberType TypeOf(hid_t type) {
   switch (H5Tget_class(type)) {
     case H5T_FLOAT:
-      return NumberType::kFloat;
-    case H5T_INTEGER:
-      return NumberType::kInteger;
+      for (const hid_t known : {H5T_IEEE_F32LE, H5T_IEEE_F64LE, H5T_IEEE_F32BE, H5T_IEEE_F64BE}) {
+        if (H5Tequal(type, known) > 0) return NumberType::kFloat;
+      }
+      return IsHalf(type) ? NumberType::kFloat : NumberType::kOther;
+    case H5T_INTEGER: {
+      const size_t bytes = H5Tget_size(type);
+      const bool whole = H5Tget_precision(type) == 8 * bytes && H5Tget_offset(type) == 0;
+      return whole && bytes <= 8 && std::has_single_bit(bytes) ? NumberType::kInteger
+                                                               : NumberType::kOther;
+    }
     case H5T_ENUM: {
       const Hdf5Id base(H5Tget_super(type), H5Tclose);
-      return H5Tget_size(base) == 1 ? NumberType::kBool : NumberType::kOther;
+      return H5Tequal(base, H5T_STD_I8LE) > 0 ? NumberType::kBool : NumberType::kOther;
     }
     default:
       return NumberType::kOther;
   }
+}
+
+// Whether all filters are those of gzip files; others may run code that damaged parameters upset.
+bool HasKnownFilters(hid_t properties) {
+  const int filters = H5Pget_nfilters(properties);
+  for (int i = 0; i < filters; ++i) {
+    unsigned flags = 0;
+    size_t values = 0;
+    switch (H5Pget_filter2(properties, i, &flags, &values, nullptr, 0, nullptr, nullptr)) {
+      case H5Z_FILTER_DEFLATE:
+      case H5Z_FILTER_SHUFFLE:
+      case H5Z_FILTER_FLETCHER32:
+        break;
+      default:
+        return false;
+    }
+  }
+  return filters >= 0;
 }
 
 }  // namespace
@@ -133,6 +168,9 @@ ArrayInfo Hdf5File::Info(const std::string& key) const {
   const H5D_layout_t layout = H5Pget_layout(properties);
   if (layout < 0 || layout == H5D_VIRTUAL || H5Pget_external_count(properties) != 0) {
     throw FileError(path_, key, "data within the file", "data in other files");
+  }
+  if (!HasKnownFilters(properties)) {
+    throw FileError(path_, key, "no filters but deflate, shuffle and fletcher32", "others");
   }
 
   const ArrayInfo info{{shape.begin(), shape.end()}, TypeOf(type), H5Tget_size(type)};

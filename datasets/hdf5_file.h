@@ -14,13 +14,17 @@ class FileError : public std::runtime_error {
             const std::string& found)
       : std::runtime_error(file + ": " + (key.empty() ? "" : key + ": ") + "expected " + expected +
                            ", found " + found),
-        key_(key) {}
+        key_(key),
+        expected_(expected),
+        found_(found) {}
 
   // Empty where the file as a whole is meant.
   const std::string& key() const { return key_; }
+  const std::string& expected() const { return expected_; }
+  const std::string& found() const { return found_; }
 
  private:
-  std::string key_;
+  std::string key_, expected_, found_;
 };
 
 // "(1000, 11)"; "()" for a scalar.

@@ -64,4 +64,29 @@ PolicyWeights ReadPolicy(const std::string& path) {
   return policy;
 }
 
+void WritePolicy(const PolicyWeights& policy, D4rlWriter& writer) {
+  const auto write = [&](const std::string& name, const LinearWeights& layer) {
+    const auto inputs = static_cast<uint64_t>(layer.inputs);
+    const auto outputs = static_cast<uint64_t>(layer.outputs);
+    writer.Array(kRoot + name + "/weight", {outputs, inputs}, layer.weight);
+    writer.Array(kRoot + name + "/bias", {outputs}, layer.bias);
+  };
+  write("fc0", policy.fc0);
+  write("fc1", policy.fc1);
+  write("last_fc", policy.last_fc);
+  write("last_fc_log_std", policy.last_fc_log_std);
+  writer.Text(std::string(kRoot) + "nonlinearity", "relu");
+  writer.Text(std::string(kRoot) + "output_distribution", "tanh_gaussian");
+}
+
+PolicyOrigin ReadPolicyOrigin(const std::string& path) {
+  const Hdf5File file(path);
+  PolicyOrigin origin;
+  if (file.Has("metadata/algorithm")) origin.algorithm = file.ReadString("metadata/algorithm");
+  if (file.Has("metadata/iteration")) {
+    origin.iteration = static_cast<int32_t>(file.ReadInteger("metadata/iteration"));
+  }
+  return origin;
+}
+
 }  // namespace cosdt::datasets

@@ -1,7 +1,10 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
+
+#include "datasets/d4rl_writer.h"
 
 namespace cosdt::datasets {
 
@@ -29,5 +32,17 @@ struct PolicyWeights {
 // each other, a number is not finite, or the nonlinearity or distribution is not "relu" and
 // "tanh_gaussian".
 PolicyWeights ReadPolicy(const std::string& path);
+
+// Writes the keys that ReadPolicy reads. Throws std::runtime_error.
+void WritePolicy(const PolicyWeights& policy, D4rlWriter& writer);
+
+// metadata/algorithm and metadata/iteration: what trained a policy, and for how long.
+struct PolicyOrigin {
+  std::string algorithm = "unknown";
+  int32_t iteration = 0;
+};
+
+// Reads the origin beside a policy; what is missing keeps its default. Throws FileError.
+PolicyOrigin ReadPolicyOrigin(const std::string& path);
 
 }  // namespace cosdt::datasets

@@ -25,9 +25,12 @@ int main(int argc, char** argv) {
   program.set_version_flag("--version", VersionText());
   program.require_subcommand(1);
   AddRolloutCommand(program);
+  AddDataCommand(program);
   AddBenchCommand(program);
   try {
     program.parse(argc, argv);
+  } catch (const CLI::RuntimeError& e) {  // a command that has said all
+    return e.get_exit_code();
   } catch (const CLI::ParseError& e) {
     if (program.exit(e) != 0) return 2;  // help and --version go on
   } catch (const c10::Error& e) {

@@ -1,0 +1,205 @@
+#include "agents/collect.h"
+
+#include <algorithm>
+#include <map>
+#include <random>
+#include <stdexcept>
+#include <string>
+
+#include "envs/vector_env.h"
+
+namespace cosdt::agents {
+namespace {
+
+constexpr int kBodies = 64;  // in lock step; independent of the threads, as the result must be
+
+// An episode being played, or waiting for those before it.
+struct Episode {
+  int row = -1;  // of the vector, -1 once ended
+  size_t policy = 0;
+  datasets::Transitions steps;
+};
+
+template <typename To, typename From>
+void Append(To& to, const From& from) {
+  to.insert(to.end(), from.begin(), from.end());
+}
+
+void Append(datasets::Transitions& to, const datasets::Transitions& from) {
+  Append(to.observations, from.observations);
+  Append(to.actions, from.actions);
+  Append(to.rewards, from.rewards);
+  Append(to.next_observations, from.next_observations);
+  Append(to.log_probs, from.log_probs);
+  Append(to.qpos, from.qpos);
+  Append(to.qvel, from.qvel);
+  Append(to.terminals, from.terminals);
+  Append(to.timeouts, from.timeouts);
+}
+
+void Cut(datasets::Transitions& steps, size_t rows) {
+  steps.observations.resize(rows * steps.observation_size);
+  steps.actions.resize(rows * steps.action_size);
+  steps.rewards.resize(rows);
+  steps.next_observations.resize(rows * steps.observation_size);
+  steps.log_probs.resize(rows);
+  steps.qpos.resize(rows * steps.nq);
+  steps.qvel.resize(rows * steps.nv);
+  steps.terminals.resize(rows);
+  steps.timeouts.resize(rows);
+}
+
+class Collector {
+ public:
+  Collector(const envs::MujocoEnv& prototype, const std::vector<WeightedPolicy>& policies,
+            const CollectOptions& options)
+      : policies_(policies),
+        options_(options),
+        pool_(options.threads),
+        envs_(prototype, kBodies, pool_),
+        noise_(kBodies) {
+    for (const WeightedPolicy& p : policies) weights_.push_back(p.weight);
+    result_.observation_size = prototype.spec().observation_size;
+    result_.action_size = prototype.spec().action_size;
+    result_.nq = prototype.nq();
+    result_.nv = prototype.nv();
+    empty_ = result_;
+  }
+
+  datasets::Transitions Run() {
+    for (int row = 0; row < kBodies; ++row) idle_.push_back(row);
+    while (static_cast<int64_t>(result_.rows()) < options_.transitions) {
+      StartEpisodes();
+      StepAll();
+      TakeEnded();
+    }
+    Cut(result_, options_.transitions);
+    return std::move(result_);
+  }
+
+ private:
+  // Every idle row gets the next episode, as long as those before it do not fill the file already.
+  void StartEpisodes() {
+    int64_t steps = static_cast<int64_t>(result_.rows());
+    for (const auto& [number, episode] : episodes_) {
+      steps += static_cast<int64_t>(episode.steps.rows());
+    }
+    while (!idle_.empty() && steps < options_.transitions) {
+      Episode episode;
+      episode.row = idle_.back();
+      idle_.pop_back();
+      episode.steps = empty_;
+      // three streams an episode: initial state, the policy's noise, which policy
+      envs::Rng reset = envs::MakeRng(options_.seed, 3 * started_);
+      noise_[episode.row] = envs::MakeRng(options_.seed, 3 * started_ + 1);
+      envs::Rng choice = envs::MakeRng(options_.seed, 3 * started_ + 2);
+      episode.policy = std::discrete_distribution<size_t>(weights_.begin(), weights_.end())(choice);
+      envs_.Reset(episode.row, reset);
+      episodes_.emplace(started_++, std::move(episode));
+    }
+  }
+
+  void StepAll() {
+    std::vector<int> rows;
+    std::vector<float> actions;
+    for (size_t p = 0; p < policies_.size(); ++p) Act(p, rows, actions);
+    std::vector<int> order(kBodies);
+    for (size_t i = 0; i < rows.size(); ++i) order[rows[i]] = static_cast<int>(i);
+    for (auto& [number, episode] : episodes_) {
+      if (episode.row < 0) continue;
+      const auto& env = dynamic_cast<const envs::MujocoEnv&>(envs_.env(episode.row));
+      Append(episode.steps.observations, envs_.observation(episode.row));
+      Append(episode.steps.qpos, env.qpos());
+      Append(episode.steps.qvel, env.qvel());
+      const size_t width = empty_.action_size;
+      Append(episode.steps.actions, std::span(actions).subspan(order[episode.row] * width, width));
+    }
+    envs_.Step(rows, actions);
+    for (auto& [number, episode] : episodes_) {
+      if (episode.row < 0) continue;
+      const envs::StepResult& step = envs_.result(episode.row);
+      episode.steps.rewards.push_back(static_cast<float>(step.reward));
+      Append(episode.steps.next_observations, envs_.observation(episode.row));
+      episode.steps.terminals.push_back(step.terminated && !step.truncated);
+      episode.steps.timeouts.push_back(step.truncated);
+      if (!step.terminated && !step.truncated) continue;
+      idle_.push_back(episode.row);
+      episode.row = -1;
+    }
+  }
+
+  // Adds the rows and actions of the episodes that follow policy `p`.
+  void Act(size_t p, std::vector<int>& rows, std::vector<float>& actions) {
+    std::vector<Episode*> acting;
+    std::vector<float> observations;
+    std::vector<envs::Rng*> rngs;
+    for (auto& [number, episode] : episodes_) {
+      if (episode.row < 0 || episode.policy != p) continue;
+      acting.push_back(&episode);
+      Append(observations, envs_.observation(episode.row));
+      rngs.push_back(&noise_[episode.row]);
+      rows.push_back(episode.row);
+    }
+    if (acting.empty()) return;
+    const size_t begin = actions.size();
+    std::vector<float> log_probs(acting.size());
+    actions.resize(begin + acting.size() * empty_.action_size);
+    policies_[p].policy->Act(observations, rngs, std::span(actions).subspan(begin), log_probs);
+    for (size_t i = 0; i < acting.size(); ++i) acting[i]->steps.log_probs.push_back(log_probs[i]);
+  }
+
+  // Moves episodes to the result in their order; the one that fills it need not have ended.
+  void TakeEnded() {
+    while (!episodes_.empty()) {
+      const Episode& first = episodes_.begin()->second;
+      const auto steps = static_cast<int64_t>(result_.rows() + first.steps.rows());
+      if (first.row >= 0 && steps < options_.transitions) return;
+      Append(result_, first.steps);
+      episodes_.erase(episodes_.begin());
+      if (options_.progress) options_.progress(std::min(steps, options_.transitions));
+      if (steps >= options_.transitions) return;
+    }
+  }
+
+  const std::vector<WeightedPolicy>& policies_;
+  const CollectOptions& options_;
+  std::vector<double> weights_;
+  envs::ThreadPool pool_;
+  envs::VectorEnv envs_;
+  std::vector<envs::Rng> noise_;          // of each row's policy
+  std::vector<int> idle_;                 // rows without an episode
+  std::map<uint64_t, Episode> episodes_;  // by their number, those not in the result yet
+  uint64_t started_ = 0;
+  datasets::Transitions empty_, result_;
+};
+
+}  // namespace
+
+void CollectOptions::Validate() const {
+  if (transitions < 1) {
+    throw std::invalid_argument("transitions: expected at least 1, found " +
+                                std::to_string(transitions));
+  }
+  if (threads < 1) {
+    throw std::invalid_argument("threads: expected at least 1, found " + std::to_string(threads));
+  }
+}
+
+datasets::Transitions Collect(const envs::MujocoEnv& prototype,
+                              const std::vector<WeightedPolicy>& policies,
+                              const CollectOptions& options) {
+  options.Validate();
+  double sum = 0;
+  for (const WeightedPolicy& p : policies) {
+    if (!(p.weight >= 0)) {
+      throw std::invalid_argument("policy: expected a weight of 0 or more, found " +
+                                  std::to_string(p.weight));
+    }
+    sum += p.weight;
+  }
+  if (!(sum > 0))
+    throw std::invalid_argument("policy: expected one of positive weight, found none");
+  return Collector(prototype, policies, options).Run();
+}
+
+}  // namespace cosdt::agents

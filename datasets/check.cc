@@ -1,0 +1,326 @@
+#include "datasets/check.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <filesystem>
+#include <span>
+#include <string_view>
+#include <unordered_map>
+
+#include "datasets/episodes.h"
+#include "datasets/summary.h"
+
+namespace cosdt::datasets {
+namespace {
+
+std::string Number(double x) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.6g", x);
+  return text;
+}
+
+// Rows for which `test` holds: how many, and the first.
+struct Rows {
+  size_t count = 0;
+  size_t first = 0;
+};
+
+template <typename Test>
+Rows CountRows(size_t rows, const Test& test) {
+  Rows found;
+  for (size_t row = 0; row < rows; ++row) {
+    if (test(row) && found.count++ == 0) found.first = row;
+  }
+  return found;
+}
+
+template <typename T>
+std::span<const T> Row(const UnsetVector<T>& array, size_t row, size_t width) {
+  return {array.data() + row * width, width};
+}
+
+double Median(std::vector<double>& values) {
+  const auto middle = values.begin() + static_cast<ptrdiff_t>(values.size() / 2);
+  std::ranges::nth_element(values, middle);
+  return *middle;
+}
+
+class Checker {
+ public:
+  Checker(const std::string& path, const Transitions& transitions, const Body* body, size_t horizon)
+      : path_(path),
+        t_(transitions),
+        body_(body),
+        horizon_(horizon),
+        cuts_(CutEpisodes(t_.terminals, t_.timeouts, horizon)),
+        is_last_(t_.rows()) {
+    for (const size_t end : cuts_.offsets) {
+      if (end > 0) is_last_[end - 1] = 1;
+    }
+  }
+
+  CheckReport Run() {
+    NotFinite("observations", t_.observations, t_.observation_size);
+    NotFinite("actions", t_.actions, t_.action_size);
+    NotFinite("rewards", t_.rewards, 1);
+    NotFinite("next_observations", t_.next_observations, t_.observation_size);
+    NotFinite("infos/action_log_probs", t_.log_probs, 1);
+    NotFinite("infos/qpos", t_.qpos, t_.nq);
+    NotFinite("infos/qvel", t_.qvel, t_.nv);
+    ActionRange();
+    EpisodeLengths();
+    Duplicates();
+    if (t_.next_observations.empty()) {
+      if (body_) Jumps();
+    } else {
+      NextObservations();
+    }
+    if (body_) Rewards();
+    KnownReturns();
+    return std::move(report_);
+  }
+
+ private:
+  void Find(const char* code, const std::string& key, const Rows& rows, const std::string& what) {
+    if (rows.count == 0) return;
+    report_.findings.push_back(
+        {code, key, rows.first, what + " in " + std::to_string(rows.count) + " rows"});
+  }
+
+  void NotFinite(const char* key, const auto& array, size_t width) {
+    if (array.empty()) return;
+    const auto finite = [](double x) { return std::isfinite(x); };
+    Find(
+        "not_finite", key,
+        CountRows(t_.rows(),
+                  [&](size_t row) { return !std::ranges::all_of(Row(array, row, width), finite); }),
+        "NaN or infinity");
+  }
+
+  void ActionRange() {
+    const auto outside = [](float a) { return std::abs(a) > 1; };
+    Find("action_range", "actions",
+         CountRows(t_.rows(),
+                   [&](size_t row) {
+                     return std::ranges::any_of(Row(t_.actions, row, t_.action_size), outside);
+                   }),
+         "actions outside [-1, 1]");
+  }
+
+  void EpisodeLengths() {
+    size_t complete = 0;
+    Rows timeouts;
+    for (size_t i = 0; i < cuts_.endings.size(); ++i) {
+      const size_t begin = cuts_.offsets[i], length = cuts_.offsets[i + 1] - begin;
+      if (length > horizon_) {
+        report_.findings.push_back({"long_episode", "timeouts", begin,
+                                    std::to_string(length) +
+                                        " steps without a terminal or timeout, " +
+                                        std::to_string(horizon_) + " are an episode's most"});
+      }
+      complete += cuts_.endings[i] != Ending::kPartial;
+      if (cuts_.endings[i] == Ending::kPartial) {
+        report_.notes.push_back({"partial_episode", "timeouts", begin,
+                                 "the last " + std::to_string(length) +
+                                     " rows are an unfinished episode, which readers drop"});
+      }
+      if (cuts_.endings[i] == Ending::kTimeout && length < horizon_ && timeouts.count++ == 0) {
+        timeouts.first = cuts_.offsets[i + 1] - 1;
+      }
+    }
+    if (complete == 0) {
+      report_.findings.push_back(
+          {"no_episode", "terminals", std::nullopt, "no terminal or timeout ends an episode"});
+    }
+    if (timeouts.count > 0) {
+      report_.notes.push_back({"short_timeout", "timeouts", timeouts.first,
+                               std::to_string(timeouts.count) + " timeouts before step " +
+                                   std::to_string(horizon_) +
+                                   ", where replay files have them too"});
+    }
+    if (t_.timeouts.empty()) {
+      report_.notes.push_back(
+          {"no_timeouts", "timeouts", std::nullopt,
+           "missing: episodes are cut after " + std::to_string(horizon_) + " steps"});
+    }
+  }
+
+  void Duplicates() {
+    std::unordered_map<std::string_view, size_t> seen;  // an episode's observations
+    for (size_t i = 0; i < cuts_.endings.size(); ++i) {
+      const size_t width = t_.observation_size, begin = cuts_.offsets[i];
+      const auto rows =
+          std::as_bytes(std::span(t_.observations)
+                            .subspan(begin * width, (cuts_.offsets[i + 1] - begin) * width));
+      const auto [at, fresh] = seen.emplace(
+          std::string_view(reinterpret_cast<const char*>(rows.data()), rows.size()), begin);
+      if (fresh) continue;
+      report_.findings.push_back(
+          {"duplicate", "observations", begin,
+           "the episode that begins in row " + std::to_string(at->second) + " again"});
+    }
+  }
+
+  // Whether two rows of observations are the same up to float32's digits.
+  bool Same(std::span<const float> a, std::span<const float> b) const {
+    for (size_t i = 0; i < a.size(); ++i) {
+      if (!(std::abs(a[i] - b[i]) <= 1e-5f * (1 + std::abs(a[i])))) return false;
+    }
+    return true;
+  }
+
+  void NextObservations() {
+    const size_t width = t_.observation_size;
+    const auto next = [&](size_t row) { return Row(t_.next_observations, row, width); };
+    const auto here = [&](size_t row) { return Row(t_.observations, row, width); };
+    size_t inner = 0, own = 0, second = 0;
+    const Rows other = CountRows(t_.rows() - 1, [&](size_t row) {
+      if (is_last_[row]) return false;
+      ++inner;
+      own += Same(next(row), here(row));
+      second += row + 2 < t_.rows() && Same(next(row), here(row + 2));
+      return !Same(next(row), here(row + 1));
+    });
+    if (other.count == 0) return;
+    // a shift shows nearly everywhere, a lost boundary here and there
+    const auto most = [&](size_t count) { return count * 10 > inner * 9; };
+    if (most(own)) {
+      Find("shifted", "next_observations", other, "the row's own observation");
+    } else if (most(second)) {
+      Find("shifted", "next_observations", other, "the observation two rows later");
+    } else if (other.count * 2 > inner) {
+      Find("shifted", "next_observations", other, "not the observation of the next row");
+    } else {
+      Find("jump", "observations", {other.count, other.first + 1},
+           "not the next_observations of the row before, without a terminal or timeout between,");
+    }
+  }
+
+  // Positions must move as far as the velocities say. Contacts bend velocities within a step, so
+  // something is left over even where all is right: body.most_jump is above what D4RL-like policies
+  // were seen to leave.
+  void Jumps() {
+    const size_t width = t_.observation_size, positions = body_->nq - 1;
+    const Rows jumps = CountRows(t_.rows() - 1, [&](size_t row) {
+      if (is_last_[row]) return false;
+      const std::span a = Row(t_.observations, row, width),
+                      b = Row(t_.observations, row + 1, width);
+      for (size_t i = 0; i < positions; ++i) {
+        const float va = a[positions + 1 + i], vb = b[positions + 1 + i];
+        if (body_->clips_velocities && std::max(std::abs(va), std::abs(vb)) >= 10) continue;
+        if (std::abs(b[i] - a[i] - body_->step_seconds * (va + vb) / 2) > body_->most_jump) {
+          return true;
+        }
+      }
+      return false;
+    });
+    Find("jump", "observations", {jumps.count, jumps.first + 1},
+         "positions that the velocities of the row before do not lead to, without a terminal or "
+         "timeout between,");
+  }
+
+  // The reward less its known terms is the mean forward velocity of the step, close to the mean of
+  // the observed velocities before and after it.
+  void Rewards() {
+    const size_t width = t_.observation_size, forward = body_->nq - 1;
+    const size_t rows = t_.rows();
+    const auto velocity = [&](size_t row, double& v) {
+      const float before = t_.observations[row * width + forward];
+      float after;
+      if (!t_.next_observations.empty()) {
+        after = t_.next_observations[row * width + forward];
+      } else if (!is_last_[row] && row + 1 < rows) {
+        after = t_.observations[(row + 1) * width + forward];
+      } else {
+        return false;
+      }
+      v = (before + after) / 2;
+      return !body_->clips_velocities || std::max(std::abs(before), std::abs(after)) < 10;
+    };
+    const auto paid = [&](size_t row) {
+      double squares = 0;
+      for (const float a : Row(t_.actions, row, t_.action_size)) squares += a * a;
+      return t_.rewards[row] - body_->healthy_reward + body_->control_cost * squares;
+    };
+    // the error where each row is given the reward `shift` rows later
+    const auto errors = [&](size_t shift_back, size_t shift_on) {
+      std::vector<double> list;
+      for (size_t row = shift_back; row + shift_on < rows; ++row) {
+        double v;
+        if (is_last_[row] || (row > 0 && is_last_[row - 1]) || !velocity(row, v)) continue;
+        const double error = std::abs(paid(row + shift_on - shift_back) - v);
+        if (std::isfinite(error)) list.push_back(error);
+      }
+      return list;
+    };
+    std::vector<double> now = errors(0, 0), later = errors(0, 1), earlier = errors(1, 0);
+    // rows far apart have nothing to do with each other, except that they are of one policy
+    std::vector<double> apart = errors(0, 137);
+    constexpr size_t kEnough = 50;
+    if (std::min({now.size(), later.size(), earlier.size(), apart.size()}) < kEnough) return;
+    const double median = Median(now), shifted = std::min(Median(later), Median(earlier));
+    if (shifted < median / 2) {
+      report_.findings.push_back({"shifted", "rewards", 0,
+                                  Median(later) < Median(earlier) ? "rewards of the row before"
+                                                                  : "rewards of the next row"});
+      return;
+    }
+    if (median > 0.8 * Median(apart)) {
+      report_.findings.push_back({"reward", "rewards", 0,
+                                  "half of the rewards are further than " + Number(median) +
+                                      " from what " + body_->name + "'s observations say"});
+      return;
+    }
+    Find("reward", "rewards",
+         CountRows(rows,
+                   [&](size_t row) {
+                     double v;
+                     return velocity(row, v) && std::abs(paid(row) - v) > body_->most_reward_error;
+                   }),
+         "more than " + Number(body_->most_reward_error) + " from what the observations say");
+  }
+
+  void KnownReturns() {
+    const KnownFile* const known = FindKnownFile(std::filesystem::path(path_).stem().string());
+    if (!known || !known->returns) return;
+    Episodes episodes;
+    episodes.rewards = t_.rewards;
+    episodes.offsets = cuts_.offsets;
+    episodes.endings = cuts_.endings;
+    SumReturns(episodes);
+    const ReturnStatistics found = ReturnsOf(episodes);
+    const auto differ = [](double a, double b) {
+      return !(std::abs(a - b) <= 0.02 + 1e-5 * std::abs(b));
+    };
+    const ReturnStatistics& expected = *known->returns;
+    if (!differ(found.mean, expected.mean) && !differ(found.std, expected.std) &&
+        !differ(found.min, expected.min) && !differ(found.max, expected.max)) {
+      return;
+    }
+    const auto text = [](const ReturnStatistics& r) {
+      return Number(r.mean) + " +- " + Number(r.std) + " in [" + Number(r.min) + ", " +
+             Number(r.max) + "]";
+    };
+    report_.findings.push_back({"returns", "rewards", std::nullopt,
+                                std::string("expected ") + known->name + "'s returns " +
+                                    text(expected) + ", found " + text(found)});
+  }
+
+  const std::string& path_;
+  const Transitions& t_;
+  const Body* body_;
+  size_t horizon_;
+  Cuts cuts_;
+  std::vector<uint8_t> is_last_;  // [rows]: the last of an episode
+  CheckReport report_;
+};
+
+}  // namespace
+
+CheckReport CheckTransitions(const std::string& path, const Transitions& transitions,
+                             const Body* body, size_t horizon) {
+  return Checker(path, transitions, body, horizon).Run();
+}
+
+}  // namespace cosdt::datasets

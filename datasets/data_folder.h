@@ -1,0 +1,15 @@
+#pragma once
+
+#include <string>
+
+namespace cosdt::datasets {
+
+// Where downloaded files are kept: `chosen` where it is not empty, else $COSDT_DATA, else
+// $XDG_CACHE_HOME/cosdt, else ~/.cache/cosdt. Throws std::runtime_error where there is no home.
+std::string DataFolder(const std::string& chosen);
+
+// The path of a dataset given as a path or by D4RL's name ("hopper-medium-v2"), which is looked up
+// in the data folder. Throws FileError where neither is there.
+std::string FindDataset(const std::string& name, const std::string& data_folder);
+
+}  // namespace cosdt::datasets

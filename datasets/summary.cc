@@ -1,0 +1,69 @@
+#include "datasets/summary.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "datasets/hdf5_file.h"
+#include "datasets/minari_file.h"
+
+namespace cosdt::datasets {
+namespace {
+
+// v2 keeps the simulator's state in float64, v1 in float32; v0 has neither state nor next
+// observations. Files that were thinned out by others may look older than they are.
+std::string VersionOf(const std::string& path) {
+  if (IsMinariFile(path)) return "minari";
+  const Hdf5File file(path);
+  if (file.Has("infos/qpos")) return file.Info("infos/qpos").bytes == 8 ? "v2" : "v1";
+  return file.Has("next_observations") ? "v1" : "v0";
+}
+
+}  // namespace
+
+ReturnStatistics ReturnsOf(const Episodes& episodes) {
+  ReturnStatistics statistics;
+  double sum = 0, squares = 0, count = 0;
+  const auto for_complete = [&](const auto& body) {
+    for (size_t i = 0; i < episodes.size(); ++i) {
+      if (episodes.endings[i] != Ending::kPartial) body(episodes.returns[i]);
+    }
+  };
+  for_complete([&](double r) {
+    statistics.min = count == 0 ? r : std::min(statistics.min, r);
+    statistics.max = count == 0 ? r : std::max(statistics.max, r);
+    sum += r;
+    ++count;
+  });
+  if (count == 0) return statistics;
+  statistics.mean = sum / count;
+  for_complete([&](double r) { squares += (r - statistics.mean) * (r - statistics.mean); });
+  statistics.std = std::sqrt(squares / count);
+  return statistics;
+}
+
+Summary Summarize(const std::string& path, const Episodes& episodes, const KnownFile* known) {
+  Summary summary;
+  const FileName name = ParseFileName(known ? std::string(known->name) + ".hdf5" : path);
+  summary.kind = name.kind;
+  summary.version = name.version.empty() ? VersionOf(path) : name.version;
+  summary.transitions = episodes.rows();
+  size_t rows = 0;
+  for (size_t i = 0; i < episodes.size(); ++i) {
+    if (episodes.endings[i] == Ending::kPartial) {
+      ++summary.partial_episodes;
+      continue;
+    }
+    const size_t length = episodes.length(i);
+    summary.lengths.min = summary.episodes == 0 ? length : std::min(summary.lengths.min, length);
+    summary.lengths.max = std::max(summary.lengths.max, length);
+    rows += length;
+    ++summary.episodes;
+  }
+  if (summary.episodes > 0) {
+    summary.lengths.mean = static_cast<double>(rows) / static_cast<double>(summary.episodes);
+  }
+  summary.returns = ReturnsOf(episodes);
+  return summary;
+}
+
+}  // namespace cosdt::datasets

@@ -1,0 +1,45 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "datasets/d4rl_file.h"
+#include "datasets/d4rl_writer.h"
+#include "datasets/unset_vector.h"
+
+namespace cosdt::datasets {
+
+// A D4RL file's arrays by step, as they stand in it. What a file has not is empty.
+struct Transitions {
+  int observation_size = 0;
+  int action_size = 0;
+  int nq = 0;
+  int nv = 0;
+  FloatVector observations;        // [rows, observation_size]
+  FloatVector actions;             // [rows, action_size]
+  FloatVector rewards;             // [rows]
+  FloatVector next_observations;   // [rows, observation_size]
+  FloatVector log_probs;           // [rows]
+  UnsetVector<double> qpos;        // [rows, nq], before the step
+  UnsetVector<double> qvel;        // [rows, nv]
+  std::vector<uint8_t> terminals;  // [rows], 0 or 1
+  std::vector<uint8_t> timeouts;   // [rows]
+
+  size_t rows() const { return rewards.size(); }
+};
+
+// Reads all of it. Throws FileError.
+Transitions ReadTransitions(const D4rlFile& file);
+
+// Writes what is there under D4RL's keys. Throws std::runtime_error.
+void WriteTransitions(const Transitions& transitions, D4rlWriter& writer);
+
+// Writes the complete episodes of several files one after the other, as D4RL's medium-expert files
+// have them: the arrays by step that all files have, and no metadata. Files without timeouts are
+// cut at `horizon`. Throws FileError where files do not fit each other, std::runtime_error where
+// writing fails.
+void ConcatFiles(const std::vector<std::string>& paths, const std::string& out, int threads,
+                 size_t horizon = 1000);
+
+}  // namespace cosdt::datasets
