@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <atomic>
+#include <bit>
+#include <cmath>
 #include <cstring>
 #include <exception>
 #include <memory>
@@ -21,7 +23,15 @@ namespace {
 
 using Lock = std::lock_guard<std::recursive_mutex>;
 
-enum class Stored { kFloat32, kFloat64, kInt8 };  // types that are converted here
+// deflate cannot shrink data further than this (RFC 1951: 258 bytes for two bits)
+constexpr uint64_t kMostCompression = 1032;
+
+// A number as stored.
+struct Stored {
+  enum Kind { kFloat, kSigned, kUnsigned } kind = kFloat;
+  size_t bytes = 4;
+  bool big_endian = false;
+};
 
 // How a dataset's chunks lie and are packed.
 struct ChunkPlan {
@@ -29,43 +39,48 @@ struct ChunkPlan {
   int rank = 1;
   uint64_t rows = 0, width = 0;              // of the dataset
   uint64_t chunk_rows = 0, chunk_width = 0;  // of a chunk
-  Stored stored = Stored::kFloat32;
-  size_t bytes = 4;  // of one stored number
-  int deflate = -1;  // position in the pipeline, -1 where it is not used
+  Stored stored;
+  // positions in the pipeline, -1 where a filter is not used
   int shuffle = -1;
+  int deflate = -1;
+  int fletcher32 = -1;
 
   uint64_t row_blocks() const { return (rows + chunk_rows - 1) / chunk_rows; }
   uint64_t columns() const { return (width + chunk_width - 1) / chunk_width; }
-  size_t chunk_bytes() const { return chunk_rows * chunk_width * bytes; }
+  size_t chunk_bytes() const { return chunk_rows * chunk_width * stored.bytes; }
 };
 
-std::optional<Stored> StoredType(hid_t type) {
-  if (H5Tequal(type, H5T_IEEE_F32LE) > 0) return Stored::kFloat32;
-  if (H5Tequal(type, H5T_IEEE_F64LE) > 0) return Stored::kFloat64;
-  if (H5Tequal(type, H5T_STD_I8LE) > 0) return Stored::kInt8;
-  if (H5Tget_class(type) == H5T_ENUM) {
-    const Hdf5Id base(H5Tget_super(type), H5Tclose);
-    if (H5Tequal(base, H5T_STD_I8LE) > 0) return Stored::kInt8;
-  }
-  return std::nullopt;
+// Hdf5File::Info has made sure that it is one of numpy's types.
+Stored StoredType(hid_t type) {
+  if (H5Tget_class(type) == H5T_ENUM) return {Stored::kSigned, 1, false};
+  const bool is_float = H5Tget_class(type) == H5T_FLOAT;
+  const bool is_signed = !is_float && H5Tget_sign(type) == H5T_SGN_2;
+  return {is_float    ? Stored::kFloat
+          : is_signed ? Stored::kSigned
+                      : Stored::kUnsigned,
+          H5Tget_size(type), H5Tget_order(type) == H5T_ORDER_BE};
 }
 
-// Nothing where the dataset must be left to H5Dread.
-std::optional<ChunkPlan> PlanChunks(hid_t dataset, uint64_t rows, uint64_t width) {
-  ChunkPlan plan{.dataset = dataset, .rows = rows, .width = width};
-  const Hdf5Id type(H5Dget_type(dataset), H5Tclose);
-  const std::optional<Stored> stored = StoredType(type);
-  if (!stored) return std::nullopt;
-  plan.stored = *stored;
-  plan.bytes = H5Tget_size(type);
-
+// Nothing where the dataset is not chunked.
+std::optional<ChunkPlan> PlanChunks(const Hdf5File& file, const std::string& key, hid_t dataset,
+                                    uint64_t rows, uint64_t width) {
   const Hdf5Id properties(H5Dget_create_plist(dataset), H5Pclose);
   if (H5Pget_layout(properties) != H5D_CHUNKED) return std::nullopt;
+  const Hdf5Id type(H5Dget_type(dataset), H5Tclose);
+  ChunkPlan plan{.dataset = dataset, .rows = rows, .width = width, .stored = StoredType(type)};
   hsize_t chunk[2] = {1, 1};
   plan.rank = H5Pget_chunk(properties, 2, chunk);
-  if (plan.rank < 1 || plan.rank > 2 || chunk[0] == 0 || chunk[1] == 0) return std::nullopt;
+  if (plan.rank < 1 || plan.rank > 2 || chunk[0] == 0 || chunk[1] == 0) {
+    throw FileError(file.path(), key, "chunks of a vector or matrix", "others");
+  }
   plan.chunk_rows = chunk[0];
   plan.chunk_width = plan.rank == 2 ? chunk[1] : 1;
+
+  const Hdf5Id creation(H5Fget_create_plist(file.id()), H5Pclose);
+  hsize_t user_block = 0;
+  if (H5Pget_userblock(creation, &user_block) < 0 || user_block != 0) {
+    throw FileError(file.path(), "", "HDF5 from the first byte", "a user block before it");
+  }
 
   const int filters = H5Pget_nfilters(properties);
   for (int i = 0; i < filters; ++i) {
@@ -73,15 +88,43 @@ std::optional<ChunkPlan> PlanChunks(hid_t dataset, uint64_t rows, uint64_t width
     size_t values = 0;
     const H5Z_filter_t filter =
         H5Pget_filter2(properties, i, &flags, &values, nullptr, 0, nullptr, nullptr);
-    if (filter == H5Z_FILTER_SHUFFLE && plan.shuffle < 0 && plan.deflate < 0) {
+    if (filter == H5Z_FILTER_SHUFFLE && i == 0) {
       plan.shuffle = i;
-    } else if (filter == H5Z_FILTER_DEFLATE && plan.deflate < 0) {
+    } else if (filter == H5Z_FILTER_DEFLATE && plan.deflate < 0 && plan.fletcher32 < 0) {
       plan.deflate = i;
+    } else if (filter == H5Z_FILTER_FLETCHER32 && plan.fletcher32 < 0) {
+      plan.fletcher32 = i;
     } else {
-      return std::nullopt;
+      throw FileError(file.path(), key, "filters shuffle, deflate and fletcher32 in this order",
+                      "others");
     }
   }
   return plan;
+}
+
+// HDF5's checksum (H5checksum.c): Fletcher's sums of big-endian 16-bit words, modulo 65535.
+uint32_t Fletcher32(std::span<const uint8_t> bytes) {
+  uint32_t sum1 = 0, sum2 = 0;
+  for (size_t i = 0; i < bytes.size(); i += 2) {
+    const uint32_t low = i + 1 < bytes.size() ? bytes[i + 1] : 0;
+    sum1 = (sum1 + (static_cast<uint32_t>(bytes[i]) << 8 | low)) % 65535;
+    sum2 = (sum2 + sum1) % 65535;
+  }
+  return sum2 << 16 | sum1;
+}
+
+// IEEE's half precision: 1 sign, 5 exponent, 10 mantissa bits.
+float HalfToFloat(uint16_t half) {
+  const int exponent = half >> 10 & 31, mantissa = half & 1023;
+  float x;
+  if (exponent == 31) {
+    x = mantissa == 0 ? INFINITY : NAN;
+  } else if (exponent == 0) {
+    x = std::ldexp(static_cast<float>(mantissa), -24);
+  } else {
+    x = std::ldexp(static_cast<float>(mantissa + 1024), exponent - 25);
+  }
+  return half >> 15 ? -x : x;
 }
 
 // One thread's buffers, and what it does to a chunk.
@@ -101,28 +144,29 @@ class ChunkReader {
     const hsize_t offset[2] = {row_block * plan_.chunk_rows, column * plan_.chunk_width};
     uint32_t skipped = 0;  // bit i: filter i was not applied
     Fetch(offset, &skipped);
-    const uint8_t* data = raw_.data();
+    std::span<const uint8_t> data(raw_);
     const auto applied = [&](int filter) { return filter >= 0 && !(skipped >> filter & 1); };
+    if (applied(plan_.fletcher32)) data = WithoutChecksum(data, offset);
     if (applied(plan_.deflate)) {
+      // sizes come from the file: memory is taken for what so many bytes can hold
+      if (plan_.chunk_bytes() > data.size() * kMostCompression + 64) {
+        Damaged(offset, std::to_string(data.size()) + " stored bytes");
+      }
       plain_.resize(plan_.chunk_bytes());
-      if (libdeflate_zlib_decompress(inflate_.get(), raw_.data(), raw_.size(), plain_.data(),
+      if (libdeflate_zlib_decompress(inflate_.get(), data.data(), data.size(), plain_.data(),
                                      plain_.size(), nullptr) != LIBDEFLATE_SUCCESS) {
         Damaged(offset, "a damaged one");
       }
-      data = plain_.data();
+      data = plain_;
+    }
+    if (data.size() != plan_.chunk_bytes()) {
+      Damaged(offset, std::to_string(data.size()) + " stored bytes");
     }
     if (applied(plan_.shuffle)) {
       Unshuffle(data);
-      data = unshuffled_.data();
+      data = unshuffled_;
     }
-    switch (plan_.stored) {
-      case Stored::kFloat32:
-        return Scatter<float>(data, offset);
-      case Stored::kFloat64:
-        return Scatter<double>(data, offset);
-      case Stored::kInt8:
-        return Scatter<int8_t>(data, offset);
-    }
+    Scatter(data.data(), offset);
   }
 
  private:
@@ -133,55 +177,104 @@ class ChunkReader {
                     found);
   }
 
-  // The chunk as stored. Sizes come from the file: they are checked before memory is taken.
+  // The chunk as stored. HDF5 says where it lies, and no more: H5Dread_chunk reads as many bytes as
+  // its index says, which need not be what H5Dget_chunk_storage_size told.
   void Fetch(const hsize_t* offset, uint32_t* skipped) {
-    const Lock lock(Hdf5Mutex());
+    haddr_t address = HADDR_UNDEF;
     hsize_t size = 0;
-    if (H5Dget_chunk_storage_size(plan_.dataset, offset, &size) < 0 || size == 0) {
-      Damaged(offset, "none");
+    {
+      const Lock lock(Hdf5Mutex());
+      if (H5Dget_chunk_info_by_coord(plan_.dataset, offset, skipped, &address, &size) < 0 ||
+          address == HADDR_UNDEF || size == 0) {
+        Damaged(offset, "none");
+      }
     }
-    const uint64_t most = plan_.deflate >= 0 ? size * 1032 + 64 : size;
-    if (size > file_.file_size() || plan_.chunk_bytes() > most) {
-      Damaged(offset, std::to_string(size) + " stored bytes");
+    if (size > file_.file_size() || address > file_.file_size() - size) {
+      Damaged(offset, std::to_string(size) + " stored bytes beyond the file's end");
     }
     raw_.resize(size);
-    if (H5Dread_chunk(plan_.dataset, H5P_DEFAULT, offset, skipped, raw_.data()) < 0) {
-      Damaged(offset, "unreadable ones");
-    }
-    const bool deflated = plan_.deflate >= 0 && !(*skipped >> plan_.deflate & 1);
-    if (!deflated && size != plan_.chunk_bytes()) {
-      Damaged(offset, std::to_string(size) + " stored bytes");
-    }
+    if (!file_.ReadBytes(address, raw_)) Damaged(offset, "unreadable ones");
+  }
+
+  std::span<const uint8_t> WithoutChecksum(std::span<const uint8_t> data,
+                                           const hsize_t* offset) const {
+    constexpr size_t kBytes = 4;
+    if (data.size() < kBytes) Damaged(offset, std::to_string(data.size()) + " stored bytes");
+    const std::span<const uint8_t> sum = data.last(kBytes);
+    const uint32_t stored = sum[0] | sum[1] << 8 | sum[2] << 16 | uint32_t{sum[3]} << 24;
+    data = data.first(data.size() - kBytes);
+    if (Fletcher32(data) != stored) Damaged(offset, "one with another checksum");
+    return data;
   }
 
   // HDF5's shuffle filter stores the first bytes of all numbers, then the second ones, and so on.
-  void Unshuffle(const uint8_t* data) {
-    const size_t count = plan_.chunk_bytes() / plan_.bytes;
-    unshuffled_.resize(plan_.chunk_bytes());
-    for (size_t byte = 0; byte < plan_.bytes; ++byte) {
-      for (size_t i = 0; i < count; ++i) {
-        unshuffled_[i * plan_.bytes + byte] = data[byte * count + i];
-      }
+  void Unshuffle(std::span<const uint8_t> data) {
+    const size_t bytes = plan_.stored.bytes, count = data.size() / bytes;
+    unshuffled_.resize(data.size());
+    for (size_t byte = 0; byte < bytes; ++byte) {
+      for (size_t i = 0; i < count; ++i) unshuffled_[i * bytes + byte] = data[byte * count + i];
     }
   }
 
-  template <typename From>
   void Scatter(const uint8_t* data, const hsize_t* offset) {
+    const size_t bytes = plan_.stored.bytes;
+    switch (plan_.stored.kind) {
+      case Stored::kFloat:
+        return bytes == 4   ? ScatterAs<float, uint32_t>(data, offset)
+               : bytes == 8 ? ScatterAs<double, uint64_t>(data, offset)
+                            : ScatterAs<uint16_t, uint16_t, HalfToFloat>(data, offset);
+      case Stored::kSigned:
+        return bytes == 1   ? ScatterAs<int8_t, uint8_t>(data, offset)
+               : bytes == 2 ? ScatterAs<int16_t, uint16_t>(data, offset)
+               : bytes == 4 ? ScatterAs<int32_t, uint32_t>(data, offset)
+                            : ScatterAs<int64_t, uint64_t>(data, offset);
+      case Stored::kUnsigned:
+        return bytes == 1   ? ScatterAs<uint8_t, uint8_t>(data, offset)
+               : bytes == 2 ? ScatterAs<uint16_t, uint16_t>(data, offset)
+               : bytes == 4 ? ScatterAs<uint32_t, uint32_t>(data, offset)
+                            : ScatterAs<uint64_t, uint64_t>(data, offset);
+    }
+  }
+
+  // Numbers stored as From, loaded as Bits (which can be swapped), changed by kConvert.
+  template <typename From, typename Bits, auto kConvert = nullptr>
+  void ScatterAs(const uint8_t* data, const hsize_t* offset) {
     const uint64_t rows = std::min<uint64_t>(plan_.chunk_rows, plan_.rows - offset[0]);
     const uint64_t first = plan_.rank == 2 ? offset[1] : 0;
     const uint64_t width = std::min<uint64_t>(plan_.chunk_width, plan_.width - first);
+    const bool swap = plan_.stored.big_endian;
     T* out = out_ + offset[0] * plan_.width + first;
     for (uint64_t row = 0; row < rows; ++row, out += plan_.width) {
       const uint8_t* from = data + row * plan_.chunk_width * sizeof(From);
       for (uint64_t i = 0; i < width; ++i) {
-        From x;
-        std::memcpy(&x, from + i * sizeof(From), sizeof(From));
-        if constexpr (std::is_same_v<T, uint8_t>) {
-          out[i] = x != 0;
+        Bits bits;
+        std::memcpy(&bits, from + i * sizeof bits, sizeof bits);
+        if (swap) bits = Swapped(bits);
+        const From x = std::bit_cast<From>(bits);
+        if constexpr (!std::is_null_pointer_v<decltype(kConvert)>) {
+          out[i] = Narrow(kConvert(x));
         } else {
-          out[i] = static_cast<T>(x);
+          out[i] = Narrow(x);
         }
       }
+    }
+  }
+
+  template <typename Bits>
+  static Bits Swapped(Bits bits) {
+    Bits swapped = 0;
+    for (size_t i = 0; i < sizeof bits; ++i) {
+      swapped = static_cast<Bits>(swapped << 8 | (bits >> (8 * i) & 255));
+    }
+    return swapped;
+  }
+
+  template <typename From>
+  static T Narrow(From x) {
+    if constexpr (std::is_same_v<T, uint8_t>) {
+      return x != 0;
+    } else {
+      return static_cast<T>(x);
     }
   }
 
@@ -259,7 +352,7 @@ void ReadArray(const Hdf5File& file, const std::string& key, uint64_t rows, uint
   if (rows == 0) return;
   std::unique_lock lock(Hdf5Mutex());
   const Hdf5Id dataset(H5Dopen2(file.id(), key.c_str(), H5P_DEFAULT), H5Dclose);
-  if (const std::optional<ChunkPlan> plan = PlanChunks(dataset, rows, width)) {
+  if (const std::optional<ChunkPlan> plan = PlanChunks(file, key, dataset, rows, width)) {
     lock.unlock();
     try {
       ReadChunks(file, key, *plan, out.data(), threads);

@@ -1,10 +1,15 @@
 #include "datasets/hdf5_file.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <bit>
-#include <filesystem>
+#include <cerrno>
 #include <utility>
 
+#include "datasets/array_reader.h"
 #include "datasets/hdf5_id.h"
 
 namespace cosdt::datasets {
@@ -55,24 +60,6 @@ NumberType TypeOf(hid_t type) {
   }
 }
 
-// Whether all filters are those of gzip files; others may run code that damaged parameters upset.
-bool HasKnownFilters(hid_t properties) {
-  const int filters = H5Pget_nfilters(properties);
-  for (int i = 0; i < filters; ++i) {
-    unsigned flags = 0;
-    size_t values = 0;
-    switch (H5Pget_filter2(properties, i, &flags, &values, nullptr, 0, nullptr, nullptr)) {
-      case H5Z_FILTER_DEFLATE:
-      case H5Z_FILTER_SHUFFLE:
-      case H5Z_FILTER_FLETCHER32:
-        break;
-      default:
-        return false;
-    }
-  }
-  return filters >= 0;
-}
-
 }  // namespace
 
 std::recursive_mutex& Hdf5Mutex() {
@@ -90,15 +77,33 @@ Hdf5File::Hdf5File(std::string path) : path_(std::move(path)) {
   const Lock lock(Hdf5Mutex());
   // errors are told by the return values; the library would print a page for each
   H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
-  std::error_code error;
-  file_size_ = std::filesystem::file_size(path_, error);
-  if (!error) file_ = H5Fopen(path_.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT);
-  if (file_ < 0) throw FileError(path_, "", "a readable HDF5 file", "none");
+  descriptor_ = open(path_.c_str(), O_RDONLY | O_CLOEXEC);
+  struct stat status{};
+  if (descriptor_ >= 0 && fstat(descriptor_, &status) == 0 && S_ISREG(status.st_mode)) {
+    file_size_ = static_cast<uint64_t>(status.st_size);
+    file_ = H5Fopen(path_.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT);
+  }
+  if (file_ < 0) {
+    if (descriptor_ >= 0) close(descriptor_);
+    throw FileError(path_, "", "a readable HDF5 file", "none");
+  }
 }
 
 Hdf5File::~Hdf5File() {
   const Lock lock(Hdf5Mutex());
   H5Fclose(file_);
+  close(descriptor_);
+}
+
+bool Hdf5File::ReadBytes(uint64_t offset, std::span<uint8_t> out) const {
+  while (!out.empty()) {
+    const ssize_t n = pread(descriptor_, out.data(), out.size(), static_cast<off_t>(offset));
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return false;
+    out = out.subspan(static_cast<size_t>(n));
+    offset += static_cast<uint64_t>(n);
+  }
+  return true;
 }
 
 bool Hdf5File::Has(const std::string& key) const {
@@ -169,9 +174,6 @@ ArrayInfo Hdf5File::Info(const std::string& key) const {
   if (layout < 0 || layout == H5D_VIRTUAL || H5Pget_external_count(properties) != 0) {
     throw FileError(path_, key, "data within the file", "data in other files");
   }
-  if (!HasKnownFilters(properties)) {
-    throw FileError(path_, key, "no filters but deflate, shuffle and fletcher32", "others");
-  }
 
   const ArrayInfo info{{shape.begin(), shape.end()}, TypeOf(type), H5Tget_size(type)};
   unsigned __int128 bytes = info.bytes;
@@ -202,13 +204,12 @@ std::vector<float> Hdf5File::ReadFloats(const std::string& key,
   if (info.type != NumberType::kFloat && info.type != NumberType::kInteger) {
     throw FileError(path_, key, "numbers", "another type");
   }
-  const Hdf5Id dataset(H5Dopen2(file_, key.c_str(), H5P_DEFAULT), H5Dclose);
-  size_t count = 1;
-  for (const uint64_t n : shape) count *= n;
-  std::vector<float> values(count);
-  if (H5Dread(dataset, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data()) < 0) {
-    throw FileError(path_, key, std::to_string(count) + " readable numbers", "damaged data");
+  if (shape.empty() || shape.size() > 2) {
+    throw FileError(path_, key, "a vector or a matrix", ShapeString(shape));
   }
+  const uint64_t width = shape.size() == 2 ? shape[1] : 1;
+  std::vector<float> values(shape[0] * width);
+  ReadArray<float>(*this, key, shape[0], width, values, 1);
   return values;
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -53,6 +54,9 @@ class Hdf5File {
   // HDF5's identifier, for ReadArray.
   int64_t id() const { return file_; }
 
+  // Reads bytes of the file itself, from any thread. False where they are not all there.
+  bool ReadBytes(uint64_t offset, std::span<uint8_t> out) const;
+
   // Whether there is a dataset or group of that name ("metadata/policy") in this very file.
   bool Has(const std::string& key) const;
 
@@ -82,6 +86,7 @@ class Hdf5File {
   std::string path_;
   uint64_t file_size_ = 0;
   int64_t file_ = -1;
+  int descriptor_ = -1;  // for ReadBytes
 };
 
 }  // namespace cosdt::datasets

@@ -48,7 +48,8 @@ MinariFile::MinariFile(const std::string& path) : file_(path) {
   }
   if (numbered.empty()) throw FileError(path, "", "groups episode_0, episode_1, ..", "none");
   std::ranges::sort(numbered);
-  for (const auto& [number, group] : numbered) {
+  for (const auto& entry : numbered) {
+    const std::string& group = entry.second;
     const std::vector<uint64_t> actions = Matrix(file_, group + "/actions");
     const std::vector<uint64_t> observations = Matrix(file_, group + "/observations");
     const uint64_t steps = actions[0];

@@ -1,8 +1,24 @@
 #include "datasets/normalizer.h"
 
+#include <algorithm>
 #include <cmath>
 
 namespace cosdt::datasets {
+
+void Normalizer::Apply(std::span<const float> from, std::span<float> to) const {
+  const size_t width = mean.size();
+  // observations are short: a block of them keeps the vector unit busy
+  constexpr size_t kRows = 8;
+  std::vector<float> means(kRows * width), stds(kRows * width);
+  for (size_t i = 0; i < means.size(); ++i) {
+    means[i] = mean[i % width];
+    stds[i] = std[i % width];
+  }
+  for (size_t begin = 0; begin < from.size(); begin += means.size()) {
+    const size_t count = std::min(means.size(), from.size() - begin);
+    for (size_t i = 0; i < count; ++i) to[begin + i] = (from[begin + i] - means[i]) / stds[i];
+  }
+}
 
 Normalizer MakeNormalizer(const Episodes& episodes) {
   const size_t width = episodes.observation_size;

@@ -12,10 +12,8 @@ struct Normalizer {
   std::vector<float> mean;  // [observation_size]
   std::vector<float> std;   // [observation_size], already with the 1e-6 that is added
 
-  // from and to hold observation_size numbers and may be the same.
-  void Apply(std::span<const float> from, std::span<float> to) const {
-    for (size_t i = 0; i < mean.size(); ++i) to[i] = (from[i] - mean[i]) / std[i];
-  }
+  // from and to hold whole observations, one after the other, and may be the same.
+  void Apply(std::span<const float> from, std::span<float> to) const;
 };
 
 // Over all rows of the episodes kept, as the original Decision Transformer has it: numpy's mean and

@@ -89,16 +89,16 @@ void WindowSampler::Fill(std::span<const Window> windows, const Normalizer* norm
 
     std::copy_n(episodes_.actions.begin() + from * action_size, length * action_size,
                 batch.actions.begin() + to * action_size);
+    const std::span observations = std::span(episodes_.observations)
+                                       .subspan(from * observation_size, length * observation_size);
+    const std::span out =
+        batch.observations.subspan(to * observation_size, length * observation_size);
+    if (normalizer) {
+      normalizer->Apply(observations, out);
+    } else {
+      std::ranges::copy(observations, out.begin());
+    }
     for (size_t t = 0; t < length; ++t) {
-      const std::span observation(episodes_.observations.data() + (from + t) * observation_size,
-                                  observation_size);
-      const std::span out =
-          batch.observations.subspan((to + t) * observation_size, observation_size);
-      if (normalizer) {
-        normalizer->Apply(observation, out);
-      } else {
-        std::ranges::copy(observation, out.begin());
-      }
       batch.returns_to_go[to + t] =
           static_cast<float>(episodes_.returns_to_go[from + t] / options_.return_scale);
       batch.timesteps[to + t] =

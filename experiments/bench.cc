@@ -44,7 +44,7 @@ void PrintRows(const std::vector<BenchRow>& rows, bool json) {
     return;
   }
   for (const BenchRow& r : rows) {
-    std::printf("%-24s %-18s %10.0f %s   %-34s %10.0f   ratio %.3f\n", r.name.c_str(),
+    std::printf("%-24s %-18s %10.6g %s   %-34s %10.6g   ratio %.3f\n", r.name.c_str(),
                 r.metric.c_str(), r.value, r.unit.c_str(), r.against.c_str(), r.against_value,
                 r.ratio);
   }

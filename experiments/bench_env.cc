@@ -1,15 +1,10 @@
 // cosdt bench env: environment steps a second against a bare loop of mj_step, against one thread,
 // and against envpool or gymnasium.
 #include <mujoco/mujoco.h>
-#include <unistd.h>
 
 #include <array>
-#include <cstdio>
-#include <cstdlib>
-#include <fstream>
 #include <memory>
 #include <numeric>
-#include <stdexcept>
 
 #include "envs/mujoco_env.h"
 #include "envs/registry.h"
@@ -17,6 +12,7 @@
 #include "experiments/bench.h"
 #include "experiments/embedded.h"
 #include "experiments/program.h"
+#include "experiments/python_rival.h"
 
 namespace cosdt::experiments {
 namespace {
@@ -142,53 +138,17 @@ class RandomVector {
   size_t next_ = 0;
 };
 
-// Runs bench_env.py with the user's Python; a file, because a pipe cannot be read and written.
-class PythonRival {
- public:
-  explicit PythonRival(std::string python) : python_(std::move(python)) {
-    char path[] = "/tmp/cosdt_bench_XXXXXX";
-    const int file = mkstemp(path);
-    if (file < 0) throw std::runtime_error("cannot make a temporary file in /tmp");
-    close(file);
-    script_ = path;
-    std::ofstream(script_) << kBenchEnvPy;
-    library_ = Ask("which");
-  }
-  ~PythonRival() { std::remove(script_.c_str()); }
-  PythonRival(const PythonRival&) = delete;
-  PythonRival& operator=(const PythonRival&) = delete;
-
-  // "envpool 1.2.5", or "gymnasium 1.2.3" where there is no envpool
-  const std::string& library() const { return library_; }
-
-  double StepsPerSecond(const std::string& env, int threads) const {
-    return std::stod(Ask(env + " " + std::to_string(threads) + " " + std::to_string(kBodies) + " " +
-                         std::to_string(kSeconds)));
-  }
-
- private:
-  std::string Ask(const std::string& arguments) const {
-    const std::string command = "'" + python_ + "' " + script_ + " " + arguments;
-    FILE* const output = popen(command.c_str(), "r");
-    if (!output) throw std::runtime_error("cannot run " + command);
-    char line[256] = "";
-    const bool read = std::fgets(line, sizeof line, output) != nullptr;
-    if (pclose(output) != 0 || !read) {
-      throw std::runtime_error(python_ +
-                               ": expected a Python with envpool or gymnasium, found none");
-    }
-    std::string text(line);
-    text.erase(text.find_last_not_of('\n') + 1);
-    return text;
-  }
-
-  std::string python_, script_, library_;
-};
+double StepsPerSecond(const PythonRival& rival, const std::string& env, int threads) {
+  return std::stod(rival.Ask(env + " " + std::to_string(threads) + " " + std::to_string(kBodies) +
+                             " " + std::to_string(kSeconds)));
+}
 
 void Run(const BenchEnvCommand& command) {
   std::vector<BenchRow> rows;
   std::unique_ptr<PythonRival> rival;
-  if (!command.python.empty()) rival = std::make_unique<PythonRival>(command.python);
+  if (!command.python.empty()) {
+    rival = std::make_unique<PythonRival>(command.python, kBenchEnvPy, "envpool or gymnasium");
+  }
   for (const std::string& name : command.envs) {
     rows.push_back(AgainstBareLoop(name, command.repeats));
     RandomVector one(*envs::MakeEnv(name), 1);
@@ -204,7 +164,7 @@ void Run(const BenchEnvCommand& command) {
         name + threads, "environment steps",
         rival->library() + ", " + std::to_string(command.threads) + " threads",
         [&] { return same.StepsPerSecond(); },
-        [&] { return rival->StepsPerSecond(name, command.threads); }, command.repeats));
+        [&] { return StepsPerSecond(*rival, name, command.threads); }, command.repeats));
   }
   PrintRows(rows, command.json);
 }
