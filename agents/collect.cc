@@ -89,12 +89,11 @@ class Collector {
       episode.row = idle_.back();
       idle_.pop_back();
       episode.steps = empty_;
-      // three streams an episode: initial state, the policy's noise, which policy
-      envs::Rng reset = envs::MakeRng(options_.seed, 3 * started_);
-      noise_[episode.row] = envs::MakeRng(options_.seed, 3 * started_ + 1);
-      envs::Rng choice = envs::MakeRng(options_.seed, 3 * started_ + 2);
+      // two streams an episode: its own, and which policy plays it
+      noise_[episode.row] = envs::MakeRng(options_.seed, 2 * started_);
+      envs::Rng choice = envs::MakeRng(options_.seed, 2 * started_ + 1);
       episode.policy = std::discrete_distribution<size_t>(weights_.begin(), weights_.end())(choice);
-      envs_.Reset(episode.row, reset);
+      envs_.Reset(episode.row, envs::StreamSeed(options_.seed, 2 * started_));
       episodes_.emplace(started_++, std::move(episode));
     }
   }

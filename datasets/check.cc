@@ -276,7 +276,8 @@ class Checker {
          CountRows(rows,
                    [&](size_t row) {
                      double v;
-                     return velocity(row, v) && std::abs(paid(row) - v) > body_->most_reward_error;
+                     const double error = velocity(row, v) ? std::abs(paid(row) - v) : 0;
+                     return std::isfinite(error) && error > body_->most_reward_error;
                    }),
          "more than " + Number(body_->most_reward_error) + " from what the observations say");
   }
