@@ -42,6 +42,8 @@ endforeach()
 
 # tensors, automatic differentiation, matrix products
 find_package(LibTorch 2.11 REQUIRED)
+# vector instructions of the attention kernels, chosen at run time
+find_package(HWY REQUIRED)
 # rigid-body simulation of hopper, half cheetah and walker2d
 find_package(MuJoCo 3.3 REQUIRED)
 # D4RL's file format (the C interface: the C++ one adds exceptions without context)

@@ -1,0 +1,32 @@
+#include "attention/cosformer.h"
+
+#include "attention/linear_core.h"
+#include "attention/shapes.h"
+
+namespace cosdt::attention {
+namespace {
+
+LinearForm Form(const AttentionOptions& options) {
+  TORCH_CHECK_VALUE(!options.reweight || options.reweight_length >= 1,
+                    "attention: reweight_length must be given in tokens and be at least 1, found ",
+                    options.reweight_length);
+  return {.features = FeatureMap::kRelu,
+          .reweight_length = options.reweight ? options.reweight_length : 0};
+}
+
+}  // namespace
+
+torch::Tensor CosformerAttention(const torch::Tensor& q, const torch::Tensor& k,
+                                 const torch::Tensor& v, const torch::Tensor& key_mask,
+                                 const AttentionOptions& options) {
+  const Inputs inputs = CheckInputs(q, k, v, key_mask, options);
+  return (options.causal ? CausalLinear(inputs, Form(options)) : FullLinear(inputs, Form(options)))
+      .reshape(inputs.output_shape);
+}
+
+std::unique_ptr<AttentionState> MakeCosformerState(const AttentionState::Shape& shape,
+                                                   const AttentionOptions& options) {
+  return std::make_unique<LinearState>(shape, Form(options));
+}
+
+}  // namespace cosdt::attention

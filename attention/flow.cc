@@ -1,0 +1,114 @@
+#include "attention/flow.h"
+
+#include "attention/linear_core.h"
+#include "attention/shapes.h"
+
+namespace cosdt::attention {
+namespace {
+
+constexpr double kEps = 1e-6;
+const LinearForm kForm{.features = FeatureMap::kIdentity, .normalize = false};
+
+torch::Tensor Dot(const torch::Tensor& x, const torch::Tensor& sums) {
+  return ((x + kEps) * (sums + kEps)).sum(-1, true);
+}
+
+class FlowState : public AttentionState {
+ public:
+  explicit FlowState(const Shape& shape)
+      : AttentionState(shape), lengths_(torch::zeros({shape.batch, 1, 1}, SumType())) {
+    const std::vector<int64_t> widths = {shape.width, shape.width, shape.width, shape.width, 1};
+    for (const int64_t width : widths) {
+      sums_.push_back(torch::zeros({shape.batch, shape.heads, width}, SumType()));
+    }
+    sums_.push_back(
+        torch::zeros({shape.batch, shape.heads, shape.width, shape.value_width}, SumType()));
+  }
+
+  void Reset(const std::vector<int64_t>& rows) override {
+    CheckRows(rows);
+    for (const int64_t row : rows) {
+      lengths_[row].zero_();
+      for (torch::Tensor& sum : sums_) sum[row].zero_();
+    }
+  }
+
+  std::unique_ptr<AttentionState> Copy() const override {
+    auto copy = std::unique_ptr<FlowState>(new FlowState(*this));
+    copy->lengths_ = lengths_.clone();
+    for (torch::Tensor& sum : copy->sums_) sum = sum.clone();
+    return copy;
+  }
+
+  int64_t bytes() const override {
+    size_t bytes = lengths_.nbytes();
+    for (const torch::Tensor& sum : sums_) bytes += sum.nbytes();
+    return static_cast<int64_t>(bytes);
+  }
+
+ private:
+  torch::Tensor DoStep(const torch::Tensor& q, const torch::Tensor& k,
+                       const torch::Tensor& v) override {
+    const torch::ScalarType type = lengths_.scalar_type();
+    const torch::Tensor sink = q.to(type).sigmoid(), source = k.to(type).sigmoid();
+    torch::Tensor &sources = sums_[0], &sinks = sums_[1], &balanced_sources = sums_[2],
+                  &balanced_sinks = sums_[3], &competitors = sums_[4], &state = sums_[5];
+    lengths_ += 1;
+    sources += source;
+    sinks += sink;
+    const torch::Tensor incoming = Dot(sink, sources), outgoing = Dot(source, sinks);
+    balanced_sources += source * (lengths_ / outgoing);
+    balanced_sinks += sink * (lengths_ / incoming);
+    const torch::Tensor gate = (Dot(sink, balanced_sources) / lengths_).sigmoid();
+    const torch::Tensor strength = (Dot(source, balanced_sinks) / lengths_).clamp(-1.0, 1.0).exp();
+    competitors += strength;
+    const torch::Tensor value = v.to(type) * (strength / competitors * lengths_);
+    state += source.unsqueeze(-1) * value.unsqueeze(-2);
+    const torch::Tensor mixed = torch::matmul((sink / incoming).unsqueeze(-2), state).squeeze(-2);
+    return (mixed * gate).to(q.scalar_type());
+  }
+
+  torch::Tensor lengths_;            // [B, 1, 1], in the sums' type
+  std::vector<torch::Tensor> sums_;  // named in DoStep
+};
+
+}  // namespace
+
+torch::Tensor FlowAttention(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,
+                            const torch::Tensor& key_mask, const AttentionOptions& options) {
+  TORCH_CHECK_VALUE(options.causal, "attention: kind flow is causal only");
+  Inputs inputs = CheckInputs(q, k, v, key_mask, options);
+  const auto type = inputs.q.options().dtype(SumTypeOf(q.scalar_type()));
+  const int64_t length = inputs.q.size(2);
+  torch::Tensor sink = inputs.q.to(type).sigmoid(), source = inputs.k.to(type).sigmoid();
+  torch::Tensor real, count;  // [B or 1, 1, L, 1]
+  if (inputs.key_mask.defined()) {
+    inputs.ClearPadding();
+    real = inputs.key_mask.unsqueeze(1).unsqueeze(-1);
+    const torch::Tensor zero = torch::zeros({}, type);
+    sink = torch::where(real, sink, zero);
+    source = torch::where(real, source, zero);
+    count = real.to(type).cumsum(2).clamp_min(1);
+  } else {
+    count = torch::arange(1, length + 1, type).view({1, 1, length, 1});
+  }
+  const torch::Tensor incoming = Dot(sink, source.cumsum(2));
+  const torch::Tensor outgoing = Dot(source, sink.cumsum(2));
+  const torch::Tensor gate = (Dot(sink, (source * (count / outgoing)).cumsum(2)) / count).sigmoid();
+  torch::Tensor strength =
+      (Dot(source, (sink * (count / incoming)).cumsum(2)) / count).clamp(-1.0, 1.0).exp();
+  if (real.defined()) strength = torch::where(real, strength, torch::zeros({}, type));
+  // before the first real token there is nothing to compete with; e^-1 is the least otherwise
+  const torch::Tensor competition = strength / strength.cumsum(2).clamp_min(kEps) * count;
+  inputs.q = sink / incoming;
+  inputs.k = source;
+  inputs.v = inputs.v.to(type) * competition;
+  return (CausalLinear(inputs, kForm) * gate).to(q.scalar_type()).reshape(inputs.output_shape);
+}
+
+std::unique_ptr<AttentionState> MakeFlowState(const AttentionState::Shape& shape,
+                                              const AttentionOptions&) {
+  return std::make_unique<FlowState>(shape);
+}
+
+}  // namespace cosdt::attention

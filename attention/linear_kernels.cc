@@ -1,0 +1,190 @@
+// Compiles the kernels for every instruction set and chooses one at run time.
+#include "attention/linear_kernels.h"
+
+// Without the sets whose vectors have no fixed size, and without those between the baseline, AVX2
+// and AVX-512, which would only make the program larger.
+#define HWY_DISABLED_TARGETS \
+  (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV | HWY_SSSE3 | HWY_SSE4 | HWY_AVX3_DL)
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "attention/linear_kernels.cc"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include <chrono>
+
+#include "attention/linear_backward-inl.h"
+#include "attention/linear_forward-inl.h"
+
+#ifndef COSDT_ATTENTION_LINEAR_KERNELS_STEP
+#define COSDT_ATTENTION_LINEAR_KERNELS_STEP
+namespace cosdt::attention::kernels {
+enum class Step { kHeads, kSum, kSegments };  // of Plan's methods
+}
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace cosdt::attention::kernels::HWY_NAMESPACE {
+
+template <class T>
+void RunForward(const Plan& plan, Step step, int64_t begin, int64_t end, T* states) {
+  ForwardKernel<T> kernel(plan);
+  const int64_t segments = plan.segments();
+  const auto size = static_cast<int64_t>(kernel.StateSize());
+  for (int64_t i = begin; i < end; ++i) {
+    if (step == Step::kHeads) kernel.Head(i);
+    if (step == Step::kSum) kernel.SumSegment(i / segments, i % segments, states + i * size);
+    if (step == Step::kSegments) kernel.Segment(i / segments, i % segments, states + i * size);
+  }
+}
+
+template <class T>
+void RunBackward(const Plan& plan, Step step, int64_t begin, int64_t end, T* states) {
+  BackwardKernel<T> kernel(plan);
+  const int64_t segments = plan.segments();
+  const auto size = static_cast<int64_t>(kernel.StateSize());
+  T* const later = states ? states + plan.heads() * segments * size : nullptr;
+  for (int64_t i = begin; i < end; ++i) {
+    if (step == Step::kHeads) {
+      kernel.Head(i);
+    } else if (step == Step::kSum) {
+      kernel.SumSegment(i / segments, i % segments, states + i * size, later + i * size);
+    } else {
+      kernel.Segment(i / segments, i % segments, states + i * size, later + i * size);
+    }
+  }
+}
+
+void Run(const Plan& plan, bool backward, Step step, int64_t begin, int64_t end, void* states) {
+  if (plan.problem().type == Type::kFloat64) {
+    (backward ? RunBackward<double> : RunForward<double>)(plan, step, begin, end,
+                                                          static_cast<double*>(states));
+  } else {
+    (backward ? RunBackward<float> : RunForward<float>)(plan, step, begin, end,
+                                                        static_cast<float*>(states));
+  }
+}
+
+// Numbers in a segment's state, of which backward has two.
+size_t StateSize(const Plan& plan, bool backward) {
+  if (plan.problem().type == Type::kFloat64) {
+    return backward ? BackwardKernel<double>(plan).StateSize()
+                    : ForwardKernel<double>(plan).StateSize();
+  }
+  return backward ? BackwardKernel<float>(plan).StateSize()
+                  : ForwardKernel<float>(plan).StateSize();
+}
+
+double PeakFlops() {
+  using Clock = std::chrono::steady_clock;
+  const Tag<float> d;
+  constexpr int kSteps = 20000;
+  double best = 0;
+  for (int repeat = 0; repeat < 50; ++repeat) {
+    Tile<float, kTileVectors> tile;
+    // numbers that the compiler cannot know to be equal
+    float first[kLanes<float>];
+    std::fill_n(first, kLanes<float>, static_cast<float>(1 + repeat));
+    for (auto& row : tile.sum) {
+      for (auto& sum : row) {
+        sum = hn::LoadU(d, first);
+        first[0] += 1;
+      }
+    }
+    const auto factor = hn::LoadU(d, first);
+    const Clock::time_point start = Clock::now();
+    for (int step = 0; step < kSteps; ++step) {
+      for (auto& row : tile.sum) {
+        for (auto& sum : row) sum = hn::MulAdd(factor, factor, sum);
+      }
+    }
+    const std::chrono::duration<double> seconds = Clock::now() - start;
+    auto total = hn::Zero(d);
+    for (const auto& row : tile.sum) {
+      for (const auto& sum : row) total = hn::Add(total, sum);
+    }
+    // the result is used, or the loop would not be there
+    const double flops = hn::GetLane(total) > 0 ? 2.0 * kSteps * kTileRows * kTileVectors : 0;
+    best = std::max(best, flops * static_cast<double>(kLanes<float>) / seconds.count());
+  }
+  return best;
+}
+
+const char* TargetName() { return hwy::TargetName(HWY_TARGET); }
+
+}  // namespace cosdt::attention::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace cosdt::attention::kernels {
+namespace {
+
+HWY_EXPORT(Run);
+HWY_EXPORT(StateSize);
+HWY_EXPORT(PeakFlops);
+HWY_EXPORT(TargetName);
+
+// Running sums of what stands before each segment, or after it.
+template <class T>
+void Accumulate(T* states, int64_t segments, int64_t size, bool from_the_end) {
+  for (int64_t p = 0; p < size; ++p) {
+    T sum = 0;
+    for (int64_t s = 0; s < segments; ++s) {
+      T& entry = states[(from_the_end ? segments - 1 - s : s) * size + p];
+      const T own = entry;
+      entry = sum;
+      sum += own;
+    }
+  }
+}
+
+template <class T>
+void AccumulateHeads(const Plan& plan, int64_t begin, int64_t end, bool backward, T* states) {
+  const auto size = static_cast<int64_t>(HWY_DYNAMIC_DISPATCH(StateSize)(plan, backward));
+  const int64_t head = plan.segments() * size;
+  for (int64_t i = begin; i < end; ++i) {
+    Accumulate(states + i * head, plan.segments(), size, false);
+    if (backward) Accumulate(states + (plan.heads() + i) * head, plan.segments(), size, true);
+  }
+}
+
+}  // namespace
+
+void Plan::ForwardHeads(int64_t begin, int64_t end) const {
+  HWY_DYNAMIC_DISPATCH(Run)(*this, false, Step::kHeads, begin, end, nullptr);
+}
+
+void Plan::BackwardHeads(int64_t begin, int64_t end) const {
+  HWY_DYNAMIC_DISPATCH(Run)(*this, true, Step::kHeads, begin, end, nullptr);
+}
+
+size_t Plan::state_size(bool backward) const {
+  return static_cast<size_t>(heads() * segments_) * (backward ? 2 : 1) *
+         HWY_DYNAMIC_DISPATCH(StateSize)(*this, backward) *
+         (problem_.type == Type::kFloat64 ? sizeof(double) : sizeof(float));
+}
+
+void Plan::SumSegments(int64_t begin, int64_t end, bool backward, void* states) const {
+  HWY_DYNAMIC_DISPATCH(Run)(*this, backward, Step::kSum, begin, end, states);
+}
+
+void Plan::AccumulateSegments(int64_t begin, int64_t end, bool backward, void* states) const {
+  if (problem_.type == Type::kFloat64) {
+    AccumulateHeads(*this, begin, end, backward, static_cast<double*>(states));
+  } else {
+    AccumulateHeads(*this, begin, end, backward, static_cast<float*>(states));
+  }
+}
+
+void Plan::ForwardSegments(int64_t begin, int64_t end, void* states) const {
+  HWY_DYNAMIC_DISPATCH(Run)(*this, false, Step::kSegments, begin, end, states);
+}
+
+void Plan::BackwardSegments(int64_t begin, int64_t end, void* states) const {
+  HWY_DYNAMIC_DISPATCH(Run)(*this, true, Step::kSegments, begin, end, states);
+}
+
+double MeasurePeakFlops() { return HWY_DYNAMIC_DISPATCH(PeakFlops)(); }
+const char* InstructionSet() { return HWY_DYNAMIC_DISPATCH(TargetName)(); }
+
+}  // namespace cosdt::attention::kernels
+#endif

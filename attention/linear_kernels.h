@@ -1,0 +1,96 @@
+// CPU kernels of causal linear attention with cosine weights, forward and backward: plain pointers,
+// no LibTorch, no threads. A Plan cuts the work into items the same way whatever the number of
+// threads; the caller hands ranges of items to its own threads, and the results' bits do not depend
+// on how. Formulas, structure and measurements: attention/README.md.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace cosdt::attention::kernels {
+
+enum class Type { kFloat32, kBFloat16, kFloat64 };  // sums: float32, float32, float64
+enum class Features { kIdentity, kRelu, kEluPlusOne };
+
+// [batch, heads, length, width] with strides in elements; the last dimension is contiguous.
+struct Array {
+  void* data = nullptr;
+  ptrdiff_t batch = 0, head = 0, token = 0;
+};
+
+struct Problem {
+  Type type = Type::kFloat32;
+  Features features = Features::kRelu;
+  int64_t batch = 1, heads = 1, length = 1, width = 1, value_width = 1;
+  int64_t reweight_length = 0;  // M of the cosine weights; 0: all weights are 1
+  bool normalize = true;
+  double eps = 1e-6;
+
+  Array q, k, v;               // inputs
+  const bool* mask = nullptr;  // [batch, length], true at real tokens; null: all are real
+  Array out;                   // forward writes it, backward reads it
+  void* normalizer = nullptr;  // [batch, heads, length] in the sums' type; likewise
+  Array grad_out;              // backward only, like the following
+  Array grad_q, grad_k, grad_v;
+};
+
+// How a problem is cut. Lengths up to the quadratic form's limit are one chunk; longer ones are
+// chunks with a state between them. Where there are few heads, runs of chunks form segments whose
+// states are summed independently of each other, so that segments can be computed in parallel.
+class Plan {
+ public:
+  // `chunk` overrides the dispatch rule (benchmarks and tests): 0 chooses.
+  explicit Plan(const Problem& problem, int64_t chunk = 0);
+
+  // Items of both directions: heads whose segments are computed one after the other..
+  int64_t heads() const { return problem_.batch * problem_.heads; }
+  // ..or, with at least two segments a head, (head, segment) pairs in three steps.
+  int64_t segments() const { return segments_; }
+  int64_t chunk() const { return chunk_; }
+
+  // Computes whole heads [begin, end).
+  void ForwardHeads(int64_t begin, int64_t end) const;
+  void BackwardHeads(int64_t begin, int64_t end) const;
+
+  // The same results, bit for bit, with segments in parallel. `states` holds state_size() bytes.
+  // Each step is complete before the next begins: 1. sums over items [begin, end) of
+  // heads() segments(); 2. running sums over heads [begin, end); 3. outputs of items [begin, end).
+  size_t state_size(bool backward) const;
+  void SumSegments(int64_t begin, int64_t end, bool backward, void* states) const;
+  void AccumulateSegments(int64_t begin, int64_t end, bool backward, void* states) const;
+  void ForwardSegments(int64_t begin, int64_t end, void* states) const;
+  void BackwardSegments(int64_t begin, int64_t end, void* states) const;
+
+  // For the kernels.
+  const Problem& problem() const { return problem_; }
+  int64_t chunks() const { return chunks_; }
+  int64_t chunks_per_segment() const { return chunks_per_segment_; }
+  // cos(pi/2 distance / M): entry reach() + j - i, for |i - j| < reach()
+  const void* toeplitz() const { return toeplitz_.data(); }
+  int64_t reach() const { return reach_; }
+  // cos and sin of pi/2 position / M, for positions [0, length); empty without a state or M
+  const void* cosine() const { return cosine_.data(); }
+  const void* sine() const { return sine_.data(); }
+
+ private:
+  Problem problem_;
+  int64_t chunk_, chunks_, segments_, chunks_per_segment_, reach_;
+  std::vector<std::byte> toeplitz_, cosine_, sine_;
+};
+
+// Floating-point operations (two a multiply-add) of the products that the formulas need for one
+// head, with the causal limit counted exactly: what fractions of peak are measured against.
+double ForwardFlops(int64_t length, int64_t width, int64_t value_width, int64_t chunk,
+                    bool reweight);
+double BackwardFlops(int64_t length, int64_t width, int64_t value_width, int64_t chunk,
+                     bool reweight);
+
+// This thread's rate of fused multiply-adds on registers, in FLOP/s: the machine's peak as the
+// kernels can reach it.
+double MeasurePeakFlops();
+
+// The instruction set that run-time dispatch chose ("AVX3", "AVX2", "NEON", ..).
+const char* InstructionSet();
+
+}  // namespace cosdt::attention::kernels

@@ -1,0 +1,14 @@
+#pragma once
+
+#include "attention/linear_core.h"
+
+namespace cosdt::attention {
+
+// Causal linear attention by the CPU kernels, as the differentiable operator
+//   cosdt::causal_linear_attention(Tensor q, Tensor k, Tensor v, Tensor? key_mask, int features,
+//                                  int reweight_length, bool normalize, float eps) -> Tensor
+// on [B, H, L, .]. Saves inputs, output and the normaliser for the backward pass, which is not
+// differentiable itself (CausalLinearComposed is). The same bits for any number of threads.
+torch::Tensor FusedCausalLinear(const Inputs& inputs, const LinearForm& form);
+
+}  // namespace cosdt::attention

@@ -1,0 +1,120 @@
+// The step-by-step form of every kind: equal to the parallel form, with rows that start anew.
+#include <gtest/gtest.h>
+
+#include "attention/cases.h"
+#include "attention/registry.h"
+#include "tests/attention/reference.h"
+
+namespace cosdt::attention {
+namespace {
+
+using torch::Tensor;
+
+class DecodingTest : public testing::TestWithParam<std::string> {
+ protected:
+  // Tokens are [B, H, L, d].
+  static Tensor Steps(AttentionState& state, const Tensor& q, const Tensor& k, const Tensor& v,
+                      int64_t begin, int64_t end) {
+    std::vector<Tensor> outs;
+    for (int64_t t = begin; t < end; ++t) {
+      outs.push_back(state.Step(q.select(2, t), k.select(2, t), v.select(2, t)));
+    }
+    return torch::stack(outs, 2);
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(Kinds, DecodingTest, testing::ValuesIn([] {
+                           std::vector<std::string> names;
+                           for (const AttentionKind& kind : AttentionKinds()) {
+                             names.push_back(kind.name);
+                           }
+                           return names;
+                         }()),
+                         [](const auto& test) { return test.param; });
+
+TEST_P(DecodingTest, EqualsTheParallelForm) {
+  for (const Case& c : CheckedCases(GetParam())) {
+    if (c.length > 300) continue;
+    for (const auto type : {torch::kFloat32, torch::kFloat64, torch::kBFloat16}) {
+      torch::manual_seed(5);
+      Attention attention(c.options, c.width);
+      const Tensor q = torch::randn({c.batch, c.heads, c.length, c.width}).to(type),
+                   k = torch::randn({c.batch, c.heads, c.length, c.width}).to(type),
+                   v = torch::randn({c.batch, c.heads, c.length, c.value_width}).to(type);
+      const auto state = attention->MakeState(c.batch, c.heads, c.value_width, type);
+      const Tensor steps = Steps(*state, q, k, v, 0, c.length);
+      EXPECT_EQ(steps.scalar_type(), type);
+      const double tolerance = type == torch::kFloat64   ? 1e-11
+                               : type == torch::kFloat32 ? 2e-5
+                                                         : 2e-2;
+      EXPECT_LT(LargestError(steps, attention->forward(q, k, v)), tolerance) << c.Name();
+    }
+  }
+}
+
+TEST_P(DecodingTest, RowsStartAnewAndStatesAreCopied) {
+  AttentionOptions options = CaseOptions(GetParam(), 70);
+  options.window = 9;
+  Attention attention(options, 8);
+  torch::manual_seed(6);
+  const Tensor q = torch::randn({3, 2, 70, 8}), k = torch::randn({3, 2, 70, 8}),
+               v = torch::randn({3, 2, 70, 8});
+  const auto state = attention->MakeState(3, 2, 8);
+  const Tensor first = Steps(*state, q, k, v, 0, 40);
+  state->Reset({1});
+  const auto copy = state->Copy();
+  const Tensor second = Steps(*state, q, k, v, 40, 70);
+  const Tensor whole = attention->forward(q, k, v);
+  const auto late = [](const Tensor& x) { return x.narrow(2, 40, 30); };
+  const Tensor anew = attention->forward(late(q), late(k), late(v));
+  for (const int64_t row : {0, 2}) EXPECT_LT(LargestError(second[row], late(whole)[row]), 1e-5);
+  EXPECT_LT(LargestError(second[1], anew[1]), 1e-5);
+  EXPECT_TRUE(SameBits(second, Steps(*copy, q, k, v, 40, 70)));
+  // all rows anew
+  state->Reset({0, 1, 2});
+  EXPECT_LT(LargestError(Steps(*state, q, k, v, 40, 70), anew), 1e-5);
+  EXPECT_THROW(state->Reset({3}), c10::Error);
+}
+
+TEST_P(DecodingTest, OnlySoftmaxGrows) {
+  AttentionOptions options = CaseOptions(GetParam(), 4000);
+  options.window = 16;
+  Attention attention(options, 4);
+  const auto state = attention->MakeState(2, 1, 4);
+  const int64_t before = state->bytes();
+  const Tensor token = torch::ones({2, 1, 4});
+  for (int t = 0; t < 200; ++t) state->Step(token, token, token);
+  if (GetParam() == "softmax") {
+    EXPECT_GE(state->bytes(), 200 * 2 * 2 * 4 * 4);
+    const int64_t grown = state->bytes();
+    // rows that start anew in turn do not make it grow for ever
+    for (int t = 0; t < 2000; ++t) {
+      if (t % 50 == 0) state->Reset({(t / 50) % 2});
+      state->Step(token, token, token);
+    }
+    EXPECT_LE(state->bytes(), 4 * grown);
+  } else {
+    EXPECT_EQ(state->bytes(), before);
+  }
+}
+
+TEST(CosformerDecodingTest, RefusesToGrowBeyondTheReweightLength) {
+  AttentionOptions options;
+  options.reweight_length = 3;
+  Attention attention(options, 2);
+  const auto state = attention->MakeState(2, 1, 2);
+  const Tensor token = torch::ones({2, 1, 2});
+  for (int t = 0; t < 3; ++t) state->Step(token, token, token);
+  try {
+    state->Step(token, token, token);
+    FAIL();
+  } catch (const c10::Error& error) {
+    EXPECT_NE(std::string(error.what()).find("row 0 must not grow longer than reweight_length = 3"),
+              std::string::npos);
+  }
+  state->Reset({0, 1});
+  state->Step(token, token, token);
+}
+
+}  // namespace
+}  // namespace cosdt::attention
