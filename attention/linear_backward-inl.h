@@ -52,6 +52,7 @@ class BackwardKernel : HeadKernel<T> {
       gradient_state_.Take(s, StateSize(), plan_.segments() > 1);
       transposed_state_ = s.template Take<T>(RoundUp(parts_ * w, 4) * vw);
     });
+    scratch_size_ = scratch.size();
     if (!stateful_) return;
     this->ClearRows(g_phases_, phase_columns_, 0, kBlockRows);
     this->ClearRows(v_phases_, phase_columns_, 0, chunk_rows_);
@@ -60,6 +61,8 @@ class BackwardKernel : HeadKernel<T> {
 
   // Numbers in one of the two states.
   size_t StateSize() const { return state_rows_ * padded_width_; }
+
+  size_t ScratchSize() const { return scratch_size_; }
 
   void Head(int64_t head) {
     this->SetHead(head);
@@ -287,6 +290,7 @@ class BackwardKernel : HeadKernel<T> {
   }
 
   const bool stateful_;
+  size_t scratch_size_;
   const size_t extended_, padded_extended_;  // width of [v, 1]
   const size_t state_rows_, phase_columns_, k_phase_columns_;
   T *q_, *g_, *o_, *k_, *v_, *k_transposed_, *v_transposed_, *scores_, *score_gradients_;

@@ -170,12 +170,15 @@ class ForwardKernel : HeadKernel<T> {
       // the sums of phi(k) v^T and behind them those of phi(k)
       state_.Take(s, StateSize(), plan_.segments() > 1);
     });
+    scratch_size_ = scratch.size();
     if (!stateful_) return;
     this->ClearRows(q_phases_, phase_columns_, 0, kBlockRows);
     this->ClearRows(k_phases_, phase_columns_, 0, chunk_rows_);
   }
 
   size_t StateSize() const { return state_rows_ * padded_value_width_ + phase_columns_; }
+
+  size_t ScratchSize() const { return scratch_size_; }
 
   void Head(int64_t head) {
     this->SetHead(head);
@@ -285,6 +288,7 @@ class ForwardKernel : HeadKernel<T> {
   }
 
   const bool stateful_;
+  size_t scratch_size_;
   const size_t state_rows_, phase_columns_;
   T *q_, *k_, *k_transposed_, *v_, *scores_, *out_, *q_phases_ = nullptr, *k_phases_ = nullptr;
   State<T> state_;

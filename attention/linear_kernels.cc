@@ -54,7 +54,8 @@ void RunBackward(const Plan& plan, Step step, int64_t begin, int64_t end, T* sta
   }
 }
 
-void Run(const Plan& plan, bool backward, Step step, int64_t begin, int64_t end, void* states) {
+void Run(const Plan& plan, Step step, int64_t begin, int64_t end, void* states) {
+  const bool backward = plan.pass() == Pass::kBackward;
   if (plan.problem().type == Type::kFloat64) {
     (backward ? RunBackward<double> : RunForward<double>)(plan, step, begin, end,
                                                           static_cast<double*>(states));
@@ -64,14 +65,25 @@ void Run(const Plan& plan, bool backward, Step step, int64_t begin, int64_t end,
   }
 }
 
-// Numbers in a segment's state, of which backward has two.
-size_t StateSize(const Plan& plan, bool backward) {
-  if (plan.problem().type == Type::kFloat64) {
-    return backward ? BackwardKernel<double>(plan).StateSize()
-                    : ForwardKernel<double>(plan).StateSize();
-  }
-  return backward ? BackwardKernel<float>(plan).StateSize()
-                  : ForwardKernel<float>(plan).StateSize();
+// Numbers in a segment's state, of which the backward pass has two, and bytes of scratch.
+struct Sizes {
+  size_t state, scratch;
+};
+
+template <class Kernel>
+Sizes SizesOf(const Plan& plan) {
+  const Kernel kernel(plan);
+  return {kernel.StateSize(), kernel.ScratchSize()};
+}
+
+void GetSizes(const Plan& plan, size_t* state, size_t* scratch) {
+  const bool wide = plan.problem().type == Type::kFloat64;
+  const auto get = plan.pass() == Pass::kBackward
+                       ? (wide ? SizesOf<BackwardKernel<double>> : SizesOf<BackwardKernel<float>>)
+                       : (wide ? SizesOf<ForwardKernel<double>> : SizesOf<ForwardKernel<float>>);
+  const Sizes sizes = get(plan);
+  *state = sizes.state;
+  *scratch = sizes.scratch;
 }
 
 double PeakFlops() {
@@ -119,9 +131,15 @@ namespace cosdt::attention::kernels {
 namespace {
 
 HWY_EXPORT(Run);
-HWY_EXPORT(StateSize);
+HWY_EXPORT(GetSizes);
 HWY_EXPORT(PeakFlops);
 HWY_EXPORT(TargetName);
+
+size_t StateNumbers(const Plan& plan) {
+  size_t state = 0, scratch = 0;
+  HWY_DYNAMIC_DISPATCH(GetSizes)(plan, &state, &scratch);
+  return state;
+}
 
 // Running sums of what stands before each segment, or after it.
 template <class T>
@@ -138,49 +156,48 @@ void Accumulate(T* states, int64_t segments, int64_t size, bool from_the_end) {
 }
 
 template <class T>
-void AccumulateHeads(const Plan& plan, int64_t begin, int64_t end, bool backward, T* states) {
-  const auto size = static_cast<int64_t>(HWY_DYNAMIC_DISPATCH(StateSize)(plan, backward));
+void AccumulateHeads(const Plan& plan, int64_t begin, int64_t end, T* states) {
+  const auto size = static_cast<int64_t>(StateNumbers(plan));
   const int64_t head = plan.segments() * size;
   for (int64_t i = begin; i < end; ++i) {
     Accumulate(states + i * head, plan.segments(), size, false);
-    if (backward) Accumulate(states + (plan.heads() + i) * head, plan.segments(), size, true);
+    if (plan.pass() == Pass::kBackward) {
+      Accumulate(states + (plan.heads() + i) * head, plan.segments(), size, true);
+    }
   }
 }
 
 }  // namespace
 
-void Plan::ForwardHeads(int64_t begin, int64_t end) const {
-  HWY_DYNAMIC_DISPATCH(Run)(*this, false, Step::kHeads, begin, end, nullptr);
+void Plan::RunHeads(int64_t begin, int64_t end) const {
+  HWY_DYNAMIC_DISPATCH(Run)(*this, Step::kHeads, begin, end, nullptr);
 }
 
-void Plan::BackwardHeads(int64_t begin, int64_t end) const {
-  HWY_DYNAMIC_DISPATCH(Run)(*this, true, Step::kHeads, begin, end, nullptr);
+size_t Plan::state_size() const {
+  return static_cast<size_t>(heads() * segments_) * (pass_ == Pass::kBackward ? 2 : 1) *
+         StateNumbers(*this) * (problem_.type == Type::kFloat64 ? sizeof(double) : sizeof(float));
 }
 
-size_t Plan::state_size(bool backward) const {
-  return static_cast<size_t>(heads() * segments_) * (backward ? 2 : 1) *
-         HWY_DYNAMIC_DISPATCH(StateSize)(*this, backward) *
-         (problem_.type == Type::kFloat64 ? sizeof(double) : sizeof(float));
+size_t Plan::scratch_size() const {
+  size_t state = 0, scratch = 0;
+  HWY_DYNAMIC_DISPATCH(GetSizes)(*this, &state, &scratch);
+  return scratch;
 }
 
-void Plan::SumSegments(int64_t begin, int64_t end, bool backward, void* states) const {
-  HWY_DYNAMIC_DISPATCH(Run)(*this, backward, Step::kSum, begin, end, states);
+void Plan::SumSegments(int64_t begin, int64_t end, void* states) const {
+  HWY_DYNAMIC_DISPATCH(Run)(*this, Step::kSum, begin, end, states);
 }
 
-void Plan::AccumulateSegments(int64_t begin, int64_t end, bool backward, void* states) const {
+void Plan::AccumulateSegments(int64_t begin, int64_t end, void* states) const {
   if (problem_.type == Type::kFloat64) {
-    AccumulateHeads(*this, begin, end, backward, static_cast<double*>(states));
+    AccumulateHeads(*this, begin, end, static_cast<double*>(states));
   } else {
-    AccumulateHeads(*this, begin, end, backward, static_cast<float*>(states));
+    AccumulateHeads(*this, begin, end, static_cast<float*>(states));
   }
 }
 
-void Plan::ForwardSegments(int64_t begin, int64_t end, void* states) const {
-  HWY_DYNAMIC_DISPATCH(Run)(*this, false, Step::kSegments, begin, end, states);
-}
-
-void Plan::BackwardSegments(int64_t begin, int64_t end, void* states) const {
-  HWY_DYNAMIC_DISPATCH(Run)(*this, true, Step::kSegments, begin, end, states);
+void Plan::RunSegments(int64_t begin, int64_t end, void* states) const {
+  HWY_DYNAMIC_DISPATCH(Run)(*this, Step::kSegments, begin, end, states);
 }
 
 double MeasurePeakFlops() { return HWY_DYNAMIC_DISPATCH(PeakFlops)(); }

@@ -35,35 +35,40 @@ struct Problem {
   Array grad_q, grad_k, grad_v;
 };
 
-// How a problem is cut. Lengths up to the quadratic form's limit are one chunk; longer ones are
-// chunks with a state between them. Where there are few heads, runs of chunks form segments whose
-// states are summed independently of each other, so that segments can be computed in parallel.
+enum class Pass { kForward, kBackward };
+
+// How one pass over a problem is cut. Lengths up to the quadratic form's limit are one chunk;
+// longer ones are chunks with a state between them. Where there are few heads, runs of chunks form
+// segments whose states are summed independently of each other, so that segments can be computed in
+// parallel.
 class Plan {
  public:
   // `chunk` overrides the dispatch rule (benchmarks and tests): 0 chooses.
-  explicit Plan(const Problem& problem, int64_t chunk = 0);
+  Plan(const Problem& problem, Pass pass, int64_t chunk = 0);
 
-  // Items of both directions: heads whose segments are computed one after the other..
+  // The work comes as heads, whose segments are computed one after the other..
   int64_t heads() const { return problem_.batch * problem_.heads; }
   // ..or, with at least two segments a head, (head, segment) pairs in three steps.
   int64_t segments() const { return segments_; }
   int64_t chunk() const { return chunk_; }
 
   // Computes whole heads [begin, end).
-  void ForwardHeads(int64_t begin, int64_t end) const;
-  void BackwardHeads(int64_t begin, int64_t end) const;
+  void RunHeads(int64_t begin, int64_t end) const;
 
   // The same results, bit for bit, with segments in parallel. `states` holds state_size() bytes.
   // Each step is complete before the next begins: 1. sums over items [begin, end) of
   // heads() segments(); 2. running sums over heads [begin, end); 3. outputs of items [begin, end).
-  size_t state_size(bool backward) const;
-  void SumSegments(int64_t begin, int64_t end, bool backward, void* states) const;
-  void AccumulateSegments(int64_t begin, int64_t end, bool backward, void* states) const;
-  void ForwardSegments(int64_t begin, int64_t end, void* states) const;
-  void BackwardSegments(int64_t begin, int64_t end, void* states) const;
+  size_t state_size() const;
+  void SumSegments(int64_t begin, int64_t end, void* states) const;
+  void AccumulateSegments(int64_t begin, int64_t end, void* states) const;
+  void RunSegments(int64_t begin, int64_t end, void* states) const;
+
+  // Scratch that each thread keeps, in bytes.
+  size_t scratch_size() const;
 
   // For the kernels.
   const Problem& problem() const { return problem_; }
+  Pass pass() const { return pass_; }
   int64_t chunks() const { return chunks_; }
   int64_t chunks_per_segment() const { return chunks_per_segment_; }
   // cos(pi/2 distance / M): entry reach() + j - i, for |i - j| < reach()
@@ -75,16 +80,14 @@ class Plan {
 
  private:
   Problem problem_;
+  Pass pass_;
   int64_t chunk_, chunks_, segments_, chunks_per_segment_, reach_;
   std::vector<std::byte> toeplitz_, cosine_, sine_;
 };
 
-// Floating-point operations (two a multiply-add) of the products that the formulas need for one
-// head, with the causal limit counted exactly: what fractions of peak are measured against.
-double ForwardFlops(int64_t length, int64_t width, int64_t value_width, int64_t chunk,
-                    bool reweight);
-double BackwardFlops(int64_t length, int64_t width, int64_t value_width, int64_t chunk,
-                     bool reweight);
+// Floating-point operations (two a multiply-add) of the products that a plan's form needs, with the
+// causal limit counted exactly: what fractions of peak are measured against.
+double CountFlops(const Plan& plan);
 
 // This thread's rate of fused multiply-adds on registers, in FLOP/s: the machine's peak as the
 // kernels can reach it.

@@ -47,27 +47,22 @@ kernels::Problem MakeProblem(const Tensor& q, const Tensor& k, const Tensor& v, 
 }
 
 // Heads side by side; where there are more threads than heads, segments side by side.
-void Run(const kernels::Plan& plan, bool backward) {
-  const auto heads = [&](int64_t begin, int64_t end) {
-    backward ? plan.BackwardHeads(begin, end) : plan.ForwardHeads(begin, end);
-  };
+void Run(const kernels::Plan& plan) {
   if (plan.segments() == 1 || at::get_num_threads() <= plan.heads() || at::in_parallel_region()) {
-    at::parallel_for(0, plan.heads(), 1, heads);
+    at::parallel_for(0, plan.heads(), 1,
+                     [&](int64_t begin, int64_t end) { plan.RunHeads(begin, end); });
     return;
   }
   const int64_t items = plan.heads() * plan.segments();
-  const Tensor buffer =
-      torch::empty({static_cast<int64_t>(plan.state_size(backward))}, torch::kUInt8);
+  const Tensor buffer = torch::empty({static_cast<int64_t>(plan.state_size())}, torch::kUInt8);
   void* const states = buffer.data_ptr();
-  at::parallel_for(0, items, 1, [&](int64_t begin, int64_t end) {
-    plan.SumSegments(begin, end, backward, states);
-  });
+  at::parallel_for(0, items, 1,
+                   [&](int64_t begin, int64_t end) { plan.SumSegments(begin, end, states); });
   at::parallel_for(0, plan.heads(), 1, [&](int64_t begin, int64_t end) {
-    plan.AccumulateSegments(begin, end, backward, states);
+    plan.AccumulateSegments(begin, end, states);
   });
-  at::parallel_for(0, items, 1, [&](int64_t begin, int64_t end) {
-    backward ? plan.BackwardSegments(begin, end, states) : plan.ForwardSegments(begin, end, states);
-  });
+  at::parallel_for(0, items, 1,
+                   [&](int64_t begin, int64_t end) { plan.RunSegments(begin, end, states); });
 }
 
 // Output [B, H, L, d_v] and normaliser [B, H, L].
@@ -84,7 +79,7 @@ std::tuple<Tensor, Tensor> Forward(const Tensor& q_any, const Tensor& k_any, con
                                 : torch::empty({0}, q.options());
   problem.out = ToArray(out);
   problem.normalizer = normalize ? normalizer.data_ptr() : nullptr;
-  Run(kernels::Plan(problem), false);
+  Run(kernels::Plan(problem, kernels::Pass::kForward));
   return {out, normalizer};
 }
 
@@ -97,7 +92,6 @@ std::tuple<Tensor, Tensor, Tensor> Backward(const Tensor& grad, const Tensor& q_
                v = WithContiguousRows(v_any), grad_out = WithContiguousRows(grad);
   const Mask mask = mask_any ? Mask(mask_any->contiguous()) : std::nullopt;
   kernels::Problem problem = MakeProblem(q, k, v, mask, features, reweight_length, normalize, eps);
-  // in the inputs' own memory format, so that packed q, k, v get a packed gradient's strides
   Tensor grad_q = torch::empty(q.sizes(), q.options()),
          grad_k = torch::empty(k.sizes(), k.options()),
          grad_v = torch::empty(v.sizes(), v.options());
@@ -107,7 +101,7 @@ std::tuple<Tensor, Tensor, Tensor> Backward(const Tensor& grad, const Tensor& q_
   problem.grad_q = ToArray(grad_q);
   problem.grad_k = ToArray(grad_k);
   problem.grad_v = ToArray(grad_v);
-  Run(kernels::Plan(problem), true);
+  Run(kernels::Plan(problem, kernels::Pass::kBackward));
   return {grad_q, grad_k, grad_v};
 }
 

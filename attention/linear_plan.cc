@@ -8,17 +8,19 @@
 namespace cosdt::attention::kernels {
 namespace {
 
-// Chunks of a multiple of the kernels' block of rows; measured in attention/README.md.
-constexpr int64_t kChunk = 96;
+// One block of rows of the kernels: longer chunks were never faster (attention/README.md).
+constexpr int64_t kChunk = 48;
 
 // Segments are cut where there are fewer heads than this, and are no shorter than kLeastChunks.
 constexpr int64_t kItems = 16;
 constexpr int64_t kLeastChunks = 8;
 
-// Up to here one quadratic tile does less work than chunks with a state between them.
-int64_t QuadraticLimit(const Problem& problem) {
+// Up to here one quadratic tile is faster than chunks with a state between them, which cost four
+// (without M two) widths of products a token and what surrounds them, twice of it backward.
+int64_t QuadraticLimit(const Problem& problem, Pass pass) {
   const int64_t width = (problem.width + problem.value_width) / 2;
-  return (problem.reweight_length > 0 ? 4 : 2) * width + kChunk;
+  return (problem.reweight_length > 0 ? 4 : 2) * width +
+         (pass == Pass::kForward ? kChunk : 2 * kChunk);
 }
 
 template <class T>
@@ -33,9 +35,10 @@ void Fill(std::vector<std::byte>& table, int64_t begin, int64_t end, double step
 
 }  // namespace
 
-Plan::Plan(const Problem& problem, int64_t chunk) : problem_(problem), chunk_(chunk) {
+Plan::Plan(const Problem& problem, Pass pass, int64_t chunk)
+    : problem_(problem), pass_(pass), chunk_(chunk) {
   if (chunk_ == 0) {
-    chunk_ = problem.length <= QuadraticLimit(problem) ? problem.length : kChunk;
+    chunk_ = problem.length <= QuadraticLimit(problem, pass) ? problem.length : kChunk;
   }
   chunk_ = std::min(chunk_, problem.length);
   chunks_ = (problem.length + chunk_ - 1) / chunk_;
@@ -54,34 +57,20 @@ Plan::Plan(const Problem& problem, int64_t chunk) : problem_(problem), chunk_(ch
   fill(sine_, 0, problem.length, step, [](double x) { return std::sin(x); });
 }
 
-namespace {
-
-double Flops(int64_t length, int64_t width, int64_t value_width, int64_t chunk, bool reweight,
-             int width_products, int value_products, int state_products) {
+double CountFlops(const Plan& plan) {
+  const Problem& p = plan.problem();
+  const auto width = static_cast<double>(p.width), value_width = static_cast<double>(p.value_width);
+  const bool forward = plan.pass() == Pass::kForward;
   double flops = 0;
-  for (int64_t begin = 0; begin < length; begin += chunk) {
-    const double n = static_cast<double>(std::min(chunk, length - begin));
-    flops += n * (n + 1) *
-             (width_products * static_cast<double>(width) +
-              value_products * static_cast<double>(value_width));
+  for (int64_t begin = 0; begin < p.length; begin += plan.chunk()) {
+    const auto n = static_cast<double>(std::min(plan.chunk(), p.length - begin));
+    flops += n * (n + 1) * (forward ? width + value_width : 3 * width + 2 * value_width);
   }
-  if (chunk < length) {
-    flops += 2.0 * (reweight ? 2 : 1) * state_products * static_cast<double>(length) *
-             static_cast<double>(width) * static_cast<double>(value_width);
+  if (plan.chunks() > 1) {
+    flops += (p.reweight_length > 0 ? 4.0 : 2.0) * (forward ? 2 : 5) *
+             static_cast<double>(p.length) * width * value_width;
   }
-  return flops;
-}
-
-}  // namespace
-
-double ForwardFlops(int64_t length, int64_t width, int64_t value_width, int64_t chunk,
-                    bool reweight) {
-  return Flops(length, width, value_width, chunk, reweight, 1, 1, 2);
-}
-
-double BackwardFlops(int64_t length, int64_t width, int64_t value_width, int64_t chunk,
-                     bool reweight) {
-  return Flops(length, width, value_width, chunk, reweight, 3, 2, 5);
+  return static_cast<double>(plan.heads()) * flops;
 }
 
 }  // namespace cosdt::attention::kernels

@@ -420,6 +420,9 @@ class Scratch {
     take(*this);
   }
 
+  // Bytes that were asked for last.
+  size_t size() const { return used_; }
+
  private:
   std::vector<std::byte> memory_;
   std::byte* base_ = nullptr;

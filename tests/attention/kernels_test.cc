@@ -127,9 +127,8 @@ void ExpectMatchesNaive(const Sizes& s, double tolerance) {
                                   << s.reweight_length);
   Buffers<T> x(s);
   const Problem problem = x.MakeProblem();
-  const Plan plan(problem, s.chunk);
-  plan.ForwardHeads(0, plan.heads());
-  plan.BackwardHeads(0, plan.heads());
+  Plan(problem, Pass::kForward, s.chunk).RunHeads(0, s.heads);
+  Plan(problem, Pass::kBackward, s.chunk).RunHeads(0, s.heads);
   const Buffers<T> expected = Naive<T>(s, problem.eps);
   EXPECT_LT(LargestError(x.out, expected.out), tolerance);
   EXPECT_LT(LargestError(x.dq, expected.dq), tolerance);
@@ -160,19 +159,16 @@ void OnThreads(int threads, int64_t n, const std::function<void(int64_t, int64_t
   for (std::thread& thread : running) thread.join();
 }
 
-void RunSegments(const Plan& plan, int threads, bool backward) {
-  std::vector<std::byte> states(plan.state_size(backward) + 64);
+void RunInSegments(const Plan& plan, int threads) {
+  std::vector<std::byte> states(plan.state_size());
   const int64_t items = plan.heads() * plan.segments();
-  OnThreads(threads, items, [&](int64_t begin, int64_t end) {
-    plan.SumSegments(begin, end, backward, states.data());
-  });
+  OnThreads(threads, items,
+            [&](int64_t begin, int64_t end) { plan.SumSegments(begin, end, states.data()); });
   OnThreads(threads, plan.heads(), [&](int64_t begin, int64_t end) {
-    plan.AccumulateSegments(begin, end, backward, states.data());
+    plan.AccumulateSegments(begin, end, states.data());
   });
-  OnThreads(threads, items, [&](int64_t begin, int64_t end) {
-    backward ? plan.BackwardSegments(begin, end, states.data())
-             : plan.ForwardSegments(begin, end, states.data());
-  });
+  OnThreads(threads, items,
+            [&](int64_t begin, int64_t end) { plan.RunSegments(begin, end, states.data()); });
 }
 
 template <class T>
@@ -188,14 +184,12 @@ TEST(LinearKernelsTest, ThreadsDoNotChangeABit) {
   for (const int64_t length : {60, 500}) {
     const Sizes s{5, length, 16, 16, 2 * length, 0};
     Buffers<float> one(s), three(s);
-    const Problem problem = one.MakeProblem();
-    const Plan plan(problem);
-    plan.ForwardHeads(0, plan.heads());
-    plan.BackwardHeads(0, plan.heads());
-    const Problem same = three.MakeProblem();
-    const Plan shared(same);
-    OnThreads(3, shared.heads(), [&](int64_t b, int64_t e) { shared.ForwardHeads(b, e); });
-    OnThreads(3, shared.heads(), [&](int64_t b, int64_t e) { shared.BackwardHeads(b, e); });
+    const Problem alone = one.MakeProblem(), shared = three.MakeProblem();
+    for (const Pass pass : {Pass::kForward, Pass::kBackward}) {
+      Plan(alone, pass).RunHeads(0, s.heads);
+      const Plan plan(shared, pass);
+      OnThreads(3, s.heads, [&](int64_t begin, int64_t end) { plan.RunHeads(begin, end); });
+    }
     ExpectSameBits(one, three);
   }
 }
@@ -203,17 +197,16 @@ TEST(LinearKernelsTest, ThreadsDoNotChangeABit) {
 TEST(LinearKernelsTest, SegmentsDoNotChangeABit) {
   for (const int64_t reweight_length : {0, 4000}) {
     const Sizes s{2, 2500, 7, 9, reweight_length, 0};
-    Buffers<float> serial(s), parallel(s);
-    const Problem problem = serial.MakeProblem();
-    const Plan plan(problem);
-    ASSERT_GT(plan.segments(), 1);
-    plan.ForwardHeads(0, plan.heads());
-    plan.BackwardHeads(0, plan.heads());
-    const Problem same = parallel.MakeProblem();
-    const Plan segmented(same);
+    Buffers<float> serial(s);
+    const Problem whole = serial.MakeProblem();
+    ASSERT_GT(Plan(whole, Pass::kForward).segments(), 1);
+    for (const Pass pass : {Pass::kForward, Pass::kBackward}) Plan(whole, pass).RunHeads(0, 2);
     for (const int threads : {1, 4}) {
-      RunSegments(segmented, threads, false);
-      RunSegments(segmented, threads, true);
+      Buffers<float> parallel(s);
+      const Problem cut = parallel.MakeProblem();
+      for (const Pass pass : {Pass::kForward, Pass::kBackward}) {
+        RunInSegments(Plan(cut, pass), threads);
+      }
       ExpectSameBits(serial, parallel);
     }
     ExpectMatchesNaive<double>(s, 1e-11);
@@ -229,8 +222,8 @@ TEST(LinearKernelsTest, NumbersOfLaterTokensReachNoEarlierOne) {
       (*x)[token * 5] = std::numeric_limits<float>::quiet_NaN();
     }
     const Problem a = clean.MakeProblem(), b = poisoned.MakeProblem();
-    Plan(a, chunk).ForwardHeads(0, 1);
-    Plan(b, chunk).ForwardHeads(0, 1);
+    Plan(a, Pass::kForward, chunk).RunHeads(0, 1);
+    Plan(b, Pass::kForward, chunk).RunHeads(0, 1);
     for (int64_t i = 0; i < token * 5; ++i) ASSERT_EQ(clean.out[i], poisoned.out[i]) << i / 5;
     for (int64_t i = token * 5; i < 150 * 5; i += 5) ASSERT_TRUE(std::isnan(poisoned.out[i]));
   }
@@ -242,13 +235,13 @@ TEST(LinearKernelsTest, LongSequencesAreCutByShapeAlone) {
   problem.width = problem.value_width = 64;
   problem.reweight_length = 1 << 20;
   problem.length = 60;
-  EXPECT_EQ(Plan(problem).chunk(), 60);
-  EXPECT_EQ(Plan(problem).segments(), 1);
+  EXPECT_EQ(Plan(problem, Pass::kForward).chunk(), 60);
+  EXPECT_EQ(Plan(problem, Pass::kForward).segments(), 1);
   problem.length = 1 << 16;
-  EXPECT_LT(Plan(problem).chunk(), 512);
-  EXPECT_EQ(Plan(problem).segments(), 8);
+  EXPECT_LT(Plan(problem, Pass::kForward).chunk(), 512);
+  EXPECT_EQ(Plan(problem, Pass::kForward).segments(), 8);
   problem.heads = 64;
-  EXPECT_EQ(Plan(problem).segments(), 1);
+  EXPECT_EQ(Plan(problem, Pass::kForward).segments(), 1);
 }
 
 }  // namespace
