@@ -181,7 +181,7 @@ size_t Plan::state_size() const {
 size_t Plan::scratch_size() const {
   size_t state = 0, scratch = 0;
   HWY_DYNAMIC_DISPATCH(GetSizes)(*this, &state, &scratch);
-  return scratch;
+  return scratch + toeplitz_.size() + cosine_.size() + sine_.size();
 }
 
 void Plan::SumSegments(int64_t begin, int64_t end, void* states) const {

@@ -63,7 +63,7 @@ class Plan {
   void AccumulateSegments(int64_t begin, int64_t end, void* states) const;
   void RunSegments(int64_t begin, int64_t end, void* states) const;
 
-  // Scratch that each thread keeps, in bytes.
+  // Bytes of the scratch that each thread keeps and of the plan's own tables.
   size_t scratch_size() const;
 
   // For the kernels.

@@ -31,6 +31,7 @@ void PrintRows(const std::vector<BenchRow>& rows, bool json);
 double Rate(double seconds, const std::function<long()>& work);
 
 void AddBenchData(CLI::App& bench);
+void AddBenchAttention(CLI::App& bench);
 void AddBenchEnv(CLI::App& bench);
 
 }  // namespace cosdt::experiments

@@ -8,6 +8,7 @@ void AddBenchCommand(CLI::App& program) {
   CLI::App* bench =
       program.add_subcommand("bench", "measure speed against what else could be used");
   bench->require_subcommand(1);
+  AddBenchAttention(*bench);
   AddBenchData(*bench);
   AddBenchEnv(*bench);
 }
