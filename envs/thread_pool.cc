@@ -6,6 +6,22 @@
 #include <utility>
 
 namespace cosdt::envs {
+namespace {
+
+// Waits until `value` is no longer `old`. Loops follow each other within microseconds, and a
+// sleeping thread takes longer than that to wake (on a virtual machine as long as several steps):
+// it first looks for a while, each time giving way to whoever else wants the core.
+template <typename T>
+void WaitWhile(const std::atomic<T>& value, T old) {
+  constexpr int kLooks = 1000;
+  for (int i = 0; i < kLooks; ++i) {
+    if (value != old) return;
+    std::this_thread::yield();
+  }
+  value.wait(old);
+}
+
+}  // namespace
 
 ThreadPool::ThreadPool(int threads) {
   if (threads < 1) {
@@ -38,13 +54,13 @@ void ThreadPool::ForEach(int count, const std::function<void(int)>& body) {
   ++loop_;
   loop_.notify_all();
   RunIndices();
-  for (int running; (running = running_) != 0;) running_.wait(running);
+  for (int running; (running = running_) != 0;) WaitWhile(running_, running);
   if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
 }
 
 void ThreadPool::Work() {
   for (uint32_t seen = 0;;) {
-    loop_.wait(seen);
+    WaitWhile(loop_, seen);
     seen = loop_;
     if (stop_) return;
     RunIndices();

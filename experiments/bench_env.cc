@@ -148,6 +148,8 @@ void Run(const BenchEnvCommand& command) {
   std::unique_ptr<PythonRival> rival;
   if (!command.python.empty()) {
     rival = std::make_unique<PythonRival>(command.python, kBenchEnvPy, "envpool or gymnasium");
+  } else {
+    std::fprintf(stderr, "without --python there is no comparison with envpool\n");
   }
   for (const std::string& name : command.envs) {
     rows.push_back(AgainstBareLoop(name, command.repeats));

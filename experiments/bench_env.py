@@ -27,6 +27,7 @@ name, threads, bodies, seconds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 if envpool:
     env = envpool.make_gymnasium(IDS[name], num_envs=bodies, num_threads=threads, seed=0)
 else:
+    bodies = threads  # gymnasium runs a process for each body
     env = gymnasium.make_vec(IDS[name], num_envs=bodies, vectorization_mode="async")
 env.reset()
 rng = np.random.default_rng(0)
