@@ -125,7 +125,8 @@ function(cosdt_test name)
   if(ARG_TORCH)
     cosdt_precompile_torch(${target})
   endif()
-  set(common DISCOVERY_MODE PRE_TEST PROPERTIES TIMEOUT 600)
+  # a sanitized program with LibTorch takes its time to start on a busy machine
+  set(common DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 120 PROPERTIES TIMEOUT 600)
   gtest_discover_tests(${target} TEST_PREFIX ${name}. TEST_FILTER "-*Slow*:*_CUDA*" ${common})
   gtest_discover_tests(${target} TEST_PREFIX ${name}. TEST_FILTER "*Slow*-*_CUDA*" TEST_LIST ${target}_slow
                        ${common} TIMEOUT 3000 LABELS slow)
