@@ -101,8 +101,7 @@ void AddDataCollect(CLI::App& data) {
       ->required()
       ->check(CLI::PositiveNumber);
   AddPhysicsOption(*app, command->physics);
-  app->add_option("--seed", command->collect.seed, "of initial states and action noise")
-      ->capture_default_str();
+  AddSeedOption(*app, command->collect.seed, "of initial states and action noise");
   app->add_flag("--deterministic", command->deterministic, "take the policies' mean actions");
   AddThreadsOption(*app, command->collect.threads);
   app->add_option("--out", command->out, "file to write")->required();
