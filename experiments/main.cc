@@ -26,6 +26,7 @@ int main(int argc, char** argv) {
   program.require_subcommand(1);
   AddRolloutCommand(program);
   AddDataCommand(program);
+  AddBehaviourCommand(program);
   AddBenchCommand(program);
   try {
     program.parse(argc, argv);

@@ -16,6 +16,7 @@ std::string TorchVersion();
 // Each adds a subcommand that runs when it was chosen.
 void AddRolloutCommand(CLI::App& program);
 void AddDataCommand(CLI::App& program);
+void AddBehaviourCommand(CLI::App& program);
 void AddBenchCommand(CLI::App& program);
 
 // Options with one name and one meaning in every subcommand.

@@ -26,7 +26,8 @@ Progress::~Progress() {
   if (terminal_ && drawn_) std::fputc('\n', stderr);
 }
 
-void Progress::Update(double done) {
+void Progress::Update(double done, const std::string& note) {
+  const std::string tail = note.empty() ? "" : ", " + note;
   const Clock::time_point now = Clock::now();
   const auto seconds = [](Clock::duration d) { return std::chrono::duration<double>(d).count(); };
   if (first_ < 0) first_ = done;
@@ -40,12 +41,12 @@ void Progress::Update(double done) {
   const double left = rate > 0 && total_ > 0 ? (total_ - done) / rate : 0;
   if (terminal_) {
     const std::string bar(static_cast<size_t>(share * kBarWidth), '#');
-    std::fprintf(stderr, "\r%s [%-*s] %3.0f %% %.3g %s/s, %.0f s left \033[K", label_.c_str(),
-                 kBarWidth, bar.c_str(), 100 * share, rate, unit_.c_str(), left);
+    std::fprintf(stderr, "\r%s [%-*s] %3.0f %% %.3g %s/s, %.0f s left%s \033[K", label_.c_str(),
+                 kBarWidth, bar.c_str(), 100 * share, rate, unit_.c_str(), left, tail.c_str());
     drawn_ = true;
   } else {
-    std::fprintf(stderr, "%s: %.0f of %.0f %s, %.3g/s, %.0f s left\n", label_.c_str(), done, total_,
-                 unit_.c_str(), rate, left);
+    std::fprintf(stderr, "%s: %.0f of %.0f %s, %.3g/s, %.0f s left%s\n", label_.c_str(), done,
+                 total_, unit_.c_str(), rate, left, tail.c_str());
   }
 }
 

@@ -17,7 +17,8 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  void Update(double done);
+  // `note` is shown behind the rate and the time left.
+  void Update(double done, const std::string& note = "");
 
  private:
   using Clock = std::chrono::steady_clock;

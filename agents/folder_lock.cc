@@ -1,0 +1,36 @@
+#include "agents/folder_lock.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <stdexcept>
+
+namespace cosdt::agents {
+
+FolderLock::FolderLock(const std::string& folder) {
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (error) throw std::runtime_error(folder + ": cannot be made: " + error.message());
+  const std::string path = folder + "/lock";
+  file_ = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+  if (file_ < 0) throw std::runtime_error(path + ": cannot be opened: " + std::strerror(errno));
+  struct flock lock = {};
+  lock.l_type = F_WRLCK;
+  lock.l_whence = SEEK_SET;
+  if (fcntl(file_, F_SETLK, &lock) == 0) return;
+  const int reason = errno;
+  const bool held = reason == EACCES || reason == EAGAIN;
+  const bool known = held && fcntl(file_, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+  close(file_);
+  if (!held) throw std::runtime_error(path + ": cannot be locked: " + std::strerror(reason));
+  throw std::runtime_error(folder +
+                           ": expected a folder that no other process works in, found it in use" +
+                           (known ? " by process " + std::to_string(lock.l_pid) : ""));
+}
+
+FolderLock::~FolderLock() { close(file_); }
+
+}  // namespace cosdt::agents
