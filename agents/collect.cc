@@ -25,30 +25,6 @@ void Append(To& to, const From& from) {
   to.insert(to.end(), from.begin(), from.end());
 }
 
-void Append(datasets::Transitions& to, const datasets::Transitions& from) {
-  Append(to.observations, from.observations);
-  Append(to.actions, from.actions);
-  Append(to.rewards, from.rewards);
-  Append(to.next_observations, from.next_observations);
-  Append(to.log_probs, from.log_probs);
-  Append(to.qpos, from.qpos);
-  Append(to.qvel, from.qvel);
-  Append(to.terminals, from.terminals);
-  Append(to.timeouts, from.timeouts);
-}
-
-void Cut(datasets::Transitions& steps, size_t rows) {
-  steps.observations.resize(rows * steps.observation_size);
-  steps.actions.resize(rows * steps.action_size);
-  steps.rewards.resize(rows);
-  steps.next_observations.resize(rows * steps.observation_size);
-  steps.log_probs.resize(rows);
-  steps.qpos.resize(rows * steps.nq);
-  steps.qvel.resize(rows * steps.nv);
-  steps.terminals.resize(rows);
-  steps.timeouts.resize(rows);
-}
-
 class Collector {
  public:
   Collector(const envs::MujocoEnv& prototype, const std::vector<WeightedPolicy>& policies,
@@ -73,7 +49,7 @@ class Collector {
       StepAll();
       TakeEnded();
     }
-    Cut(result_, options_.transitions);
+    datasets::Resize(result_, options_.transitions);
     return std::move(result_);
   }
 
@@ -153,7 +129,7 @@ class Collector {
       const Episode& first = episodes_.begin()->second;
       const auto steps = static_cast<int64_t>(result_.rows() + first.steps.rows());
       if (first.row >= 0 && steps < options_.transitions) return;
-      Append(result_, first.steps);
+      datasets::Append(result_, first.steps);
       episodes_.erase(episodes_.begin());
       if (options_.progress) options_.progress(std::min(steps, options_.transitions));
       if (steps >= options_.transitions) return;

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 
+#include "agents/demo.h"
 #include "agents/gaussian_policy.h"
 
 namespace cosdt::agents {
@@ -44,11 +46,16 @@ std::unique_ptr<Policy> MakeZeroPolicy(const envs::EnvSpec&) {
   return std::make_unique<ZeroPolicy>();
 }
 
+std::string PolicyPath(const std::string& name) {
+  const bool demo = name.starts_with("demo/") && !std::filesystem::exists(name);
+  return demo ? DemoPolicyPath(name) : name;
+}
+
 std::unique_ptr<Policy> MakePolicy(const std::string& name, const envs::EnvSpec& spec,
                                    bool deterministic) {
   if (name == "random") return MakeRandomPolicy(spec);
   if (name == "zero") return MakeZeroPolicy(spec);
-  return LoadGaussianPolicy(name, spec, deterministic);
+  return LoadGaussianPolicy(PolicyPath(name), spec, deterministic);
 }
 
 }  // namespace cosdt::agents

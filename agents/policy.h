@@ -27,7 +27,12 @@ std::unique_ptr<Policy> MakeRandomPolicy(const envs::EnvSpec& spec);
 // No torque at all.
 std::unique_ptr<Policy> MakeZeroPolicy(const envs::EnvSpec& spec);
 
-// "random", "zero", or the path of a file in the layout of D4RL's metadata/policy. `deterministic`
+// The file of a policy given as a path or as one of DemoPolicies(). Throws std::invalid_argument
+// for another name that begins with "demo/" and is no file.
+std::string PolicyPath(const std::string& name);
+
+// "random", "zero", the path of a file in the layout of D4RL's metadata/policy, or one of
+// DemoPolicies(). `deterministic`
 // takes the mean action of such a file. Throws where the file's shapes do not fit the environment.
 std::unique_ptr<Policy> MakePolicy(const std::string& name, const envs::EnvSpec& spec,
                                    bool deterministic);

@@ -8,6 +8,7 @@
 #include <charconv>
 #include <cmath>
 #include <filesystem>
+#include <limits>
 #include <numeric>
 #include <random>
 #include <stdexcept>
@@ -232,6 +233,7 @@ void SacTrainer::Save() {
   datasets::D4rlWriter state(folder_ + "/state.hdf5");
   for (const auto& [name, value] : Fixed()) state.Text("options/" + name, value);
   state.Text("steps", Text(step()));
+  state.Text("transitions_checksum", Text(log_.checksum()));
   for (const auto& [name, tensor] : sac_.State()) {
     state.Array(name, {static_cast<uint64_t>(tensor.numel())},
                 std::span(tensor.const_data_ptr<float>(), tensor.numel()));
@@ -260,13 +262,15 @@ void SacTrainer::Load() {
     const std::string found = state.ReadString("options/" + name);
     if (found != value) throw datasets::FileError(state.path(), "options/" + name, value, found);
   }
-  const std::string text = state.ReadString("steps");
-  int64_t steps = -1;
-  std::from_chars(text.data(), text.data() + text.size(), steps);
-  if (steps < 0 || steps > options_.steps) {
-    throw datasets::FileError(state.path(), "steps",
-                              "a number from 0 to " + std::to_string(options_.steps), text);
-  }
+  const auto number = [&](const std::string& key, int64_t most) {
+    const std::string text = state.ReadString(key);
+    int64_t value = -1;
+    std::from_chars(text.data(), text.data() + text.size(), value);
+    if (value >= 0 && value <= most) return value;
+    throw datasets::FileError(state.path(), key, "a number from 0 to " + Text(most), text);
+  };
+  const int64_t steps = number("steps", options_.steps);
+  const int64_t checksum = number("transitions_checksum", std::numeric_limits<uint32_t>::max());
   for (const auto& [name, tensor] : sac_.State()) {
     const std::vector<float> values =
         state.ReadFloats(name, {static_cast<uint64_t>(tensor.numel())});
@@ -281,7 +285,7 @@ void SacTrainer::Load() {
       curve_.push_back({step, e[0], e[1], e[2], e[3], e[4]});
     }
   }
-  log_.Load(steps);
+  log_.Load(steps, static_cast<uint32_t>(checksum));
   saved_step_ = steps;
 }
 

@@ -1,6 +1,7 @@
 #include "agents/transition_log.h"
 
 #include <fcntl.h>
+#include <libdeflate.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -41,7 +42,7 @@ TransitionLog::TransitionLog(const envs::EnvSpec& spec, int64_t capacity, std::s
       path_(std::move(path)),
       rows_(torch::empty({capacity, 2 * observation_size_ + action_size_ + kScalars})) {}
 
-void TransitionLog::Load(int64_t steps) {
+void TransitionLog::Load(int64_t steps, uint32_t checksum) {
   const Descriptor file(path_, O_RDONLY | O_CLOEXEC);
   auto* const bytes = reinterpret_cast<char*>(rows_.data_ptr<float>());
   const int64_t row_bytes = rows_.size(1) * static_cast<int64_t>(sizeof(float));
@@ -53,6 +54,11 @@ void TransitionLog::Load(int64_t steps) {
                                 std::to_string(done));
     }
     done += n;
+  }
+  checksum_ = libdeflate_crc32(0, bytes, expected);
+  if (checksum_ != checksum) {
+    throw datasets::FileError(path_, "", "checksum " + std::to_string(checksum),
+                              std::to_string(checksum_));
   }
   size_ = flushed_ = steps;
 }
@@ -82,6 +88,8 @@ void TransitionLog::Flush() {
   if (fsync(file) != 0) {
     throw std::runtime_error(path_ + ": syncing failed: " + std::strerror(errno));
   }
+  checksum_ =
+      libdeflate_crc32(checksum_, bytes + flushed_ * row_bytes, (size_ - flushed_) * row_bytes);
   flushed_ = size_;
 }
 

@@ -28,15 +28,18 @@ class TransitionLog {
   // Room for `capacity` steps, of a run that begins: what the file at `path` holds does not count.
   TransitionLog(const envs::EnvSpec& spec, int64_t capacity, std::string path);
 
-  // Reads the first `steps` rows of the file and cuts the rest off. Throws datasets::FileError
-  // where there are fewer.
-  void Load(int64_t steps);
+  // Reads the first `steps` rows of the file; what follows them does not count. Throws
+  // datasets::FileError where there are fewer, or their checksum is another.
+  void Load(int64_t steps, uint32_t checksum);
 
   // Adds a step, in memory. Throws std::length_error when full.
   void Append(const Step& step);
 
   // Adds to the file, synced, what was appended since the last call. Throws std::runtime_error.
   void Flush();
+
+  // CRC-32 of what has been flushed.
+  uint32_t checksum() const { return checksum_; }
 
   int64_t size() const { return size_; }
   int64_t capacity() const { return rows_.size(0); }
@@ -53,6 +56,7 @@ class TransitionLog {
   torch::Tensor rows_;  // [capacity, columns]
   int64_t size_ = 0;
   int64_t flushed_ = 0;
+  uint32_t checksum_ = 0;
 };
 
 }  // namespace cosdt::agents

@@ -106,6 +106,30 @@ function(cosdt_embed target namespace)
   target_include_directories(${target} PRIVATE "${folder}")
 endfunction()
 
+# cosdt_embed_files(TARGET NAMESPACE files..)
+# Puts binary files into TARGET and defines cosdt::NAMESPACE::EmbeddedFiles(), which
+# NAMESPACE/embedded_files.h declares. The assembler includes them: a compiler is slow at megabytes.
+function(cosdt_embed_files target namespace)
+  set(symbols "")
+  set(entries "")
+  set(index 0)
+  foreach(file IN LISTS ARGN)
+    get_filename_component(name "${file}" NAME_WE)
+    set(symbol "cosdt_${namespace}_file_${index}")
+    string(APPEND symbols "asm(R\"(.pushsection .rodata\n${symbol}: .incbin \"${file}\"\n${symbol}_end: .popsection)\");\n"
+           "extern const uint8_t ${symbol}_begin[] asm(\"${symbol}\");\nextern const uint8_t ${symbol}_end[] asm(\"${symbol}_end\");\n")
+    string(APPEND entries "    {\"${name}\", {${symbol}_begin, ${symbol}_end}},\n")
+    math(EXPR index "${index} + 1")
+  endforeach()
+  set(source "${CMAKE_CURRENT_BINARY_DIR}/embedded_files.cc")
+  cosdt_write(
+    "${source}"
+    "#include \"${namespace}/embedded_files.h\"\n${symbols}namespace cosdt::${namespace} {\nstd::span<const EmbeddedFile> EmbeddedFiles() {\n  static const EmbeddedFile files[] = {\n${entries}  };\n  return files;\n}\n}\n"
+  )
+  set_source_files_properties("${source}" PROPERTIES OBJECT_DEPENDS "${ARGN}" SKIP_PRECOMPILE_HEADERS ON)
+  target_sources(${target} PRIVATE "${source}")
+endfunction()
+
 # cosdt_test(NAME [TORCH] [PROGRAM] SOURCES .. LIBRARIES ..)
 # One GoogleTest program a folder; PROGRAM is for tests that run `cosdt` (tests/program.h). "Slow" in a
 # test's full name puts the label `slow` on it (left out of the default run), "_CUDA" the label `gpu`.

@@ -17,6 +17,40 @@ void ReadIfThere(const D4rlFile& file, const std::string& key, Vector& out) {
 
 }  // namespace
 
+void Append(Transitions& to, const Transitions& from) {
+  if (to.rows() == 0) {
+    to = from;
+    return;
+  }
+  const auto append = [](auto& a, const auto& b) { a.insert(a.end(), b.begin(), b.end()); };
+  append(to.observations, from.observations);
+  append(to.actions, from.actions);
+  append(to.rewards, from.rewards);
+  append(to.next_observations, from.next_observations);
+  append(to.log_probs, from.log_probs);
+  append(to.qpos, from.qpos);
+  append(to.qvel, from.qvel);
+  append(to.terminals, from.terminals);
+  append(to.timeouts, from.timeouts);
+}
+
+void Resize(Transitions& transitions, size_t rows) {
+  const size_t before = transitions.rows();
+  const auto cut = [&](auto& array) {
+    array.resize(before == 0 ? 0 : array.size() / before * rows);
+  };
+  // rewards last: they say how many rows there are
+  cut(transitions.observations);
+  cut(transitions.actions);
+  cut(transitions.next_observations);
+  cut(transitions.log_probs);
+  cut(transitions.qpos);
+  cut(transitions.qvel);
+  cut(transitions.terminals);
+  cut(transitions.timeouts);
+  cut(transitions.rewards);
+}
+
 Transitions ReadTransitions(const D4rlFile& file) {
   Transitions transitions;
   transitions.observation_size = file.observation_size();

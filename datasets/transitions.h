@@ -29,6 +29,12 @@ struct Transitions {
   size_t rows() const { return rewards.size(); }
 };
 
+// Adds `from` to the end of `to`, whose sizes must be the same; an empty `to` takes them over.
+void Append(Transitions& to, const Transitions& from);
+
+// Keeps the first `rows`, of which there must be as many.
+void Resize(Transitions& transitions, size_t rows);
+
 // Reads all of it. Throws FileError.
 Transitions ReadTransitions(const D4rlFile& file);
 

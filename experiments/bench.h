@@ -30,8 +30,9 @@ void PrintRows(const std::vector<BenchRow>& rows, bool json);
 // How often a second `work` gets through its `units`, measured over at least `seconds`.
 double Rate(double seconds, const std::function<long()>& work);
 
-void AddBenchData(CLI::App& bench);
 void AddBenchAttention(CLI::App& bench);
+void AddBenchBehaviour(CLI::App& bench);
+void AddBenchData(CLI::App& bench);
 void AddBenchEnv(CLI::App& bench);
 
 }  // namespace cosdt::experiments

@@ -9,6 +9,7 @@ void AddBenchCommand(CLI::App& program) {
       program.add_subcommand("bench", "measure speed against what else could be used");
   bench->require_subcommand(1);
   AddBenchAttention(*bench);
+  AddBenchBehaviour(*bench);
   AddBenchData(*bench);
   AddBenchEnv(*bench);
 }

@@ -9,7 +9,6 @@
 #include "agents/replay.h"
 #include "agents/rollout.h"
 #include "datasets/check.h"
-#include "datasets/data_folder.h"
 #include "datasets/minari_file.h"
 #include "datasets/probe.h"
 #include "datasets/sha256.h"
@@ -195,7 +194,7 @@ void Print(const json& report) {
 }
 
 void Run(const DataCheckCommand& command) {
-  const json report = Report(command, datasets::FindDataset(command.dataset, command.data_dir));
+  const json report = Report(command, FindOrMakeDataset(command.dataset, command.data_dir));
   if (command.json) {
     std::printf("%s\n", report.dump().c_str());
   } else {

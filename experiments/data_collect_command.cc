@@ -40,7 +40,7 @@ NamedPolicy ParsePolicy(const std::string& text) {
   const char* const end = text.data() + text.size();
   const auto [rest, error] = std::from_chars(text.data() + equals + 1, end, policy.weight);
   if (error != std::errc() || rest != end || !(policy.weight > 0)) {
-    throw std::invalid_argument("policy: expected FILE or FILE=WEIGHT, found '" + text + "'");
+    throw std::invalid_argument("policy: expected POLICY or POLICY=WEIGHT, found '" + text + "'");
   }
   return policy;
 }
@@ -66,10 +66,11 @@ void Run(DataCollectCommand& command) {
   datasets::WriteTransitions(transitions, writer);
   const std::string& name = names[0].name;
   if (names.size() == 1 && name != "random" && name != "zero") {
-    const datasets::PolicyOrigin origin = datasets::ReadPolicyOrigin(name);
+    const std::string path = agents::PolicyPath(name);
+    const datasets::PolicyOrigin origin = datasets::ReadPolicyOrigin(path);
     writer.Text("metadata/algorithm", origin.algorithm);
     writer.Integer("metadata/iteration", origin.iteration);
-    datasets::WritePolicy(datasets::ReadPolicy(name), writer);
+    datasets::WritePolicy(datasets::ReadPolicy(path), writer);
   }
   writer.Commit();
   const std::string sha256 = datasets::Sha256OfFile(command.out);
@@ -94,8 +95,8 @@ void AddDataCollect(CLI::App& data) {
   CLI::App* app = data.add_subcommand("collect", "roll policies out into a file of D4RL's layout");
   AddEnvOption(*app, command->env);
   app->add_option("--policy", command->policies,
-                  "random, zero, or a file with D4RL's metadata/policy; FILE=WEIGHT, given several "
-                  "times, mixes policies by episode")
+                  "random, zero, a file with D4RL's metadata/policy, or demo/hopper-medium and the "
+                  "like; POLICY=WEIGHT, given several times, mixes policies by episode")
       ->required();
   app->add_option("--transitions", command->collect.transitions, "steps to write")
       ->required()

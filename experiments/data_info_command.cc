@@ -4,7 +4,6 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
-#include "datasets/data_folder.h"
 #include "datasets/normalizer.h"
 #include "datasets/probe.h"
 #include "datasets/sha256.h"
@@ -98,7 +97,7 @@ void Print(const json& report) {
 }
 
 void Run(const DataInfoCommand& command) {
-  const json report = Report(datasets::FindDataset(command.dataset, command.data_dir));
+  const json report = Report(FindOrMakeDataset(command.dataset, command.data_dir));
   if (command.json) {
     std::printf("%s\n", report.dump().c_str());
   } else {

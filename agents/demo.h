@@ -1,0 +1,40 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace cosdt::agents {
+
+// Datasets in D4RL's layout that need no download: rolled out with policies that this project
+// trained itself (SacTrainer) and carries inside. They resemble D4RL's of the same kinds, and are
+// not theirs.
+
+// "demo/hopper-medium" and so on.
+std::vector<std::string> DemoDatasets();
+bool IsDemoDataset(const std::string& name);
+
+// "demo/hopper-medium", "demo/hopper-expert", and "demo/hopper-STEPS" for the snapshots that
+// medium-replay is made of.
+std::vector<std::string> DemoPolicies();
+
+// Where this process can read such a policy's file, as long as it runs. Throws
+// std::invalid_argument naming the policies there are.
+std::string DemoPolicyPath(const std::string& name);
+
+struct DemoOptions {
+  int64_t transitions = 0;  // 0: 100,000, of medium-expert 200,000
+  int threads = 1;
+  std::function<void(int64_t done, int64_t total)> progress;
+};
+
+// Makes a dataset in d4rl physics and writes it to `path`: the same bytes for any number of threads
+// on one machine. Kinds that D4RL puts together have their parts one after the other, in equal
+// shares of the transitions: medium-expert is expert and medium; medium-replay goes from random
+// actions along the training to the medium policy, as a replay buffer does. A part's last episode
+// is left out where it is cut, but for the dataset's last. Throws std::invalid_argument for another
+// name or fewer transitions than parts, std::runtime_error where writing fails.
+void MakeDemoDataset(const std::string& name, const std::string& path, const DemoOptions& options);
+
+}  // namespace cosdt::agents
