@@ -43,7 +43,7 @@ bool CudaSupports(const Problem& problem) {
   const int64_t width = problem.width;
   return problem.type != Type::kFloat64 && width == problem.value_width &&
          (width == 16 || width == 32 || width == 64 || width == 128) &&
-         problem.batch * problem.heads <= (int64_t{1} << 31) / problem.length;
+         problem.batch * problem.heads <= (int64_t{1} << 30) / problem.length;
 }
 
 size_t CudaWorkspaceSize(const Problem& problem, Pass pass) {

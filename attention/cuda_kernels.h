@@ -14,7 +14,7 @@ struct CUstream_st;  // *cudaStream_t
 namespace cosdt::attention::kernels {
 
 // Whether there are kernels for a problem: float32 or bfloat16, key and value widths equal and 16,
-// 32, 64 or 128, fewer than 2^31 rows batch x heads x length.
+// 32, 64 or 128, at most 2^30 rows batch x heads x length.
 bool CudaSupports(const Problem& problem);
 
 // Bytes of device memory that a pass needs beside its inputs and outputs, aligned to 16 bytes;

@@ -143,9 +143,8 @@ struct ChunkKernel {
         });
       }
       if (!only_states && chunk + kRows >= end) break;  // the state is not needed any more
-      block.ForThreads([&](int t) {
-        AddToState<kWidth, kColumns, kParts>(t, key, value, sum.extra, rows, state);
-      });
+      block.ForThreads(
+          [&](int t) { AddToState<kWidth, kColumns, kParts>(t, sum, key, value, rows, state); });
     }
     if (!only_states) return;
     block.ForThreads([&](int t) {

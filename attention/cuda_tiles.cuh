@@ -356,8 +356,8 @@ COSDT_DEVICE void AddWeighted(int t, const float* weights, const float* value,
   }
 }
 
-// The sums of all rows before a tile, one set for each phase: of key^T value, of extra value, and
-// of key. kParts is 2 with M and 1 without.
+// The sums of all rows before a tile, one set for each phase: of key^T value, of extra value where
+// there is one, and of key for the normaliser. kParts is 2 with M and 1 without.
 template <int kWidth, int kColumns, int kParts>
 struct State {
   static constexpr int kProducts = kWidth * kColumns;  // of one part
@@ -411,8 +411,8 @@ COSDT_DEVICE void AddEarlier(int t, const float* query, const float* state, Extr
 
 // Adds a tile's rows to the state.
 template <int kWidth, int kColumns, int kParts>
-COSDT_DEVICE void AddToState(int t, const float* key, const float* value, Extra extra,
-                             const RowTable& keys, float* state) {
+COSDT_DEVICE void AddToState(int t, const CausalSum& causal_sum, const float* key,
+                             const float* value, const RowTable& keys, float* state) {
   using S = State<kWidth, kColumns, kParts>;
   constexpr int kCount = Columns<kColumns>::kCount;
   constexpr int kSome = kWidth / 8 < 8 ? kWidth / 8 : 8;  // of key's columns at a time
@@ -437,16 +437,18 @@ COSDT_DEVICE void AddToState(int t, const float* key, const float* value, Extra 
       }
     }
   }
-  for (int e = t; e < kParts * kColumns; e += kThreads) {
+  const int extras = causal_sum.extra == Extra::kNone ? 0 : kParts * kColumns;
+  for (int e = t; e < extras; e += kThreads) {
     const int part = e / kColumns, column = e % kColumns;
     float sum = 0;
     for (int y = 0; y < kRows; ++y) {
-      const float factor = extra == Extra::kOfKey ? keys.delta[y] : 1;
+      const float factor = causal_sum.extra == Extra::kOfKey ? keys.delta[y] : 1;
       sum += Phase(keys, part, y) * factor * value[y * kColumns + column];
     }
     state[S::kExtras + e] += sum;
   }
-  for (int e = t; e < kParts * kWidth; e += kThreads) {
+  const int key_sums = causal_sum.is_output ? kParts * kWidth : 0;
+  for (int e = t; e < key_sums; e += kThreads) {
     const int part = e / kWidth, column = e % kWidth;
     float sum = 0;
     for (int y = 0; y < kRows; ++y) {
