@@ -130,5 +130,15 @@ TEST_F(CudaAttentionTest, FusedKernelsRefuseOtherWidthsAndTypes_CUDA) {
   EXPECT_THROW(attention->forward(wide, wide, wide), c10::NotImplementedError);
 }
 
+#ifdef COSDT_USE_CUDA
+// What can be seen of the binding without a device.
+TEST(FusedCausalLinearTest, IsRegisteredForDevices) {
+  const auto op = torch::Dispatcher::singleton().findSchema({"cosdt::causal_linear_attention", ""});
+  ASSERT_TRUE(op);
+  EXPECT_TRUE(op->hasKernelForDispatchKey(c10::DispatchKey::CUDA));
+  EXPECT_TRUE(op->hasKernelForDispatchKey(c10::DispatchKey::AutogradCUDA));
+}
+#endif
+
 }  // namespace
 }  // namespace cosdt::attention
