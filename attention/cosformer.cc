@@ -11,7 +11,8 @@ LinearForm Form(const AttentionOptions& options) {
                     "attention: reweight_length must be given in tokens and be at least 1, found ",
                     options.reweight_length);
   return {.features = FeatureMap::kRelu,
-          .reweight_length = options.reweight ? options.reweight_length : 0};
+          .reweight_length = options.reweight ? options.reweight_length : 0,
+          .fused_cuda = options.fused_cuda};
 }
 
 }  // namespace

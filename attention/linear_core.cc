@@ -67,7 +67,9 @@ torch::Tensor ApplyFeatureMap(const torch::Tensor& x, FeatureMap features) {
 
 torch::Tensor CausalLinear(const Inputs& inputs, const LinearForm& form) {
   CheckLength("q", inputs.q.size(2), form);
-  if (inputs.q.is_cpu()) return FusedCausalLinear(inputs, form);
+  if (inputs.q.is_cpu() || (inputs.q.is_cuda() && form.fused_cuda)) {
+    return FusedCausalLinear(inputs, form);
+  }
   return CausalLinearComposed(inputs, form);
 }
 

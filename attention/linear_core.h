@@ -24,11 +24,12 @@ struct LinearForm {
   FeatureMap features = FeatureMap::kRelu;
   int64_t reweight_length = 0;  // M; 0: all weights are 1
   bool normalize = true;
-  double eps = 1e-6;  // of the normaliser
+  double eps = 1e-6;        // of the normaliser
+  bool fused_cuda = false;  // AttentionOptions
 };
 
-// Causal attention [B, H, L, d_v]: the fused kernels on the CPU, CausalLinearComposed elsewhere.
-// Throws c10::ValueError for lengths over M.
+// Causal attention [B, H, L, d_v]: the fused kernels on the CPU, and on CUDA where the form asks
+// for them; CausalLinearComposed elsewhere. Throws c10::ValueError for lengths over M.
 torch::Tensor CausalLinear(const Inputs& inputs, const LinearForm& form);
 
 // The same in LibTorch's operations, chunk by chunk: any device, differentiable any number of

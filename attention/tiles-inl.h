@@ -49,6 +49,9 @@ struct Tile {
   static constexpr Tag<T> d{};
   hn::Vec<Tag<T>> sum[kTileRows][kVectors];
 
+  // one that the compiler provides would not be of the instruction set, which NEON's vectors ask
+  // for
+  HWY_INLINE Tile() {}
   HWY_INLINE void Clear() {
     for (size_t r = 0; r < kTileRows; ++r) {
       for (size_t c = 0; c < kVectors; ++c) sum[r][c] = hn::Zero(d);

@@ -29,8 +29,8 @@ if(COSDT_WERROR)
   target_compile_options(cosdt_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Werror>)
 endif()
 if(COSDT_SANITIZE)
-  target_compile_options(cosdt_flags INTERFACE -fsanitize=${COSDT_SANITIZE} -fno-omit-frame-pointer
-                                               -fno-sanitize-recover=all)
+  set(sanitize -fsanitize=${COSDT_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  target_compile_options(cosdt_flags INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:${sanitize}>")
   target_link_options(cosdt_flags INTERFACE -fsanitize=${COSDT_SANITIZE})
 endif()
 
@@ -63,7 +63,8 @@ function(cosdt_precompile_torch target)
   endif()
   # a precompiled header fits position-independent code of one sort only, in programs too
   set_target_properties(${target} PROPERTIES POSITION_INDEPENDENT_CODE OFF)
-  target_compile_options(${target} PRIVATE -fPIC)
+  target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-fPIC>
+                                           $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-fPIC>)
   target_precompile_headers(${target} REUSE_FROM cosdt_torch_header)
 endfunction()
 

@@ -18,7 +18,14 @@ if(NOT COSDT_USE_CUDA MATCHES "^(ON|OFF)$")
   message(FATAL_ERROR "COSDT_CUDA: expected AUTO, ON or OFF, found ${COSDT_CUDA}")
 endif()
 if(COSDT_USE_CUDA)
+  if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
+    set(CMAKE_CUDA_ARCHITECTURES 80 90 100) # which .ci/run compiles too
+  endif()
   enable_language(CUDA)
+  if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION) # which CMake 3.25.1 does not know of nvcc
+    set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
+    set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)
+  endif()
   find_package(CUDAToolkit REQUIRED)
 endif()
 

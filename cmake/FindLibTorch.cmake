@@ -6,7 +6,8 @@
 find_path(LibTorch_INCLUDE_DIR torch/headeronly/version.h HINTS ${COSDT_HINTS} PATH_SUFFIXES include)
 find_library(LibTorch_CPU_LIBRARY torch_cpu HINTS ${COSDT_HINTS} PATH_SUFFIXES lib)
 find_library(LibTorch_C10_LIBRARY c10 HINTS ${COSDT_HINTS} PATH_SUFFIXES lib)
-mark_as_advanced(LibTorch_INCLUDE_DIR LibTorch_CPU_LIBRARY LibTorch_C10_LIBRARY)
+find_library(LibTorch_CUDA_LIBRARY torch_cuda HINTS ${COSDT_HINTS} PATH_SUFFIXES lib)
+mark_as_advanced(LibTorch_INCLUDE_DIR LibTorch_CPU_LIBRARY LibTorch_C10_LIBRARY LibTorch_CUDA_LIBRARY)
 
 if(LibTorch_INCLUDE_DIR)
   set(LibTorch_VERSION "")
@@ -35,4 +36,9 @@ if(LibTorch_FOUND AND NOT TARGET cosdt::torch)
                INTERFACE_INCLUDE_DIRECTORIES
                "${LibTorch_INCLUDE_DIR};${LibTorch_INCLUDE_DIR}/torch/csrc/api/include"
                INTERFACE_LINK_LIBRARIES cosdt::c10)
+  if(COSDT_USE_CUDA AND LibTorch_CUDA_LIBRARY)
+    # it registers itself for CUDA tensors when it is loaded: nothing refers to its symbols
+    set_property(TARGET cosdt::torch APPEND PROPERTY INTERFACE_LINK_LIBRARIES
+                                                     "-Wl,--no-as-needed,${LibTorch_CUDA_LIBRARY},--as-needed")
+  endif()
 endif()
