@@ -11,7 +11,14 @@
 namespace cosdt::agents {
 namespace {
 
-constexpr int kBodies = 64;  // in lock step; independent of the threads, as the result must be
+// Bodies in lock step: no more than whole episodes could be asked for, or most would be played for
+// nothing. The result does not depend on their number.
+constexpr int kLeastBodies = 4, kMostBodies = 64;
+
+int Bodies(const envs::EnvSpec& spec, const CollectOptions& options) {
+  const int64_t episodes = options.transitions / spec.horizon + 1;
+  return static_cast<int>(std::clamp<int64_t>(episodes, kLeastBodies, kMostBodies));
+}
 
 // An episode being played, or waiting for those before it.
 struct Episode {
@@ -32,8 +39,8 @@ class Collector {
       : policies_(policies),
         options_(options),
         pool_(options.threads),
-        envs_(prototype, kBodies, pool_),
-        noise_(kBodies) {
+        envs_(prototype, Bodies(prototype.spec(), options), pool_),
+        noise_(envs_.size()) {
     for (const WeightedPolicy& p : policies) weights_.push_back(p.weight);
     result_.observation_size = prototype.spec().observation_size;
     result_.action_size = prototype.spec().action_size;
@@ -43,7 +50,7 @@ class Collector {
   }
 
   datasets::Transitions Run() {
-    for (int row = 0; row < kBodies; ++row) idle_.push_back(row);
+    for (int row = 0; row < envs_.size(); ++row) idle_.push_back(row);
     while (static_cast<int64_t>(result_.rows()) < options_.transitions) {
       StartEpisodes();
       StepAll();
@@ -78,7 +85,7 @@ class Collector {
     std::vector<int> rows;
     std::vector<float> actions;
     for (size_t p = 0; p < policies_.size(); ++p) Act(p, rows, actions);
-    std::vector<int> order(kBodies);
+    std::vector<int> order(envs_.size());
     for (size_t i = 0; i < rows.size(); ++i) order[rows[i]] = static_cast<int>(i);
     for (auto& [number, episode] : episodes_) {
       if (episode.row < 0) continue;

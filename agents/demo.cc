@@ -1,11 +1,12 @@
 #include "agents/demo.h"
 
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -82,6 +83,35 @@ const EmbeddedFile* FindPolicy(const std::string& name) {
   return file == files.end() ? nullptr : &*file;
 }
 
+// Temporary files, because HDF5 reads files; removed when the program ends.
+class UnpackedFiles {
+ public:
+  ~UnpackedFiles() {
+    for (const auto& [name, path] : paths_) unlink(path.c_str());
+  }
+
+  std::string Path(const EmbeddedFile& file) {
+    const std::lock_guard lock(mutex_);
+    std::string& path = paths_[file.name];
+    if (!path.empty()) return path;
+    std::string unpacked = std::filesystem::temp_directory_path() / "cosdt_policy_XXXXXX";
+    const int descriptor = mkstemp(unpacked.data());
+    const auto size = static_cast<ssize_t>(file.bytes.size());
+    const bool written = descriptor >= 0 && write(descriptor, file.bytes.data(), size) == size;
+    const int error = errno;
+    if (descriptor >= 0) close(descriptor);
+    if (!written) {
+      unlink(unpacked.c_str());
+      throw std::runtime_error(unpacked + ": cannot be written: " + std::strerror(error));
+    }
+    return path = unpacked;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::map<std::string, std::string> paths_;
+};
+
 // Transitions up to the end of the last complete episode.
 size_t CompleteRows(const datasets::Transitions& t) {
   size_t rows = t.rows();
@@ -112,21 +142,8 @@ std::vector<std::string> DemoPolicies() {
 std::string DemoPolicyPath(const std::string& name) {
   const EmbeddedFile* const policy = FindPolicy(name);
   if (!policy) ThrowUnknown("policy", DemoPolicies(), name);
-  static std::map<std::string, int> files;  // in memory, because HDF5 reads files
-  static std::mutex mutex;
-  const std::lock_guard lock(mutex);
-  const auto entry = files.try_emplace(name, -1).first;
-  if (entry->second < 0) {
-    const int file = memfd_create("cosdt-policy", MFD_CLOEXEC);
-    const auto size = static_cast<ssize_t>(policy->bytes.size());
-    if (file < 0 || write(file, policy->bytes.data(), size) != size) {
-      const int error = errno;
-      if (file >= 0) close(file);
-      throw std::runtime_error(name + ": cannot be unpacked: " + std::strerror(error));
-    }
-    entry->second = file;
-  }
-  return "/proc/self/fd/" + std::to_string(entry->second);
+  static UnpackedFiles files;
+  return files.Path(*policy);
 }
 
 void MakeDemoDataset(const std::string& name, const std::string& path, const DemoOptions& options) {

@@ -26,7 +26,7 @@ std::string DemoPolicyPath(const std::string& name);
 struct DemoOptions {
   int64_t transitions = 0;  // 0: 100,000, of medium-expert 200,000
   int threads = 1;
-  std::function<void(int64_t done, int64_t total)> progress;
+  std::function<void(int64_t done, int64_t total)> progress = nullptr;
 };
 
 // Makes a dataset in d4rl physics and writes it to `path`: the same bytes for any number of threads
