@@ -64,6 +64,14 @@ find_package(OpenSSL REQUIRED COMPONENTS Crypto)
 find_package(CLI11 REQUIRED)
 # --json output, run metadata
 find_package(nlohmann_json REQUIRED)
+# config files and presets of training runs, and TensorBoard's event files: headers alone, so that a
+# moved program needs no library for them (libprotobuf does not go with LibTorch's own)
+find_path(Tomlplusplus_INCLUDE_DIR toml++/toml.h REQUIRED)
+find_path(Protozero_INCLUDE_DIR protozero/pbf_writer.hpp REQUIRED)
+add_library(cosdt_training_files INTERFACE)
+add_library(cosdt::training_files ALIAS cosdt_training_files)
+target_include_directories(cosdt_training_files SYSTEM INTERFACE "${Tomlplusplus_INCLUDE_DIR}"
+                                                                 "${Protozero_INCLUDE_DIR}")
 # the VectorEnv's and the readers' threads
 find_package(Threads REQUIRED)
 

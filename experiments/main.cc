@@ -27,6 +27,7 @@ int main(int argc, char** argv) {
   AddRolloutCommand(program);
   AddDataCommand(program);
   AddBehaviourCommand(program);
+  AddTrainCommand(program);
   AddBenchCommand(program);
   try {
     program.parse(argc, argv);

@@ -17,6 +17,7 @@ std::string TorchVersion();
 void AddRolloutCommand(CLI::App& program);
 void AddDataCommand(CLI::App& program);
 void AddBehaviourCommand(CLI::App& program);
+void AddTrainCommand(CLI::App& program);
 void AddBenchCommand(CLI::App& program);
 
 // Options with one name and one meaning in every subcommand.

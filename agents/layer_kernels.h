@@ -1,0 +1,54 @@
+// CPU kernels of the models' layers, in vector instructions chosen at run time. They know nothing
+// of LibTorch; layers.h is what models use.
+#pragma once
+
+#include <cstdint>
+
+namespace cosdt::agents::kernels {
+
+// Which numbers are dropped. Number i of a tensor is dropped where a hash of (key, i) is below p:
+// any part of the pattern can be made anywhere, in any order, and is made again in the backward
+// pass instead of being kept. The hash is two rounds of a 32-bit mixer (xor-shifts by 16, 15, 16
+// and multiplications by 0x7feb352d and 0x846ca68b, found by C. Wellons' search for low bias) with
+// one half of the key each. Kept numbers are multiplied by 1 / (1 - p).
+struct DropPattern {
+  double p = 0;
+  uint64_t key = 0;
+};
+
+// to[i] = from[i] times 0 or 1 / (1 - p), for i in [begin, end). `half`: numbers are bfloat16, else
+// float32.
+void Drop(bool half, const void* from, const DropPattern& drop, int64_t begin, int64_t end,
+          void* to);
+
+// sum = x + drop(update), norm = LayerNorm(sum) gamma + beta, row by row of `width` numbers, all
+// contiguous.
+struct AddNorm {
+  int64_t width = 0;
+  bool half = false;         // update and norm are bfloat16; all else is float32
+  const float* x = nullptr;  // or null: 0
+  const void* update = nullptr;
+  DropPattern drop;
+  const float* gamma = nullptr;
+  const float* beta = nullptr;
+  double epsilon = 1e-5;
+  float* sum = nullptr;
+  void* norm = nullptr;
+  float* mean = nullptr;         // [rows]
+  float* inverse_std = nullptr;  // [rows]
+};
+void Forward(const AddNorm& op, int64_t begin, int64_t end);
+
+// Gradients of the same: of x in grad_x (also the residual's), of update in grad_update, and of
+// gamma and beta added to the 2 `width` numbers at grad_affine. grad_sum or grad_norm may be null:
+// 0.
+struct AddNormGradient {
+  const float* grad_sum = nullptr;
+  const void* grad_norm = nullptr;
+  float* grad_x = nullptr;  // or null: nobody wants it
+  void* grad_update = nullptr;
+};
+void Backward(const AddNorm& op, const AddNormGradient& gradient, int64_t begin, int64_t end,
+              float* grad_affine);
+
+}  // namespace cosdt::agents::kernels

@@ -1,0 +1,45 @@
+// What the models' blocks are made of, beside attention: fused on the CPU, composed of LibTorch's
+// operations elsewhere and in float64.
+#pragma once
+
+#include <torch/torch.h>
+
+#include <string>
+#include <utility>
+
+namespace cosdt::agents {
+
+// Which numbers are dropped, and with them all of dropout's randomness: the same p, key and shape
+// drop the same numbers. p is below 1; 0 drops nothing.
+struct Dropout {
+  double p = 0;
+  uint64_t key = 0;
+
+  // The same with another key, for the layer `i`.
+  Dropout For(uint64_t i) const;
+};
+
+// x with numbers dropped and the others divided by 1 - p.
+torch::Tensor Drop(const torch::Tensor& x, const Dropout& dropout);
+
+// (sum, LayerNorm(sum)) with sum = x + Drop(update). x [.., width] is the residual stream in the
+// norm's own type and may be undefined: 0. What is normalised comes in the type of `update`, for
+// matrix products in bfloat16 beside a residual stream in float32.
+std::pair<torch::Tensor, torch::Tensor> AddNorm(const torch::Tensor& x, const torch::Tensor& update,
+                                                const Dropout& dropout,
+                                                const torch::nn::LayerNorm& norm);
+
+// x times weight^T + bias, computed in x's type whatever the parameters' is.
+torch::Tensor Linear(const torch::Tensor& x, const torch::Tensor& weight,
+                     const torch::Tensor& bias);
+torch::Tensor Linear(const torch::Tensor& x, const torch::nn::Linear& layer);
+
+// relu or gelu (with erf) of x.
+torch::Tensor Activate(const torch::Tensor& x, const std::string& activation);
+
+// Linear(Activate(Linear(x, in)), out), on the CPU in blocks of rows whose hidden numbers stay in
+// the cache: the activation and the sums of the biases' gradients cost next to nothing there.
+torch::Tensor Mlp(const torch::Tensor& x, const torch::nn::Linear& in, const torch::nn::Linear& out,
+                  const std::string& activation);
+
+}  // namespace cosdt::agents

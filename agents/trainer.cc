@@ -1,0 +1,204 @@
+#include "agents/trainer.h"
+
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <stdexcept>
+#include <utility>
+
+#include "agents/checkpoint.h"
+#include "agents/layers.h"
+#include "datasets/hdf5_file.h"
+
+namespace cosdt::agents {
+namespace {
+
+using datasets::FileError;
+using nlohmann::json;
+
+constexpr char kFormat[] = "cosdt-training-1";
+constexpr uint64_t kDropoutStream =
+    0x64726f70;  // keeps dropout's keys apart from other uses of seeds
+
+void Expect(bool good, const char* name, const char* expected, double found) {
+  if (good) return;
+  throw std::invalid_argument(std::string("training: ") + name + ": expected " + expected +
+                              ", found " + json(found).dump());
+}
+
+void CheckFinite(const char* name, const datasets::FloatVector& numbers, int64_t width) {
+  const auto bad =
+      std::find_if(numbers.begin(), numbers.end(), [](float x) { return !std::isfinite(x); });
+  if (bad == numbers.end()) return;
+  throw std::invalid_argument(std::string("training: ") + name +
+                              ": expected finite numbers, found " + std::to_string(*bad) +
+                              " in row " + std::to_string((bad - numbers.begin()) / width));
+}
+
+std::string ToJson(const TrainerOptions& o) {
+  return json{{"batch_size", o.batch_size},
+              {"learning_rate", o.learning_rate},
+              {"weight_decay", o.weight_decay},
+              {"warmup", o.warmup},
+              {"clip", o.clip},
+              {"return_scale", o.return_scale},
+              {"precision", o.precision},
+              {"seed", o.seed}}
+      .dump();
+}
+
+datasets::WindowOptions SamplerOptions(const Agent& agent, const TrainerOptions& options) {
+  datasets::WindowOptions sampler;
+  sampler.context = static_cast<int>(agent.options().context());
+  sampler.return_scale = options.return_scale;
+  if (agent.options().kind == "dt") sampler.timestep_limit = agent.options().dt.max_timestep;
+  sampler.seed = options.seed;
+  return sampler;
+}
+
+template <class T>
+std::span<T> Span(const torch::Tensor& tensor) {
+  return {tensor.data_ptr<T>(), static_cast<size_t>(tensor.numel())};
+}
+
+}  // namespace
+
+void TrainerOptions::Validate() const {
+  const auto positive = [](double x) { return std::isfinite(x) && x > 0; };
+  const auto not_negative = [](double x) { return std::isfinite(x) && x >= 0; };
+  Expect(batch_size >= 1, "batch_size", "at least 1", static_cast<double>(batch_size));
+  Expect(positive(learning_rate), "learning rate", "a positive number", learning_rate);
+  Expect(not_negative(weight_decay), "weight decay", "0 or more", weight_decay);
+  Expect(warmup >= 0, "warmup", "0 or more", static_cast<double>(warmup));
+  Expect(not_negative(clip), "clip", "0 or more", clip);
+  Expect(positive(return_scale), "return scale", "a positive number", return_scale);
+  if (precision != "fp32" && precision != "bf16") {
+    throw std::invalid_argument("training: precision: expected fp32 or bf16, found " + precision);
+  }
+}
+
+bool ProcessorHasBFloat16() {
+#if defined(__x86_64__) && defined(__GNUC__)
+  return __builtin_cpu_supports("avx512bf16");
+#else
+  return false;
+#endif
+}
+
+void KeepFreedMemory() {
+#if defined(__GLIBC__)
+  mallopt(M_MMAP_MAX, 0);
+  mallopt(M_TRIM_THRESHOLD, -1);
+#endif
+}
+
+Trainer::Trainer(Agent agent, const datasets::Episodes& episodes, datasets::Normalizer normalizer,
+                 const TrainerOptions& options)
+    : agent_(std::move(agent)),
+      normalizer_(std::move(normalizer)),
+      options_((options.Validate(), options)),
+      sampler_(episodes, SamplerOptions(agent_, options_)),
+      optimizer_(agent_.module(), options_.weight_decay),
+      windows_(options_.batch_size) {
+  const int64_t observation_size = agent_.options().observation_size();
+  const int64_t action_size = agent_.options().action_size();
+  if (episodes.observation_size != observation_size || episodes.action_size != action_size) {
+    throw std::invalid_argument("training: data: expected " + std::to_string(observation_size) +
+                                " observations and " + std::to_string(action_size) +
+                                " actions, found " + std::to_string(episodes.observation_size) +
+                                " and " + std::to_string(episodes.action_size));
+  }
+  CheckFinite("observations", episodes.observations, observation_size);
+  CheckFinite("actions", episodes.actions, action_size);
+  CheckFinite("returns_to_go", episodes.returns_to_go, 1);
+  if (options_.precision == "bf16") agent_.set_compute_type(torch::kBFloat16);
+  agent_.module().train();
+  const int64_t batch = options_.batch_size, steps = agent_.options().context();
+  batch_ = {.returns_to_go = torch::empty({batch, steps}),
+            .observations = torch::empty({batch, steps, observation_size}),
+            .actions = torch::empty({batch, steps, action_size}),
+            .timesteps = torch::empty({batch, steps}, torch::kInt64),
+            .mask = torch::empty({batch, steps}, torch::kBool)};
+}
+
+void Trainer::FillBatch() {
+  sampler_.Sample(windows_);
+  sampler_.Fill(windows_, &normalizer_,
+                {.observations = Span<float>(batch_.observations),
+                 .actions = Span<float>(batch_.actions),
+                 .returns_to_go = Span<float>(batch_.returns_to_go),
+                 .timesteps = Span<int64_t>(batch_.timesteps),
+                 .mask = Span<bool>(batch_.mask)});
+}
+
+UpdateResult Trainer::Update() {
+  UpdateResult result;
+  result.update = updates() + 1;
+  const auto check = [&](const char* name, double found) {
+    if (std::isfinite(found)) return;
+    throw std::runtime_error("training: update " + std::to_string(result.update) +
+                             ": expected a finite " + name + ", found " + std::to_string(found));
+  };
+  FillBatch();
+  agent_.set_dropout_key(Dropout{0, options_.seed ^ kDropoutStream}.For(result.update).key);
+  const Batch batch = batch_.to(agent_.device());
+  const torch::Tensor loss = ActionLoss(agent_.Predict(batch), batch.actions, batch.mask);
+  result.loss = loss.item<double>();
+  check("loss", result.loss);
+  optimizer_.ZeroGradients();
+  loss.backward();
+  result.gradient_norm = optimizer_.GradientNorm();
+  check("gradient", result.gradient_norm);
+
+  const double scale = options_.clip > 0 && result.gradient_norm > options_.clip
+                           ? options_.clip / (result.gradient_norm + 1e-6)
+                           : 1;
+  const double warmed = options_.warmup > 0 ? static_cast<double>(result.update) /
+                                                  static_cast<double>(options_.warmup)
+                                            : 1;
+  result.learning_rate = options_.learning_rate * std::min(1.0, warmed);
+  optimizer_.Step(result.learning_rate, scale);
+  return result;
+}
+
+void Trainer::Save(const std::string& path, std::map<std::string, std::string> metadata) const {
+  Safetensors file;
+  AddWeights(agent_.module(), file);
+  optimizer_.Save(file);
+  file.metadata = std::move(metadata);
+  file.metadata["format"] = kFormat;
+  file.metadata["agent"] = ToJson(agent_.options());
+  file.metadata["trainer"] = ToJson(options_);
+  file.metadata["updates"] = std::to_string(updates());
+  file.metadata["position"] = std::to_string(sampler_.position());
+  WriteSafetensors(path, file);
+}
+
+std::map<std::string, std::string> Trainer::Restore(const std::string& path) {
+  Safetensors file = ReadSafetensors(path);
+  const auto expect = [&](const std::string& key, const std::string& expected) {
+    const auto found = file.metadata.find(key);
+    if (found != file.metadata.end() && found->second == expected) return;
+    throw FileError(path, "metadata " + key, expected,
+                    found == file.metadata.end() ? "none" : found->second);
+  };
+  const auto number = [&](const std::string& key) {
+    const json value = json::parse(file.metadata[key], nullptr, false);
+    if (value.is_number_unsigned()) return value.get<uint64_t>();
+    throw FileError(path, "metadata " + key, "a whole number", file.metadata[key]);
+  };
+  expect("format", kFormat);
+  expect("agent", ToJson(agent_.options()));
+  expect("trainer", ToJson(options_));
+  const uint64_t updates = number("updates"), position = number("position");
+  LoadWeights(path, file, agent_.module());
+  optimizer_.Load(path, file, static_cast<int64_t>(updates));
+  sampler_.set_position(position);
+  return std::move(file.metadata);
+}
+
+}  // namespace cosdt::agents

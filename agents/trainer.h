@@ -1,0 +1,85 @@
+// Training by imitation of windows of a dataset, with the original Decision Transformer's recipe:
+// mean squared error of actions over real steps, AdamW on all parameters, a rate that rises
+// linearly and then stays, gradients clipped by their norm.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "agents/adamw.h"
+#include "agents/agent.h"
+#include "datasets/episodes.h"
+#include "datasets/normalizer.h"
+#include "datasets/window_sampler.h"
+
+namespace cosdt::agents {
+
+struct TrainerOptions {
+  int64_t batch_size = 64;  // windows
+  double learning_rate = 1e-4;
+  double weight_decay = 1e-4;
+  int64_t warmup = 10'000;         // update u has the rate times min(1, u / warmup), u from 1
+  double clip = 0.25;              // the gradients' largest norm; 0: not clipped
+  double return_scale = 1000;      // returns-to-go are divided by it
+  std::string precision = "fp32";  // or bf16: of matrix products and attention
+  uint64_t seed = 0;               // of windows and dropout
+
+  // Throws std::invalid_argument for numbers out of range and unknown names.
+  void Validate() const;
+};
+
+// Whether this processor multiplies bfloat16 matrices itself; elsewhere bf16 is slower than fp32.
+bool ProcessorHasBFloat16();
+
+// glibc returns large freed blocks to the system, and the next update gets them back page by page,
+// which takes as long as its matrix products. This makes the process keep them. For programs that
+// train; no effect elsewhere than on glibc.
+void KeepFreedMemory();
+
+struct UpdateResult {
+  int64_t update = 0;  // counted from 1
+  double loss = 0;
+  double gradient_norm = 0;  // before clipping
+  double learning_rate = 0;
+};
+
+// Same seed, same weights, bit for bit: on one machine, with the same number of threads (torch's).
+class Trainer {
+ public:
+  // Takes the agent's weights as they are; episodes must outlive this object. Throws
+  // std::invalid_argument where sizes do not fit, and naming the array and row where a number of
+  // the data is not finite.
+  Trainer(Agent agent, const datasets::Episodes& episodes, datasets::Normalizer normalizer,
+          const TrainerOptions& options);
+
+  // One update. Throws std::runtime_error naming the update where the loss or a gradient is not
+  // finite; the weights are then those before it.
+  UpdateResult Update();
+
+  int64_t updates() const { return optimizer_.steps(); }
+  Agent& agent() { return agent_; }
+  const datasets::Normalizer& normalizer() const { return normalizer_; }
+
+  // All that Update reads and changes: weights, moments, the sampler's position, and the options
+  // that they belong to. `metadata` is kept beside them. A trainer made with the same options and
+  // data that restores the file goes on as this one would, bit for bit. Restore gives the metadata
+  // back, and throws FileError (datasets/hdf5_file.h) where the file is damaged or of other
+  // options.
+  void Save(const std::string& path, std::map<std::string, std::string> metadata = {}) const;
+  std::map<std::string, std::string> Restore(const std::string& path);
+
+ private:
+  void FillBatch();
+
+  Agent agent_;
+  datasets::Normalizer normalizer_;
+  TrainerOptions options_;
+  datasets::WindowSampler sampler_;
+  AdamW optimizer_;
+  std::vector<datasets::Window> windows_;
+  Batch batch_;  // on the CPU, filled anew for every update
+};
+
+}  // namespace cosdt::agents

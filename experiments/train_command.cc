@@ -1,0 +1,218 @@
+// cosdt train: trains an agent on a dataset.
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <memory>
+#include <thread>
+
+#include "agents/checkpoint.h"
+#include "agents/hf_checkpoint.h"
+#include "envs/model.h"
+#include "envs/registry.h"
+#include "experiments/data.h"
+#include "experiments/program.h"
+#include "experiments/stop_signal.h"
+#include "experiments/train_run.h"
+
+namespace cosdt::experiments {
+namespace {
+
+using nlohmann::json;
+
+struct TrainCommand {
+  std::map<std::string, std::string> flags;  // options given on the command line
+  std::string preset, config, data_dir, out, seeds, device = "cpu", export_hf;
+  bool resume = false, json = false, list_presets = false;
+};
+
+void ListPresets() {
+  for (const Preset& preset : Presets()) {
+    const std::string text = preset.toml;
+    std::printf("%-24s %s\n", preset.name, text.substr(2, text.find('\n') - 2).c_str());
+  }
+}
+
+std::string ReadConfig(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) throw std::invalid_argument(path + ": expected a config file, found none");
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+// Defaults, then the preset, then the config file, then flags.
+TrainOptions EffectiveOptions(const TrainCommand& command) {
+  TrainOptions options;
+  options.threads = std::max(1u, std::thread::hardware_concurrency());
+  if (!command.preset.empty()) {
+    ReadToml("preset " + command.preset, FindPreset(command.preset).toml, options);
+  }
+  if (!command.config.empty()) ReadToml(command.config, ReadConfig(command.config), options);
+  for (const TrainField& field : TrainFields(options)) {
+    const auto flag = command.flags.find(field.name);
+    if (flag != command.flags.end()) SetFromText(field, flag->second);
+  }
+  return options;
+}
+
+// A run goes on with the options it began with; only its length and pace of saving may change.
+TrainOptions ResumedOptions(const TrainCommand& command, const TrainOptions& begun) {
+  TrainOptions options = begun, before = begun;
+  const std::vector<TrainField> fields = TrainFields(options), old = TrainFields(before);
+  for (size_t i = 0; i < fields.size(); ++i) {
+    const std::string name = fields[i].name;
+    const auto flag = command.flags.find(name);
+    if (flag == command.flags.end()) continue;
+    SetFromText(fields[i], flag->second);
+    if (name == "updates" || name == "save-every" || ToToml(fields[i]) == ToToml(old[i])) continue;
+    throw std::invalid_argument("--" + name + ": expected " + ToToml(old[i]) +
+                                ", with which the run began, found " + ToToml(fields[i]));
+  }
+  return options;
+}
+
+// "0-9" or "0,3,7".
+std::vector<uint64_t> ParseSeeds(const std::string& text) {
+  const auto expect = [&](bool good) {
+    if (good) return;
+    throw std::invalid_argument("seeds: expected FIRST-LAST or numbers with commas, found " + text);
+  };
+  const auto number = [&](const std::string& part) {
+    expect(!part.empty() && part.size() <= 18 &&
+           std::ranges::all_of(part, [](char c) { return c >= '0' && c <= '9'; }));
+    return std::stoull(part);
+  };
+  std::vector<uint64_t> seeds;
+  if (const size_t dash = text.find('-'); dash != std::string::npos) {
+    const uint64_t first = number(text.substr(0, dash)), last = number(text.substr(dash + 1));
+    expect(first <= last && last - first < 1000);
+    for (uint64_t seed = first; seed <= last; ++seed) seeds.push_back(seed);
+    return seeds;
+  }
+  for (size_t begin = 0; begin <= text.size();) {
+    const size_t end = std::min(text.find(',', begin), text.size());
+    seeds.push_back(number(text.substr(begin, end - begin)));
+    begin = end + 1;
+  }
+  return seeds;
+}
+
+torch::Device ParseDevice(const std::string& name) {
+  if (name == "auto") return torch::cuda::is_available() ? torch::kCUDA : torch::kCPU;
+  if (name != "cpu" && !torch::cuda::is_available()) {
+    throw std::invalid_argument("device: expected cpu, for this LibTorch finds no GPU, found " +
+                                name);
+  }
+  return torch::Device(name);
+}
+
+// One run; `folder` is --out or one of its seeds'.
+json TrainOne(const TrainCommand& command, const TrainOptions& asked, const std::string& folder,
+              const torch::Device& device, const StopSignal& signal) {
+  TrainOptions options = asked;
+  if (command.resume) {
+    if (const auto begun = ReadRunOptions(folder)) options = ResumedOptions(command, *begun);
+  }
+  if (options.dataset.empty()) {
+    throw std::invalid_argument("dataset: expected a file or a name (--dataset), found none");
+  }
+  envs::ParsePhysics(options.physics);
+  options.Resolve();
+  const TrainData data = ReadTrainData(options, command.data_dir);
+  options.Validate();
+  if (!command.export_hf.empty() &&
+      (options.agent.kind != "dt" || options.agent.dt.attention.kind != "softmax")) {
+    throw std::invalid_argument("export-hf: expected a dt agent with softmax attention, found " +
+                                options.agent.kind + " " + options.agent.dt.attention.kind);
+  }
+  if (options.trainer.precision == "bf16" && device.is_cpu() && !agents::ProcessorHasBFloat16()) {
+    std::fprintf(stderr, "cosdt: this processor has no bfloat16 products: bf16 is slower here\n");
+  }
+  at::set_num_threads(static_cast<int>(options.threads));
+  json report = TrainInFolder(options, data, folder, command.resume, device,
+                              [&] { return signal.received() != 0; });
+  if (!command.export_hf.empty()) {
+    const agents::Checkpoint last = agents::ReadCheckpoint(folder + "/last.safetensors");
+    agents::ExportHfCheckpoint(last.agent.dt(), command.export_hf);
+  }
+  return report;
+}
+
+void Run(const TrainCommand& command) {
+  if (command.list_presets) return ListPresets();
+  if (command.out.empty()) throw CLI::RequiredError("--out");
+  agents::KeepFreedMemory();
+  const torch::Device device = ParseDevice(command.device);
+  const TrainOptions options = EffectiveOptions(command);
+  std::vector<uint64_t> seeds = {options.trainer.seed};
+  if (!command.seeds.empty()) seeds = ParseSeeds(command.seeds);
+  const StopSignal signal;
+  json runs = json::array();
+  for (const uint64_t seed : seeds) {
+    if (signal.received() != 0) break;
+    TrainOptions run = options;
+    run.trainer.seed = seed;
+    const std::string folder =
+        command.seeds.empty() ? command.out : command.out + "/seed-" + std::to_string(seed);
+    runs.push_back(TrainOne(command, run, folder, device, signal));
+    if (!command.json) {
+      std::printf("%s: %lld updates, %.1f updates/s, loss %s\n",
+                  runs.back()["last"]["checkpoint"].get<std::string>().c_str(),
+                  static_cast<long long>(runs.back()["updates"].get<int64_t>()),
+                  runs.back()["updates_per_second"].get<double>(),
+                  runs.back()["loss"].dump().c_str());
+    }
+  }
+  if (command.json) {
+    const json report = command.seeds.empty() ? runs[0] : json{{"runs", runs}};
+    std::printf("%s\n", report.dump().c_str());
+  }
+  if (signal.received() != 0) {
+    std::fprintf(stderr, "cosdt: stopped by signal %d; --resume goes on\n", signal.received());
+    throw CLI::RuntimeError(128 + signal.received());
+  }
+}
+
+}  // namespace
+
+void AddTrainCommand(CLI::App& program) {
+  auto command = std::make_shared<TrainCommand>();
+  CLI::App* app = program.add_subcommand("train", "train an agent on a dataset");
+  app->add_option("--out", command->out, "the run's folder");
+  app->add_option("--preset", command->preset, "begin with these options (--list-presets)");
+  app->add_flag("--list-presets", command->list_presets, "name the presets and what they are");
+  app->add_option("--config", command->config, "TOML file with options, as a run's config.toml");
+  AddDataDirOption(*app, command->data_dir);
+  app->add_option("--seeds", command->seeds,
+                  "several runs, one after another, in folders of --out: 0-9 or 0,3,7");
+  app->add_option("--device", command->device, "cpu, cuda, cuda:1 or auto")->capture_default_str();
+  app->add_flag("--resume", command->resume, "go on with the run in --out, if there is one");
+  app->add_option("--export-hf", command->export_hf,
+                  "write the last weights to this folder for transformers, too");
+  app->add_flag("--json", command->json, "print one JSON object");
+  TrainOptions defaults;
+  for (const TrainField& field : TrainFields(defaults)) {
+    const std::string name = field.name;
+    CLI::Option* option = app->add_option_function<std::string>(
+        "--" + name, [command, name](const std::string& text) { command->flags[name] = text; },
+        field.help);
+    option->default_str(ToToml(field));
+    option->check([name](const std::string& text) -> std::string {
+      TrainOptions scratch;
+      for (const TrainField& f : TrainFields(scratch)) {
+        if (name != f.name) continue;
+        try {
+          SetFromText(f, text);
+        } catch (const std::invalid_argument& e) {
+          return e.what();
+        }
+      }
+      return "";
+    });
+  }
+  app->callback([command] { Run(*command); });
+}
+
+}  // namespace cosdt::experiments

@@ -1,0 +1,71 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "agents/agent.h"
+#include "agents/trainer.h"
+
+namespace cosdt::experiments {
+
+// All that decides a training run's result. The names of a config file's keys are those of the
+// flags, without dashes in front.
+struct TrainOptions {
+  std::string dataset;
+  std::string env;                  // "": found from the dataset
+  std::string physics = "d4rl";     // in which the agent is to be evaluated
+  double top = 100;                 // percent of the episodes that are kept, by return
+  std::string normalizer = "kept";  // over the episodes kept, or over "all" rows of the file
+  std::vector<double> targets;      // empty: the environment's
+  agents::AgentOptions agent;
+  agents::TrainerOptions trainer;
+  int64_t layers = 0, width = 0;  // 0: the agent's usual ones
+  int64_t updates = 100'000;
+  int64_t save_every = 1000;
+  int64_t threads = 1;
+
+  // Fills in what follows from the rest: layers and width.
+  void Resolve();
+
+  // Throws std::invalid_argument or c10::ValueError.
+  void Validate() const;
+};
+
+// One option by its name.
+struct TrainField {
+  const char* name;
+  const char* help;
+  std::variant<int64_t*, uint64_t*, double*, std::string*, bool*, std::vector<double>*> value;
+};
+std::vector<TrainField> TrainFields(TrainOptions& options);
+
+// Sets an option from a flag's text ("64", "3600,1800", "10%"). Throws std::invalid_argument.
+void SetFromText(const TrainField& field, const std::string& text);
+
+// Its value as TOML writes it.
+std::string ToToml(const TrainField& field);
+
+// Sets the options that a config file names. `source` is named in errors. Throws
+// std::invalid_argument for damaged TOML, an unknown name, with the nearest one, and a wrong type.
+void ReadToml(const std::string& source, std::string_view toml, TrainOptions& options);
+
+// All options, to be read back by ReadToml.
+std::string WriteToml(TrainOptions options);
+
+struct Preset {
+  const char* name;
+  const char* toml;  // its first line is a comment that says what it is
+};
+const std::vector<Preset>& Presets();
+
+// Throws std::invalid_argument with the nearest name where there is none.
+const Preset& FindPreset(const std::string& name);
+
+// The name with the smallest edit distance.
+std::string Nearest(const std::string& name, const std::vector<std::string>& names);
+
+}  // namespace cosdt::experiments

@@ -1,0 +1,40 @@
+#pragma once
+
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "datasets/episodes.h"
+#include "experiments/train_options.h"
+
+namespace cosdt::experiments {
+
+// What a run reads: its dataset as the options ask for it.
+struct TrainData {
+  std::string path, sha256;
+  datasets::Episodes episodes;
+  datasets::Normalizer normalizer;
+};
+
+// Reads the dataset and fills in what follows from it: env, targets, the agent's sizes. Throws
+// FileError and std::invalid_argument.
+TrainData ReadTrainData(TrainOptions& options, const std::string& data_dir);
+
+// Trains in the folder, which another process must not have open:
+//   config.toml           the effective options
+//   last.safetensors      the agent at the last save (agents/checkpoint.h)
+//   resume.safetensors    all that going on needs; written after it
+//   metrics.jsonl, events.out.tfevents.*   loss and speed every 100 updates
+// With `resume` it goes on from the last save, if there is one: after a kill at any moment the
+// final weights are those of an undisturbed run, bit for bit. `stop` is asked after every update;
+// where it says so, the run is saved and ends. Returns what `cosdt train --json` reports. Throws
+// std::runtime_error where there is a run already and `resume` is false; where training fails,
+// after saving the last good weights.
+nlohmann::json TrainInFolder(const TrainOptions& options, const TrainData& data,
+                             const std::string& folder, bool resume, const torch::Device& device,
+                             const std::function<bool()>& stop);
+
+// The options that a run in the folder began with, or null where none began.
+std::optional<TrainOptions> ReadRunOptions(const std::string& folder);
+
+}  // namespace cosdt::experiments

@@ -1,0 +1,152 @@
+#include "agents/layers.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+namespace cosdt::agents {
+namespace {
+
+using torch::Tensor;
+
+double Difference(const Tensor& a, const Tensor& b) {
+  return (a.to(torch::kFloat64) - b.to(torch::kFloat64)).abs().max().item<double>();
+}
+
+// 0 where a number is dropped
+Tensor Pattern(int64_t n, const Dropout& dropout) { return Drop(torch::ones({n}), dropout); }
+
+TEST(DropoutTest, DropsTheShareAndScalesTheRest) {
+  for (const double p : {0.1, 0.5, 0.9}) {
+    const int64_t n = 1'000'000;
+    const Tensor x = Pattern(n, {p, 12345});
+    const double dropped = x.eq(0).sum().item<double>();
+    EXPECT_LT(std::abs(dropped - p * n), 5 * std::sqrt(n * p * (1 - p)));
+    EXPECT_FLOAT_EQ(x.max().item<float>(), static_cast<float>(1 / (1 - p)));
+  }
+}
+
+TEST(DropoutTest, NeighboursAndKeysAreIndependent) {
+  const int64_t n = 1'000'000;
+  const double p = 0.3;
+  const auto dropped = [&](const Dropout& d) { return Pattern(n, d).eq(0); };
+  const Tensor x = dropped({p, 7});
+  const auto expect_independent = [&](const Tensor& a, const Tensor& b) {
+    const auto count = static_cast<double>(a.numel());
+    const double both = (a & b).sum().item<double>();
+    EXPECT_LT(std::abs(both - p * p * count), 5 * std::sqrt(count * p * p));
+  };
+  for (const int64_t distance : {1, 2, 3, 16, 128, 4096}) {
+    expect_independent(x.slice(0, distance), x.slice(0, 0, n - distance));
+  }
+  expect_independent(x, dropped({p, 8}));
+  expect_independent(x, dropped({p, uint64_t{7} << 32}));
+  const Dropout base{p, 7};
+  expect_independent(dropped(base.For(0)), dropped(base.For(1)));
+  EXPECT_TRUE(torch::equal(dropped(base.For(3)), dropped(base.For(3))));
+}
+
+TEST(DropoutTest, TheGradientDropsTheSameNumbers) {
+  const Tensor x = torch::ones({1000}).requires_grad_();
+  const Tensor y = Drop(x, {0.4, 3});
+  y.sum().backward();
+  EXPECT_TRUE(torch::equal(x.grad(), y.detach()));
+  const Tensor half = Drop(torch::ones({1000}, torch::kBFloat16), {0.4, 3});
+  EXPECT_TRUE(torch::equal(half, y.detach().to(torch::kBFloat16)));
+}
+
+TEST(AddNormTest, ItsKernelEqualsTheComposition) {
+  torch::manual_seed(1);
+  for (const int64_t width : {1, 5, 16, 33, 128, 200}) {
+    for (const bool with_x : {true, false}) {
+      const Dropout dropout{0.2, 99};
+      torch::nn::LayerNorm fused(torch::nn::LayerNormOptions({width}));
+      torch::nn::LayerNorm exact(torch::nn::LayerNormOptions({width}));
+      {
+        const torch::NoGradGuard no_grad;
+        fused->weight.normal_();
+        fused->bias.normal_();
+        exact->to(torch::kFloat64);
+        exact->weight.copy_(fused->weight);
+        exact->bias.copy_(fused->bias);
+      }
+      const Tensor x = torch::randn({3, 101, width}), update = torch::randn({3, 101, width});
+      const Tensor grad_sum = torch::randn_like(x), grad_norm = torch::randn_like(x);
+      const auto run = [&](torch::nn::LayerNorm& norm, torch::ScalarType type) {
+        const Tensor a = x.to(type).clone().requires_grad_();
+        const Tensor b = update.to(type).clone().requires_grad_();
+        const auto [sum, out] = AddNorm(with_x ? a : Tensor(), b, dropout, norm);
+        ((sum * grad_sum.to(type)).sum() + (out * grad_norm.to(type)).sum()).backward();
+        return std::vector<Tensor>{sum.detach(), out.detach(),        with_x ? a.grad() : b.grad(),
+                                   b.grad(),     norm->weight.grad(), norm->bias.grad()};
+      };
+      const auto found = run(fused, torch::kFloat32), expected = run(exact, torch::kFloat64);
+      for (size_t i = 0; i < found.size(); ++i) {
+        const double scale = std::max(1.0, expected[i].abs().max().item<double>());
+        EXPECT_LT(Difference(found[i], expected[i]) / scale, 5e-5) << width << " " << i;
+      }
+    }
+  }
+}
+
+TEST(AddNormTest, OutputsThatNobodyReadsHaveNoGradient) {
+  torch::nn::LayerNorm norm(torch::nn::LayerNormOptions({8}));
+  const Tensor update = torch::randn({4, 8}).requires_grad_();
+  AddNorm({}, update, {}, norm).first.sum().backward();
+  EXPECT_TRUE(torch::equal(update.grad(), torch::ones({4, 8})));
+  EXPECT_THROW(AddNorm({}, torch::zeros({4, 7}), {}, norm), c10::Error);
+  EXPECT_THROW(AddNorm(torch::zeros({3, 8}), update, {}, norm), c10::Error);
+}
+
+TEST(AddNormTest, BFloat16RoundsOnlyWhatIsNormalised) {
+  torch::manual_seed(2);
+  torch::nn::LayerNorm norm(torch::nn::LayerNormOptions({64}));
+  const Tensor x = torch::randn({50, 64}), update = torch::randn({50, 64}).to(torch::kBFloat16);
+  const auto [sum, out] = AddNorm(x, update, {}, norm);
+  EXPECT_EQ(sum.scalar_type(), torch::kFloat32);
+  EXPECT_TRUE(torch::equal(sum, x + update.to(torch::kFloat32)));
+  const auto exact = AddNorm(x, update.to(torch::kFloat32), {}, norm).second;
+  EXPECT_TRUE(torch::equal(out, exact.to(torch::kBFloat16)));
+}
+
+TEST(MlpTest, ItsBlocksEqualTheWhole) {
+  torch::manual_seed(3);
+  for (const std::string activation : {"relu", "gelu"}) {
+    for (const auto type : {torch::kFloat32, torch::kBFloat16}) {
+      torch::nn::Linear in(24, 4096), out(4096, 24);  // 64 rows a block
+      torch::nn::Linear in64(24, 4096), out64(4096, 24);
+      {
+        const torch::NoGradGuard no_grad;
+        in64->to(torch::kFloat64);
+        out64->to(torch::kFloat64);
+        in64->weight.copy_(in->weight);
+        in64->bias.copy_(in->bias);
+        out64->weight.copy_(out->weight);
+        out64->bias.copy_(out->bias);
+      }
+      const Tensor start = torch::randn({2, 75, 24}), grad = torch::randn({2, 75, 24});
+      const Tensor x = start.to(type).clone().requires_grad_(),
+                   x64 = start.to(torch::kFloat64).requires_grad_();
+      const Tensor y = Mlp(x, in, out, activation), y64 = Mlp(x64, in64, out64, activation);
+      (y * grad.to(type)).sum().backward();
+      (y64 * grad.to(torch::kFloat64)).sum().backward();
+      const std::vector<std::pair<Tensor, Tensor>> pairs = {
+          {y, y64},
+          {x.grad(), x64.grad()},
+          {in->weight.grad(), in64->weight.grad()},
+          {in->bias.grad(), in64->bias.grad()},
+          {out->weight.grad(), out64->weight.grad()},
+          {out->bias.grad(), out64->bias.grad()}};
+      for (size_t i = 0; i < pairs.size(); ++i) {
+        // in norm: rounding moves single numbers across relu's edge
+        const Tensor error = pairs[i].first.to(torch::kFloat64) - pairs[i].second;
+        EXPECT_LT((error.norm() / pairs[i].second.norm()).item<double>(),
+                  type == torch::kFloat32 ? 1e-5 : 5e-2)
+            << activation << " " << i;
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace cosdt::agents

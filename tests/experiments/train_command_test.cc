@@ -1,0 +1,186 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "tests/program.h"
+
+namespace cosdt {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using testing::HasSubstr;
+
+std::string ReadFile(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+class TrainCommandTest : public testing::Test {
+ protected:
+  // The tests share a small dataset, and run in one process or in many.
+  TrainCommandTest() {
+    fs::remove_all(folder_);
+    fs::create_directories(folder_);
+    EXPECT_EQ(
+        RunProgram("data collect --env hopper --policy random --transitions 600 --out " + data_)
+            .exit_code,
+        0);
+  }
+  ~TrainCommandTest() override { fs::remove_all(folder_); }
+
+  ProgramResult Train(const std::string& out, const std::string& rest) const {
+    return RunProgram("train --dataset " + data_ + " --out " + folder_ + "/" + out +
+                      " --threads 1 --width 16 --layers 2 --context 4 --batch-size 4 --warmup 10 " +
+                      rest);
+  }
+
+  fs::path Out(const std::string& path) const { return fs::path(folder_) / path; }
+
+  std::string folder_ =
+      testing::TempDir() + "train_" + testing::UnitTest::GetInstance()->current_test_info()->name();
+  std::string data_ = folder_ + "/hopper-random.hdf5";
+};
+
+TEST_F(TrainCommandTest, WritesARunAndReportsIt) {
+  const ProgramResult result = Train("run", "--updates 250 --seed 3 --json");
+  ASSERT_EQ(result.exit_code, 0);
+  const json report = json::parse(result.output);
+  EXPECT_EQ(report["env"], "hopper");
+  EXPECT_EQ(report["physics"], "d4rl");
+  EXPECT_EQ(report["seed"], 3);
+  EXPECT_EQ(report["updates"], 250);
+  EXPECT_GT(report["loss"], 0);
+  EXPECT_GT(report["updates_per_second"], 0);
+  EXPECT_EQ(report["dataset"]["path"], data_);
+  EXPECT_EQ(report["last"]["checkpoint"], Out("run/last.safetensors").string());
+  EXPECT_THAT(ReadFile(Out("run/last.safetensors")),
+              HasSubstr("[3600.0,1800.0]"));  // hopper's targets
+  std::vector<int64_t> updates;
+  std::ifstream metrics(Out("run/metrics.jsonl"));
+  for (std::string line; std::getline(metrics, line);)
+    updates.push_back(json::parse(line)["update"]);
+  EXPECT_EQ(updates, (std::vector<int64_t>{100, 200, 250}));
+
+  // its options, fed back, give the same weights
+  const ProgramResult again = RunProgram("train --config " + Out("run/config.toml").string() +
+                                         " --out " + Out("again").string());
+  ASSERT_EQ(again.exit_code, 0);
+  EXPECT_EQ(ReadFile(Out("again/last.safetensors")), ReadFile(Out("run/last.safetensors")));
+}
+
+TEST_F(TrainCommandTest, AKilledRunGoesOnBitForBit) {
+  const std::string options = "--updates 150 --save-every 7 ";
+  ASSERT_EQ(Train("whole", options).exit_code, 0);
+  // killed as soon as something is saved, three times
+  for (int kill = 0; kill < 3; ++kill) {
+    const std::string state = Out("killed/resume.safetensors").string();
+    const std::string train = "'" COSDT_PROGRAM "' train --dataset " + data_ + " --out " +
+                              Out("killed").string() +
+                              " --threads 1 --width 16 --layers 2 --context 4 --batch-size 4 "
+                              "--warmup 10 --resume " +
+                              options;
+    const std::string script =
+        "touch " + Out("seen").string() + "; " + train + "& pid=$!; n=0; while [ ! " + state +
+        " -nt " + Out("seen").string() +
+        " ] && [ $n -lt 600 ] && kill -0 $pid 2>/dev/null; do sleep 0.05; n=$((n + 1)); done; "
+        "kill -9 $pid; wait $pid 2>/dev/null";
+    EXPECT_NE(std::system(script.c_str()), -1);
+    ASSERT_TRUE(fs::exists(state));
+  }
+  ASSERT_EQ(Train("killed", options + "--resume").exit_code, 0);
+  EXPECT_EQ(ReadFile(Out("killed/last.safetensors")), ReadFile(Out("whole/last.safetensors")));
+  EXPECT_EQ(ReadFile(Out("killed/resume.safetensors")), ReadFile(Out("whole/resume.safetensors")));
+}
+
+TEST_F(TrainCommandTest, ATerminatedRunSavesAndStops) {
+  const std::string train = "'" COSDT_PROGRAM "' train --dataset " + data_ + " --out " +
+                            Out("run").string() +
+                            " --threads 1 --width 16 --layers 2 --context 4 --batch-size 4 "
+                            "--updates 1000000 --save-every 1000000 >/dev/null 2>&1";
+  const int status = std::system(
+      (train + "& pid=$!; n=0; while [ ! -s " + Out("run/metrics.jsonl").string() +
+       " ] && [ $n -lt 600 ]; do sleep 0.05; n=$((n + 1)); done; kill -TERM $pid; wait $pid")
+          .c_str());
+  EXPECT_EQ(WEXITSTATUS(status), 128 + 15);
+  EXPECT_TRUE(fs::exists(Out("run/last.safetensors")));
+  EXPECT_TRUE(fs::exists(Out("run/resume.safetensors")));
+}
+
+TEST_F(TrainCommandTest, SeveralSeedsAreSeveralRuns) {
+  const ProgramResult result = Train("runs", "--updates 3 --agent bc --seeds 4-5 --json");
+  ASSERT_EQ(result.exit_code, 0);
+  const json runs = json::parse(result.output)["runs"];
+  ASSERT_EQ(runs.size(), 2u);
+  EXPECT_EQ(runs[1]["seed"], 5);
+  EXPECT_NE(ReadFile(Out("runs/seed-4/last.safetensors")),
+            ReadFile(Out("runs/seed-5/last.safetensors")));
+}
+
+TEST_F(TrainCommandTest, ExportsToTransformers) {
+  ASSERT_EQ(
+      Train("run", "--updates 2 --attention softmax --export-hf " + Out("hf").string()).exit_code,
+      0);
+  EXPECT_TRUE(fs::exists(Out("hf/config.json")));
+  EXPECT_TRUE(fs::exists(Out("hf/model.safetensors")));
+  EXPECT_THAT(Train("other", "--updates 2 --export-hf x 2>&1").output,
+              HasSubstr("expected a dt agent with softmax attention, found dt cosformer"));
+}
+
+TEST_F(TrainCommandTest, SaysWhatIsWrong) {
+  const auto config = [&](const std::string& text) {
+    std::ofstream(Out("c.toml")) << text;
+    return Train("x", "--config " + Out("c.toml").string() + " 2>&1").output;
+  };
+  EXPECT_THAT(
+      config("dropuot = 0.1\n"),
+      HasSubstr("c.toml: dropuot: expected a known option, such as dropout, found dropuot"));
+  EXPECT_THAT(config("heads = \"two\"\n"),
+              HasSubstr("heads: expected a whole number, found 'two'"));
+  EXPECT_THAT(config("heads = = 2\n"), HasSubstr("c.toml: line 1: expected TOML"));
+  EXPECT_THAT(config("heads = 3\n"),
+              HasSubstr("width: expected a multiple of heads = 3, found 16"));
+  EXPECT_THAT(Train("x", "--preset original-hoper 2>&1").output,
+              HasSubstr("such as original-hopper, found original-hoper"));
+  EXPECT_EQ(Train("x", "--lr fast 2>/dev/null").exit_code, 2);
+  EXPECT_THAT(Train("x", "--attention cosine 2>&1").output, HasSubstr("cosine"));
+  EXPECT_THAT(Train("x", "--seeds 5-3 2>&1").output, HasSubstr("seeds: expected"));
+  EXPECT_THAT(RunProgram("train --dataset nothing-v9 --out " + Out("x").string() + " 2>&1").output,
+              HasSubstr("nothing-v9"));
+  EXPECT_THAT(RunProgram("train --out " + Out("x").string() + " 2>&1").output,
+              HasSubstr("dataset: expected a file"));
+  EXPECT_EQ(RunProgram("train 2>/dev/null").exit_code, 2);
+
+  ASSERT_EQ(Train("run", "--updates 2").exit_code, 0);
+  EXPECT_THAT(Train("run", "--updates 2 2>&1").output, HasSubstr("found one (--resume goes on)"));
+  EXPECT_THAT(Train("run", "--updates 2 --resume --heads 2 2>&1").output,
+              HasSubstr("--heads: expected 1, with which the run began, found 2"));
+  fs::resize_file(Out("run/resume.safetensors"), 1000);
+  EXPECT_THAT(Train("run", "--updates 4 --resume 2>&1").output, HasSubstr("resume.safetensors: "));
+}
+
+TEST_F(TrainCommandTest, ListsItsPresets) {
+  const ProgramResult result = RunProgram("train --list-presets");
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_THAT(result.output, HasSubstr("original-hopper"));
+  EXPECT_THAT(result.output, HasSubstr("long-1000"));
+  // all of them are valid
+  std::istringstream lines(result.output);
+  for (std::string line; std::getline(lines, line);) {
+    const std::string name = line.substr(0, line.find(' '));
+    const std::string env =
+        name.find("hopper") != std::string::npos || name.find("long") == 0 ? "" : " --env hopper";
+    const ProgramResult run = RunProgram(
+        "train --preset " + name + env + " --dataset " + data_ + " --out " + Out(name).string() +
+        " --threads 1 --updates 1 --batch-size 1 --width 16 --heads 4 2>&1");
+    EXPECT_EQ(run.exit_code, 0) << run.output;
+  }
+}
+
+}  // namespace
+}  // namespace cosdt
