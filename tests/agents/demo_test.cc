@@ -104,7 +104,8 @@ TEST_F(DemoTest, SaysWhatCannotBeWritten) {
 // Processors differ in their last bits, so that files differ; what they hold must not.
 struct Card {
   const char* policy;
-  double mean, standard_error;  // of 200 stochastic episodes, experiments/results/behaviour
+  double mean, standard_error;  // of 200 stochastic episodes, experiments/results/behaviour; half
+                                // cheetah's medium falls so seldom that 200 episodes understate it
 };
 
 class DemoPolicySlowTest : public ::testing::TestWithParam<Card> {};
@@ -122,10 +123,10 @@ TEST_P(DemoPolicySlowTest, ReturnsWhatItsCardSays) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Demo, DemoPolicySlowTest,
-                         ::testing::Values(Card{"demo/hopper-medium", 0, 0},
-                                           Card{"demo/hopper-expert", 0, 0},
-                                           Card{"demo/halfcheetah-medium", 0, 0},
-                                           Card{"demo/halfcheetah-expert", 0, 0}),
+                         ::testing::Values(Card{"demo/hopper-medium", 1273.3, 11.2},
+                                           Card{"demo/hopper-expert", 2819.9, 31.6},
+                                           Card{"demo/halfcheetah-medium", 5091.3, 30},
+                                           Card{"demo/halfcheetah-expert", 6220.6, 13.1}),
                          [](const auto& test) {
                            std::string name = test.param.policy;
                            std::erase_if(name, [](char c) { return c == '/' || c == '-'; });
