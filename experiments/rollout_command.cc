@@ -135,8 +135,9 @@ void AddRolloutCommand(CLI::App& program) {
   CLI::App* app =
       program.add_subcommand("rollout", "play episodes of a policy and report their returns");
   AddEnvOption(*app, command->env);
-  app->add_option("--policy", command->policy,
-                  "random, zero, a file with D4RL's metadata/policy, or demo/hopper-medium and the like")
+  app->add_option(
+         "--policy", command->policy,
+         "random, zero, a file with D4RL's metadata/policy, or demo/hopper-medium and the like")
       ->required();
   AddEpisodesOption(*app, command->rollout.episodes);
   AddPhysicsOption(*app, command->physics);

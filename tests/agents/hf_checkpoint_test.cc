@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <filesystem>
@@ -69,7 +70,7 @@ TEST_P(HfCheckpointTest, WhatIsExportedIsImportedAgain) {
 
 TEST(HfCheckpointErrorsTest, SayWhatIsWrong) {
   const fs::path golden = COSDT_SOURCE_DIR "/tests/agents/golden_decision_transformer/relu/model";
-  const fs::path folder = fs::path(testing::TempDir()) / "hf_bad";
+  const fs::path folder = fs::path(testing::TempDir()) / ("hf_bad_" + std::to_string(getpid()));
   const auto message = [&](const std::string& from, const std::string& to) -> std::string {
     fs::remove_all(folder);
     fs::copy(golden, folder);

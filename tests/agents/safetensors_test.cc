@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -39,7 +40,7 @@ class SafetensorsTest : public testing::Test {
     return "";
   }
 
-  std::string path_ = testing::TempDir() + "safetensors_test.safetensors";
+  std::string path_ = testing::TempDir() + "safetensors_" + std::to_string(getpid());
 };
 
 TEST_F(SafetensorsTest, ReadsWhatItWrote) {
@@ -65,7 +66,7 @@ TEST_F(SafetensorsTest, ReadsWhatItWrote) {
   EXPECT_EQ(Bytes(), bytes);
   // nothing temporary stays
   for (const auto& entry : fs::directory_iterator(testing::TempDir())) {
-    EXPECT_THAT(entry.path().string(), testing::Not(HasSubstr("safetensors_test.safetensors.")));
+    EXPECT_THAT(entry.path().string(), testing::Not(testing::StartsWith(path_ + ".")));
   }
 }
 

@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <limits>
@@ -79,7 +80,7 @@ class TrainerTest : public testing::TestWithParam<std::string> {
   }
 
   datasets::Episodes episodes_ = MakeEpisodes();
-  std::string path_ = testing::TempDir() + "trainer_test_" + GetParam() + ".safetensors";
+  std::string path_ = testing::TempDir() + "trainer_" + std::to_string(getpid());
 };
 
 INSTANTIATE_TEST_SUITE_P(Agents, TrainerTest, testing::Values("dt", "bc"),

@@ -137,11 +137,11 @@ TEST_F(DataCommandTest, WrongUsageIsNamed) {
   EXPECT_EQ(RunProgram("data collect --env hopper 2>&1").exit_code, 2);
   const ProgramResult fetch = RunProgram("data fetch ant-medium-v2 2>&1");
   EXPECT_EQ(fetch.exit_code, 1);
-  EXPECT_THAT(fetch.output, HasSubstr("expected one of hopper_random-v2"));
+  EXPECT_THAT(fetch.output, HasSubstr("expected one of demo/hopper-random"));
   const ProgramResult weight = RunProgram(
       "data collect --env hopper --policy random=x --transitions 5 --out " + folder_ + "/x 2>&1");
   EXPECT_EQ(weight.exit_code, 1);
-  EXPECT_THAT(weight.output, HasSubstr("expected FILE or FILE=WEIGHT"));
+  EXPECT_THAT(weight.output, HasSubstr("expected POLICY or POLICY=WEIGHT"));
   EXPECT_TRUE(std::filesystem::is_empty(folder_));
 }
 

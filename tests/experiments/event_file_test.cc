@@ -1,6 +1,7 @@
 #include "experiments/event_file.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cstring>
 #include <filesystem>
@@ -24,7 +25,7 @@ TEST(Crc32cTest, GivesThePublishedValues) {
 }
 
 TEST(EventFileTest, RecordsAreTensorBoards) {
-  const std::string folder = testing::TempDir() + "event_file_test";
+  const std::string folder = testing::TempDir() + "event_file_" + std::to_string(getpid());
   fs::remove_all(folder);
   fs::create_directory(folder);
   EventFile(folder, 1).Write(100, {{"loss", 0.5}});
