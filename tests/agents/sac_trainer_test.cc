@@ -1,5 +1,6 @@
 #include "agents/sac_trainer.h"
 
+#include <ATen/Parallel.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <mujoco/mujoco.h>
@@ -29,6 +30,7 @@ using ::testing::Throws;
 class SacTrainerTest : public ::testing::Test {
  protected:
   SacTrainerTest() {
+    at::set_num_threads(1);  // a forked child has none of OpenMP's threads, and would wait for them
     char path[] = "/tmp/cosdt_sac_XXXXXX";
     root_ = mkdtemp(path);
     options_.steps = 130;
