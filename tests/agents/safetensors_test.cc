@@ -77,7 +77,7 @@ TEST_F(SafetensorsTest, EveryTruncationIsFound) {
   const std::string bytes = Bytes();
   for (size_t n = 0; n < bytes.size(); ++n) {
     Write(bytes.substr(0, n));
-    EXPECT_THAT(Message(), HasSubstr("safetensors_test.safetensors: ")) << n;
+    EXPECT_THAT(Message(), HasSubstr(path_ + ": ")) << n;
   }
   Write(bytes + "x");
   EXPECT_THAT(Message(), HasSubstr("expected 24 bytes of data, found 25 bytes"));
