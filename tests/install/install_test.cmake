@@ -13,8 +13,10 @@ run(env -i "${WORK}/moved/bin/cosdt" rollout --env hopper --policy random --epis
 # envs and datasets alone, and with them no LibTorch; then everything
 foreach(consumer IN ITEMS envs datasets agents)
   run(${CMAKE_COMMAND} -G "${GENERATOR}" -S "${SOURCE}/${consumer}_consumer" -B "${WORK}/${consumer}"
-      -D "CMAKE_PREFIX_PATH=${WORK}/moved" -D CMAKE_BUILD_TYPE=Release)
+      -D "CMAKE_PREFIX_PATH=${WORK}/moved" -D CMAKE_BUILD_TYPE=Release
+      -D "README=${SOURCE}/../../README.md")
   run(${CMAKE_COMMAND} --build "${WORK}/${consumer}")
-  run(env -i "${WORK}/${consumer}/consumer")
+  run(env -i "${WORK}/${consumer}/consumer" "${WORK}/agent.safetensors")
 endforeach()
+run(env -i "${WORK}/agents/example" "${WORK}/agent.safetensors")
 file(REMOVE_RECURSE "${WORK}")
