@@ -34,5 +34,6 @@ void AddBenchAttention(CLI::App& bench);
 void AddBenchBehaviour(CLI::App& bench);
 void AddBenchData(CLI::App& bench);
 void AddBenchEnv(CLI::App& bench);
+void AddBenchEval(CLI::App& bench);
 
 }  // namespace cosdt::experiments

@@ -12,6 +12,7 @@ void AddBenchCommand(CLI::App& program) {
   AddBenchBehaviour(*bench);
   AddBenchData(*bench);
   AddBenchEnv(*bench);
+  AddBenchEval(*bench);
 }
 
 }  // namespace cosdt::experiments

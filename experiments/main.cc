@@ -28,6 +28,7 @@ int main(int argc, char** argv) {
   AddDataCommand(program);
   AddBehaviourCommand(program);
   AddTrainCommand(program);
+  AddEvalCommand(program);
   AddBenchCommand(program);
   try {
     program.parse(argc, argv);

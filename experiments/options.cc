@@ -55,4 +55,12 @@ void AddThreadsOption(CLI::App& command, int& threads) {
       ->capture_default_str();
 }
 
+void AddVideoOption(CLI::App& command, std::string& file) {
+  command.add_option("--video", file, "record the first episode to this MP4 file")
+      ->check([](const std::string& name) {
+        return name.ends_with(".mp4") ? ""
+                                      : "expected a name that ends in .mp4, found '" + name + "'";
+      });
+}
+
 }  // namespace cosdt::experiments

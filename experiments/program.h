@@ -18,6 +18,7 @@ void AddRolloutCommand(CLI::App& program);
 void AddDataCommand(CLI::App& program);
 void AddBehaviourCommand(CLI::App& program);
 void AddTrainCommand(CLI::App& program);
+void AddEvalCommand(CLI::App& program);
 void AddBenchCommand(CLI::App& program);
 
 // Options with one name and one meaning in every subcommand.
@@ -26,5 +27,6 @@ void AddPhysicsOption(CLI::App& command, envs::Physics& physics);
 void AddSeedOption(CLI::App& command, uint64_t& seed, const std::string& of_what);
 void AddEpisodesOption(CLI::App& command, int& episodes);
 void AddThreadsOption(CLI::App& command, int& threads);
+void AddVideoOption(CLI::App& command, std::string& file);
 
 }  // namespace cosdt::experiments

@@ -1,0 +1,27 @@
+#pragma once
+
+#include <string>
+
+#include "envs/renderer.h"
+#include "envs/video_writer.h"
+
+namespace cosdt::experiments {
+
+// Records an episode. The frame rate is the simulation's, thinned out to what a player shows.
+class Recorder {
+ public:
+  // Throws where nothing can be rendered or written.
+  Recorder(const envs::MujocoEnv& env, const std::string& file);
+
+  // Called after a reset and after every step.
+  void Watch(const envs::MujocoEnv& env);
+  void Close();
+
+ private:
+  int every_;  // steps a frame
+  int step_ = 0;
+  envs::Renderer renderer_;
+  envs::VideoWriter writer_;
+};
+
+}  // namespace cosdt::experiments

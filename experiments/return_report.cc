@@ -1,0 +1,63 @@
+#include "experiments/return_report.h"
+
+#include <cstdio>
+#include <vector>
+
+#include "experiments/statistics.h"
+
+namespace cosdt::experiments {
+
+nlohmann::json DescribeReturns(std::span<const double> returns, const envs::EnvSpec& spec,
+                               uint64_t seed) {
+  const Interval iqm = BootstrapInterval(returns, InterquartileMean, seed);
+  nlohmann::json report = {
+      {"mean", Mean(returns)},
+      {"std", Std(returns)},
+      {"standard_error", StandardError(returns)},
+      {"iqm", InterquartileMean(returns)},
+      {"iqm_ci", {iqm.low, iqm.high}},
+      {"normalized_score", nullptr},
+      {"normalized_score_ci", nullptr},
+  };
+  if (spec.score_range) {
+    const auto score = [&](double r) { return envs::NormalizedScore(*spec.score_range, r); };
+    const Interval mean = BootstrapInterval(returns, Mean, seed);
+    report["normalized_score"] = score(Mean(returns));
+    report["normalized_score_ci"] = {score(mean.low), score(mean.high)};
+  }
+  return report;
+}
+
+nlohmann::json DescribeEpisodes(const agents::RolloutResult& result, const envs::EnvSpec& spec,
+                                uint64_t seed) {
+  nlohmann::json report = DescribeReturns(result.returns, spec, seed);
+  report["returns"] = result.returns;
+  report["lengths"] = result.lengths;
+  report["diverged"] = result.diverged;
+  return report;
+}
+
+void PrintReturns(const nlohmann::json& report) {
+  const auto number = [&](const char* key) { return report[key].get<double>(); };
+  std::printf("return             %.1f +- %.1f (standard error %.1f)\n", number("mean"),
+              number("std"), number("standard_error"));
+  std::printf("interquartile mean %.1f, 95 %% interval [%.1f, %.1f]\n", number("iqm"),
+              report["iqm_ci"][0].get<double>(), report["iqm_ci"][1].get<double>());
+  if (!report["normalized_score"].is_null()) {
+    std::printf("normalized score   %.2f, 95 %% interval [%.2f, %.2f]\n",
+                number("normalized_score"), report["normalized_score_ci"][0].get<double>(),
+                report["normalized_score_ci"][1].get<double>());
+  }
+}
+
+void PrintEpisodes(const nlohmann::json& report) {
+  PrintReturns(report);
+  const std::vector<double> lengths = report["lengths"];
+  std::printf("length             %.1f steps\n", Mean(lengths));
+  if (report["diverged"] != 0) {
+    std::printf("diverged           %d episodes were ended by a bad state of the simulator\n",
+                report["diverged"].get<int>());
+  }
+}
+
+}  // namespace cosdt::experiments
