@@ -1,16 +1,14 @@
 // cosdt eval: plays episodes of trained agents for several targets and reports what they attain.
-#include <ATen/Parallel.h>
-
 #include <cstdio>
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
-#include "agents/agent_rollout.h"
 #include "datasets/hdf5_file.h"
 #include "datasets/sha256.h"
 #include "envs/registry.h"
+#include "experiments/evaluation.h"
 #include "experiments/program.h"
 #include "experiments/progress.h"
 #include "experiments/recorder.h"
@@ -49,7 +47,6 @@ json Evaluate(const EvalCommand& command, const std::string& path, const std::st
       command.physics_given ? command.physics : envs::ParsePhysics(info.physics);
   const std::unique_ptr<envs::Env> env = envs::MakeEnv(info.env, physics);
   agents::AgentRolloutOptions options = command.rollout;
-  if (options.targets.empty() && checkpoint.agent.dt()) options.targets = info.targets;
   std::unique_ptr<Recorder> recorder;
   if (!video.empty()) {
     recorder = std::make_unique<Recorder>(dynamic_cast<const envs::MujocoEnv&>(*env), video);
@@ -57,26 +54,18 @@ json Evaluate(const EvalCommand& command, const std::string& path, const std::st
       recorder->Watch(dynamic_cast<const envs::MujocoEnv&>(e));
     };
   }
-  const size_t targets = std::max<size_t>(1, options.targets.size());
-  std::vector<agents::RolloutResult> results;
+  const bool cloning = !checkpoint.agent.bc().is_empty();
+  const size_t targets =
+      cloning ? 1 : (options.targets.empty() ? info.targets : options.targets).size();
+  json entries;
   try {
     Progress progress("evaluating", "episodes", static_cast<double>(targets) * options.episodes);
     options.progress = [&](double episodes) { progress.Update(episodes); };
-    results = agents::RolloutAgent(*env, checkpoint, options);
+    entries = EvaluateTargets(checkpoint, *env, options);
   } catch (const std::invalid_argument& e) {
     throw std::invalid_argument(path + ": " + e.what());
   }
   if (recorder) recorder->Close();
-
-  const bool cloning = !checkpoint.agent.bc().is_empty();
-  json list = json::array();
-  for (size_t i = 0; i < results.size(); ++i) {
-    json entry = DescribeEpisodes(results[i], env->spec(), options.seed);
-    entry["target"] = cloning ? json() : json(options.targets[i]);
-    entry["decode"] = cloning ? json() : json(agents::DecodeModeName(options.decode));
-    entry["context"] = checkpoint.agent.options().context();
-    list.push_back(std::move(entry));
-  }
   return {{"env", info.env},
           {"physics", envs::PhysicsName(physics)},
           {"mujoco_version", envs::MujocoVersion()},
@@ -85,7 +74,7 @@ json Evaluate(const EvalCommand& command, const std::string& path, const std::st
           {"episodes", options.episodes},
           {"dataset", {{"path", info.dataset}, {"sha256", info.dataset_sha256}}},
           {"checkpoint", {{"path", path}, {"sha256", datasets::Sha256OfFile(path)}}},
-          {"targets", std::move(list)}};
+          {"targets", std::move(entries)}};
 }
 
 // Of several runs: statistics over their mean returns, target by target. Empty where the runs do
@@ -137,8 +126,6 @@ void Print(const json& run) {
 }
 
 void Run(const EvalCommand& command) {
-  // rows are cut into pieces for threads by the decoder, not by LibTorch
-  at::set_num_threads(1);
   std::vector<json> runs;
   for (const std::string& run : command.runs) {
     runs.push_back(Evaluate(command, CheckpointPath(run), runs.empty() ? command.video : ""));

@@ -112,6 +112,15 @@ void TrainOptions::Validate() const {
   ExpectAtLeastOne("updates", updates);
   ExpectAtLeastOne("save-every", save_every);
   ExpectAtLeastOne("threads", threads);
+  ExpectAtLeastOne("episodes", episodes);
+  if (eval_every < 0) {
+    throw std::invalid_argument("eval-every: expected at least 0, found " +
+                                std::to_string(eval_every));
+  }
+  if (eval_every > 0 && env.empty()) {
+    throw std::invalid_argument(
+        "eval-every: expected data of a body that cosdt simulates, found others");
+  }
   if (!(top > 0 && top <= 100)) {
     throw std::invalid_argument("top: expected a share from 0 to 100 %, found " +
                                 std::to_string(top));
@@ -156,6 +165,9 @@ std::vector<TrainField> TrainFields(TrainOptions& o) {
       {"precision", "of matrix products: fp32 or bf16", &o.trainer.precision},
       {"seed", "of weights, windows and dropout", &o.trainer.seed},
       {"save-every", "updates between saves", &o.save_every},
+      {"eval-every", "updates between evaluations, of which the best is kept; 0: none",
+       &o.eval_every},
+      {"episodes", "episodes of each target in an evaluation", &o.episodes},
       {"threads", "of LibTorch; a run goes on with as many", &o.threads},
   };
 }

@@ -26,6 +26,8 @@ struct TrainOptions {
   int64_t layers = 0, width = 0;  // 0: the agent's usual ones
   int64_t updates = 100'000;
   int64_t save_every = 1000;
+  int64_t eval_every = 0;  // updates between evaluations; 0: none
+  int64_t episodes = 10;   // of each target in an evaluation
   int64_t threads = 1;
 
   // Fills in what follows from the rest: layers and width.

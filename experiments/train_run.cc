@@ -4,7 +4,7 @@
 #include <chrono>
 #include <filesystem>
 #include <fstream>
-#include <sstream>
+#include <ranges>
 #include <stdexcept>
 
 #include "agents/checkpoint.h"
@@ -12,9 +12,11 @@
 #include "agents/text_file.h"
 #include "datasets/hdf5_file.h"
 #include "datasets/sha256.h"
-#include "envs/env.h"
+#include "envs/registry.h"
 #include "experiments/data.h"
+#include "experiments/evaluation.h"
 #include "experiments/event_file.h"
+#include "experiments/json_lines.h"
 #include "experiments/program.h"
 #include "experiments/progress.h"
 
@@ -43,31 +45,106 @@ std::string ReadText(const std::string& path) {
 // Metrics as JSON lines and for TensorBoard.
 class Metrics {
  public:
-  // Lines after `update`, which a killed run left, are removed.
   Metrics(const std::string& folder, int64_t update)
-      : path_(folder + "/metrics.jsonl"), events_(folder, update + 1) {
-    std::istringstream lines(ReadText(path_));
-    std::string kept;
-    for (std::string line; std::getline(lines, line);) {
-      const json object = json::parse(line, nullptr, false);
-      if (object.is_object() && object.value("update", INT64_MAX) <= update) kept += line + "\n";
-    }
-    agents::WriteTextFile(path_, kept);
-    file_.open(path_, std::ios::app);
-  }
+      : lines_(folder + "/metrics.jsonl", update), events_(folder, update + 1) {}
 
   void Write(int64_t update, const std::map<std::string, double>& numbers) {
     json line = {{"update", update}};
     for (const auto& [name, number] : numbers) line[name] = number;
-    file_ << line.dump() << "\n" << std::flush;
-    if (!file_) throw std::runtime_error(path_ + ": writing failed");
+    lines_.Append(std::move(line));
     events_.Write(update, numbers);
   }
 
+  // A mean over the updates of its line; null before the first.
+  json LastLoss() const {
+    for (const json& line : lines_.lines() | std::views::reverse) {
+      if (line.contains("loss")) return line["loss"];
+    }
+    return nullptr;
+  }
+
  private:
-  std::string path_;
-  std::ofstream file_;
+  JsonLines lines_;
   EventFile events_;
+};
+
+// Evaluations of saved agents while they are trained. The best one, by the mean return for the
+// first target, is kept as a checkpoint of its own.
+class Evaluations {
+ public:
+  Evaluations(const std::string& folder, const TrainOptions& options, int64_t update)
+      : folder_(folder), options_(options), lines_(folder + "/evaluations.jsonl", update) {}
+
+  // An undisturbed run evaluates when this many updates are behind it.
+  bool Due(int64_t update) const {
+    if (options_.eval_every == 0 || update == 0) return false;
+    if (update % options_.eval_every != 0 && update != options_.updates) return false;
+    return std::ranges::none_of(lines_.lines(),
+                                [&](const json& line) { return line["update"] == update; });
+  }
+
+  // Evaluates last.safetensors, to which `update` updates led. Nothing is kept of an evaluation
+  // during which `stop` asks for an end: it is due again.
+  void Evaluate(int64_t update, Metrics& metrics, const std::function<bool()>& stop) {
+    const std::string last = folder_ + "/last.safetensors", best = folder_ + "/best.safetensors";
+    const agents::Checkpoint checkpoint = agents::ReadCheckpoint(last);
+    const auto env = envs::MakeEnv(options_.env, envs::ParsePhysics(options_.physics));
+    struct Stopped {};
+    agents::AgentRolloutOptions rollout;
+    rollout.episodes = static_cast<int>(options_.episodes);
+    rollout.seed = options_.trainer.seed;
+    rollout.threads = static_cast<int>(options_.threads);
+    rollout.progress = [&](double) {
+      if (stop()) throw Stopped();
+    };
+    json targets;
+    try {
+      targets = EvaluateTargets(checkpoint, *env, rollout);
+    } catch (const Stopped&) {
+      return;
+    }
+    const json* champion = Best();
+    if (!champion || targets[0]["mean"] > (*champion)["targets"][0]["mean"]) {
+      agents::WriteCheckpoint(best, checkpoint.agent, checkpoint.info);
+    }
+    lines_.Append({{"update", update}, {"targets", targets}});
+    std::map<std::string, double> numbers;
+    for (const json& entry : targets) {
+      const std::string suffix = entry["target"].is_null() ? "" : "/" + entry["target"].dump();
+      numbers["eval/return" + suffix] = entry["mean"];
+      if (!entry["normalized_score"].is_null()) {
+        numbers["eval/normalized_score" + suffix] = entry["normalized_score"];
+      }
+    }
+    metrics.Write(update, numbers);
+  }
+
+  // What there is to say of the last one and of the best, as `cosdt train --json` has it.
+  json Last() const {
+    const std::string path = folder_ + "/last.safetensors";
+    if (lines_.lines().empty()) return {{"checkpoint", path}, {"targets", json::array()}};
+    return Describe(lines_.lines().back(), path);
+  }
+  json BestOrNull() const {
+    const json* best = Best();
+    return best ? Describe(*best, folder_ + "/best.safetensors") : json();
+  }
+
+ private:
+  static json Describe(const json& line, const std::string& path) {
+    return {{"checkpoint", path}, {"update", line["update"]}, {"targets", line["targets"]}};
+  }
+
+  // The first of equally good ones; null before the first evaluation.
+  const json* Best() const {
+    const auto mean = [](const json& line) { return line["targets"][0]["mean"].get<double>(); };
+    const auto best = std::ranges::max_element(lines_.lines(), {}, mean);
+    return best == lines_.lines().end() ? nullptr : &*best;
+  }
+
+  std::string folder_;
+  const TrainOptions& options_;
+  JsonLines lines_;
 };
 
 }  // namespace
@@ -120,6 +197,8 @@ json TrainInFolder(const TrainOptions& options, const TrainData& data, const std
   agents::Agent agent(options.agent);
   agent.module().to(device);
   agents::Trainer trainer(std::move(agent), data.episodes, data.normalizer, options.trainer);
+  double sum = 0;  // of the losses since the last line of the metrics
+  int64_t summed = 0;
   if (goes_on) {
     const auto metadata = trainer.Restore(state);
     const auto sha256 = metadata.find("dataset_sha256");
@@ -128,6 +207,8 @@ json TrainInFolder(const TrainOptions& options, const TrainData& data, const std
                                 sha256 == metadata.end() ? "that of " + state : sha256->second,
                                 data.sha256);
     }
+    sum = std::stod(metadata.at("loss_sum"));
+    summed = std::stoll(metadata.at("loss_count"));
   }
   agents::CheckpointInfo info;
   info.normalizer = data.normalizer;
@@ -141,43 +222,57 @@ json TrainInFolder(const TrainOptions& options, const TrainData& data, const std
   const auto save = [&] {
     info.updates = trainer.updates();
     agents::WriteCheckpoint(last, trainer.agent(), info);
-    trainer.Save(state, {{"dataset_sha256", data.sha256}});
+    char text[32];
+    std::snprintf(text, sizeof text, "%a", sum);
+    trainer.Save(state, {{"dataset_sha256", data.sha256},
+                         {"loss_sum", text},
+                         {"loss_count", std::to_string(summed)}});
   };
 
   Metrics metrics(folder, trainer.updates());
+  Evaluations evaluations(folder, options, trainer.updates());
   Progress progress("training", "updates", static_cast<double>(options.updates));
-  const Clock::time_point start = Clock::now();
+  Clock::time_point start = Clock::now();
   const int64_t first = trainer.updates();
   const auto rate = [&](Clock::time_point since, int64_t updates) {
     const double seconds = std::chrono::duration<double>(Clock::now() - since).count();
     return static_cast<double>(updates) / std::max(seconds, 1e-9);
   };
-  json last_loss;  // of the last line: a mean over its updates
-  double sum = 0;
-  int64_t summed = 0, saved = goes_on ? first : -1;
+  int64_t line_first = first, saved = goes_on ? first : -1;
   Clock::time_point line_start = start;
   progress.Update(static_cast<double>(first));
+  const auto evaluate_if_due = [&](int64_t update) {
+    if (!evaluations.Due(update)) return;
+    if (saved != update) save();
+    saved = update;
+    const Clock::time_point begin = Clock::now();
+    evaluations.Evaluate(update, metrics, stop);
+    // rates are those of updates alone
+    start += Clock::now() - begin;
+    line_start += Clock::now() - begin;
+  };
+  evaluate_if_due(first);
   try {
     while (trainer.updates() < options.updates && !stop()) {
       const agents::UpdateResult result = trainer.Update();
       sum += result.loss;
       ++summed;
       if (result.update % kUpdatesALine == 0 || result.update == options.updates) {
-        const double loss = sum / static_cast<double>(summed);
-        metrics.Write(result.update, {{"loss", loss},
-                                      {"gradient_norm", result.gradient_norm},
-                                      {"learning_rate", result.learning_rate},
-                                      {"updates_per_second", rate(line_start, summed)}});
-        last_loss = loss;
+        metrics.Write(result.update,
+                      {{"loss", sum / static_cast<double>(summed)},
+                       {"gradient_norm", result.gradient_norm},
+                       {"learning_rate", result.learning_rate},
+                       {"updates_per_second", rate(line_start, result.update - line_first)}});
         sum = 0;
         summed = 0;
+        line_first = result.update;
         line_start = Clock::now();
       }
-      // evaluation every N updates belongs here; its results go to metrics and to "best"
       if (result.update % options.save_every == 0) {
         save();
         saved = result.update;
       }
+      evaluate_if_due(result.update);
       char note[32];
       std::snprintf(note, sizeof note, "loss %.4f", result.loss);
       progress.Update(static_cast<double>(result.update), note);
@@ -192,12 +287,12 @@ json TrainInFolder(const TrainOptions& options, const TrainData& data, const std
           {"torch_version", TorchVersion()},
           {"seed", options.trainer.seed},
           {"updates", trainer.updates()},
-          {"loss", last_loss},
+          {"loss", metrics.LastLoss()},
           {"updates_per_second", rate(start, trainer.updates() - first)},
           {"dataset", {{"path", data.path}, {"sha256", data.sha256}}},
           {"checkpoint", {{"path", last}, {"sha256", datasets::Sha256OfFile(last)}}},
-          {"last", {{"checkpoint", last}, {"targets", json::array()}}},
-          {"best", nullptr}};
+          {"last", evaluations.Last()},
+          {"best", evaluations.BestOrNull()}};
 }
 
 }  // namespace cosdt::experiments

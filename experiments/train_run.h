@@ -24,7 +24,10 @@ TrainData ReadTrainData(TrainOptions& options, const std::string& data_dir);
 //   config.toml           the effective options
 //   last.safetensors      the agent at the last save (agents/checkpoint.h)
 //   resume.safetensors    all that going on needs; written after it
-//   metrics.jsonl, events.out.tfevents.*   loss and speed every 100 updates
+//   metrics.jsonl, events.out.tfevents.*   loss and speed every 100 updates, returns of evaluations
+//   evaluations.jsonl, best.safetensors    with eval_every: every evaluation as `cosdt eval` gives
+//                                          it, and the agent with the best mean return for the
+//                                          first target
 // With `resume` it goes on from the last save, if there is one: after a kill at any moment the
 // final weights are those of an undisturbed run, bit for bit. `stop` is asked after every update;
 // where it says so, the run is saved and ends. Returns what `cosdt train --json` reports. Throws

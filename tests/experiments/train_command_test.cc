@@ -98,6 +98,44 @@ TEST_F(TrainCommandTest, AKilledRunGoesOnBitForBit) {
   EXPECT_EQ(ReadFile(Out("killed/resume.safetensors")), ReadFile(Out("whole/resume.safetensors")));
 }
 
+TEST_F(TrainCommandTest, EvaluatesWhileItTrainsAndKeepsTheBest) {
+  const std::string options = "--updates 25 --save-every 4 --eval-every 10 --episodes 3 --seed 2 ";
+  const ProgramResult result = Train("run", options + "--json");
+  ASSERT_EQ(result.exit_code, 0);
+  const json report = json::parse(result.output);
+  std::vector<json> evaluations;
+  std::ifstream lines(Out("run/evaluations.jsonl"));
+  for (std::string line; std::getline(lines, line);) evaluations.push_back(json::parse(line));
+  ASSERT_EQ(evaluations.size(), 3u);
+  EXPECT_EQ(evaluations[0]["update"], 10);
+  EXPECT_EQ(evaluations[1]["update"], 20);
+  EXPECT_EQ(evaluations[2]["update"], 25);
+  const json* best = &evaluations[0];
+  for (const json& line : evaluations) {
+    if (line["targets"][0]["mean"] > (*best)["targets"][0]["mean"]) best = &line;
+  }
+  EXPECT_EQ(report["last"]["targets"], evaluations[2]["targets"]);
+  EXPECT_EQ(report["best"]["targets"], (*best)["targets"]);
+  EXPECT_EQ(report["best"]["update"], (*best)["update"]);
+
+  // both are what eval finds
+  for (const char* which : {"last", "best"}) {
+    const ProgramResult eval = RunProgram("eval " + report[which]["checkpoint"].get<std::string>() +
+                                          " --episodes 3 --seed 2 --json");
+    ASSERT_EQ(eval.exit_code, 0);
+    EXPECT_EQ(json::parse(eval.output)["targets"], report[which]["targets"]);
+  }
+  EXPECT_THAT(ReadFile(Out("run/metrics.jsonl")), HasSubstr("eval/normalized_score/3600.0"));
+
+  // killed while the last evaluation was written: it is done again
+  const std::string whole = ReadFile(Out("run/evaluations.jsonl"));
+  fs::resize_file(Out("run/evaluations.jsonl"), whole.size() - 30);
+  ASSERT_EQ(Train("run", options + "--resume").exit_code, 0);
+  EXPECT_EQ(ReadFile(Out("run/evaluations.jsonl")), whole);
+
+  EXPECT_THAT(Train("x", "--eval-every -1 2>&1").output, HasSubstr("eval-every: expected"));
+}
+
 TEST_F(TrainCommandTest, ATerminatedRunSavesAndStops) {
   const std::string train = "'" COSDT_PROGRAM "' train --dataset " + data_ + " --out " +
                             Out("run").string() +

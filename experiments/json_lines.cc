@@ -1,0 +1,30 @@
+#include "experiments/json_lines.h"
+
+#include <stdexcept>
+
+#include "agents/text_file.h"
+
+namespace cosdt::experiments {
+
+using nlohmann::json;
+
+JsonLines::JsonLines(std::string path, int64_t last_update) : path_(std::move(path)) {
+  std::ifstream before(path_);
+  std::string kept;
+  for (std::string line; std::getline(before, line);) {
+    json object = json::parse(line, nullptr, false);
+    if (!object.is_object() || object.value("update", INT64_MAX) > last_update) continue;
+    kept += line + "\n";
+    lines_.push_back(std::move(object));
+  }
+  agents::WriteTextFile(path_, kept);
+  file_.open(path_, std::ios::app);
+}
+
+void JsonLines::Append(json line) {
+  file_ << line.dump() << "\n" << std::flush;
+  if (!file_) throw std::runtime_error(path_ + ": writing failed");
+  lines_.push_back(std::move(line));
+}
+
+}  // namespace cosdt::experiments
