@@ -13,57 +13,33 @@
 #include <cmath>
 #include <vector>
 
-#include "agents/acting_kernels-inl.h"
+#include <hwy/contrib/math/math-inl.h>
+
+#include "agents/products-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace cosdt::agents::acting::HWY_NAMESPACE {
 
-// erf by Abramowitz and Stegun's 7.1.26, within 1.5e-7.
-template <class V>
-HWY_INLINE V Gelu(V x) {
-  const auto z = hn::Mul(hn::Abs(x), hn::Set(kTag, 0.70710678f));
-  const auto one = hn::Set(kTag, 1.0f);
-  const auto t = hn::Div(one, hn::MulAdd(hn::Set(kTag, 0.3275911f), z, one));
-  auto polynomial = hn::Set(kTag, 1.061405429f);
-  for (const float c : {-1.453152027f, 1.421413741f, -0.284496736f, 0.254829592f}) {
-    polynomial = hn::MulAdd(polynomial, t, hn::Set(kTag, c));
-  }
-  const auto tail = hn::Mul(hn::Mul(polynomial, t), hn::Exp(kTag, hn::Neg(hn::Mul(z, z))));
-  const auto erf = hn::CopySignToAbs(hn::Sub(one, tail), x);
-  return hn::Mul(hn::Mul(hn::Set(kTag, 0.5f), x), hn::Add(one, erf));
+namespace hn = hwy::HWY_NAMESPACE;
+using namespace products::HWY_NAMESPACE;  // NOLINT: the tiles of this instruction set
+
+// n is a multiple of kPanel.
+HWY_INLINE float SumVectors(const float* x, int64_t n) {
+  auto sums = hn::Zero(kTag);
+  for (int64_t i = 0; i < n; i += kLanes) sums = hn::Add(sums, hn::LoadU(kTag, x + i));
+  return hn::GetLane(hn::SumOfLanes(kTag, sums));
 }
 
-template <class V>
-HWY_INLINE V Apply(Then then, V y, const float* to) {
-  const auto zero = hn::Zero(kTag);
-  switch (then) {
-    case Then::kAdd:
-      return hn::Add(hn::LoadU(kTag, to), y);
-    case Then::kRelu:  // not the maximum, which would lose a NaN
-      return hn::IfThenElse(hn::Lt(y, zero), zero, y);
-    case Then::kGelu:
-      return Gelu(y);
-    case Then::kEluPlusOne:
-      return hn::IfThenElse(hn::Gt(y, zero), hn::Add(y, hn::Set(kTag, 1.0f)),
-                            hn::Exp(kTag, hn::Min(y, zero)));
-    case Then::kStore:
-      break;
+// Of any n.
+HWY_INLINE float Dot(const float* x, const float* y, int64_t n) {
+  auto sums = hn::Zero(kTag);
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    sums = hn::MulAdd(hn::LoadU(kTag, x + i), hn::LoadU(kTag, y + i), sums);
   }
-  return y;
-}
-
-void Multiply(Rows from, int64_t rows, const Packed& w, const float* bias, int64_t begin,
-              int64_t end, Then then, Rows to) {
-  const ptrdiff_t panel = w.inputs * kPanel;
-  ForTiles(rows, end - begin, [&](int64_t row, auto count, int64_t column, auto panels) HWY_ATTR {
-    const int64_t output = begin + column;
-    Tile<count, panels> tile;
-    tile.Start(bias + output, 0);
-    tile.MulAdd(from.data + row * from.stride, from.stride,
-                w.panels.data() + output / kPanel * panel, kPanel, panel, w.inputs);
-    tile.Store(to.data + row * to.stride + column, to.stride,
-               [&](auto y, size_t, const float* at) HWY_ATTR { return Apply(then, y, at); });
-  });
+  float sum = hn::GetLane(hn::SumOfLanes(kTag, sums));
+  for (; i < n; ++i) sum += x[i] * y[i];
+  return sum;
 }
 
 void Normalize(Rows from, int64_t rows, int64_t width, const float* gamma, const float* beta,
@@ -241,16 +217,10 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace cosdt::agents::acting {
 
-HWY_EXPORT(Multiply);
 HWY_EXPORT(Normalize);
 HWY_EXPORT(AttendLinear);
 HWY_EXPORT(AttendSoftmax);
 HWY_EXPORT(Fold);
-
-void Multiply(Rows from, int64_t rows, const Packed& w, const float* bias, int64_t begin,
-              int64_t end, Then then, Rows to) {
-  HWY_DYNAMIC_DISPATCH(Multiply)(from, rows, w, bias, begin, end, then, to);
-}
 
 void Normalize(Rows from, int64_t rows, int64_t width, const float* gamma, const float* beta,
                float epsilon, Rows to) {

@@ -1,6 +1,5 @@
-// CPU kernels for acting: products with packed weights, LayerNorm, and attention over a memory, in
-// vector instructions chosen at run time. They know nothing of LibTorch; acting_model.h is what
-// uses them.
+// CPU kernels for acting: LayerNorm and attention over a memory, in vector instructions chosen at
+// run time. They know nothing of LibTorch; acting_model.h is what uses them.
 //
 // All sums of a row run in one order, whatever is computed beside it: a row's result does not
 // depend on the number of rows or on its place among them. Everything is float32.
@@ -8,60 +7,18 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
-#include <new>
+
+#include "agents/products.h"
 
 namespace cosdt::agents::acting {
 
-// Rows in memory are padded with zeros to whole panels of this many numbers.
-inline constexpr int64_t kPanel = 16;
-constexpr int64_t Padded(int64_t n) { return (n + kPanel - 1) / kPanel * kPanel; }
-
-// Zeros on a cache line's boundary.
-class Floats {
- public:
-  Floats() = default;
-  explicit Floats(int64_t size)
-      : size_(size), data_(new (std::align_val_t{64}) float[static_cast<size_t>(size)]()) {}
-
-  float* data() { return data_.get(); }
-  const float* data() const { return data_.get(); }
-  int64_t size() const { return size_; }
-
-  // Keeps nothing of what was there.
-  void Require(int64_t size) {
-    if (size_ < size) *this = Floats(size);
-  }
-
- private:
-  struct Delete {
-    void operator()(float* p) const { operator delete[](p, std::align_val_t{64}); }
-  };
-  int64_t size_ = 0;
-  std::unique_ptr<float[], Delete> data_;
-};
-
-// Rows of `width` numbers, `stride` apart.
-struct Rows {
-  float* data = nullptr;
-  ptrdiff_t stride = 0;
-};
-
-// A layer's weights: number (input, output) stands at panels[output / 16][input][output % 16].
-struct Packed {
-  int64_t inputs = 0;
-  int64_t outputs = 0;  // padded
-  Floats panels;
-  Floats bias;  // [outputs]
-};
-
-// What becomes of a product y: y, to + y, or a function of y.
-enum class Then { kStore, kAdd, kRelu, kGelu, kEluPlusOne };
-
-// to[row] = then(bias + from[row] w) for the outputs [begin, end), multiples of 16; output `begin`
-// goes to column 0. `bias` stands for w.bias.
-void Multiply(Rows from, int64_t rows, const Packed& w, const float* bias, int64_t begin,
-              int64_t end, Then then, Rows to);
+using products::Floats;
+using products::kPanel;
+using products::Multiply;
+using products::Packed;
+using products::Padded;
+using products::Rows;
+using products::Then;
 
 // to[row] = LayerNorm(from[row]) gamma + beta; the padding becomes 0. May be in place.
 void Normalize(Rows from, int64_t rows, int64_t width, const float* gamma, const float* beta,

@@ -3,34 +3,14 @@
 #include <algorithm>
 #include <cmath>
 
+#include "agents/packed_weights.h"
+
 namespace cosdt::agents::acting {
 namespace {
 
 using torch::Tensor;
 
-Floats Copy(const Tensor& x) {
-  const Tensor numbers = x.detach().to(torch::kCPU, torch::kFloat32).contiguous();
-  Floats copy(numbers.numel());
-  std::copy_n(numbers.const_data_ptr<float>(), numbers.numel(), copy.data());
-  return copy;
-}
-
-// Zeros behind the last dimension up to whole panels.
-Tensor PadLast(const Tensor& x) {
-  return torch::constant_pad_nd(x, {0, Padded(x.size(-1)) - x.size(-1)});
-}
-
-// weight is [outputs, inputs].
-Packed Pack(const Tensor& weight, const Tensor& bias) {
-  const Tensor columns = PadLast(weight.detach().t());
-  Packed packed;
-  packed.inputs = columns.size(0);
-  packed.outputs = columns.size(1);
-  packed.panels = Copy(columns.unflatten(1, {-1, kPanel}).transpose(0, 1));
-  packed.bias = Copy(PadLast(bias.detach()));
-  return packed;
-}
-
+using agents::Pack;
 Packed Pack(const torch::nn::Linear& layer) { return Pack(layer->weight, layer->bias); }
 
 // Queries are scaled; each head's columns are padded.
@@ -65,7 +45,7 @@ bool ActingModel::Supports(const DecisionTransformerOptions& options) {
 }
 
 ActingModel::Norm ActingModel::CopyNorm(const torch::nn::LayerNorm& norm) {
-  return {Copy(PadLast(norm->weight.detach())), Copy(PadLast(norm->bias.detach())),
+  return {CopyNumbers(PadLast(norm->weight.detach())), CopyNumbers(PadLast(norm->bias.detach())),
           static_cast<float>(norm->options.eps())};
 }
 
@@ -81,7 +61,7 @@ ActingModel::ActingModel(const DecisionTransformer& model)
       embed_observation_(Pack(model->embed_observation)),
       embed_action_(Pack(model->embed_action)),
       head_(Pack(model->head)),
-      times_(Copy(PadLast(model->embed_timestep->weight.detach()))),
+      times_(CopyNumbers(PadLast(model->embed_timestep->weight.detach()))),
       embed_norm_(CopyNorm(model->embed_norm)),
       norm_(CopyNorm(model->norm)) {
   for (const TransformerBlock& block : model->blocks) {

@@ -6,6 +6,8 @@
 #include <optional>
 
 #include "agents/layer_kernels.h"
+#include "agents/packed_weights.h"
+#include "agents/products.h"
 
 namespace cosdt::agents {
 namespace {
@@ -126,6 +128,91 @@ class AddNormFunction : public torch::autograd::Function<AddNormFunction> {
   }
 };
 
+// w^T + bias on the right of a product, w [outputs, inputs]: in float32 packed for kernels of our
+// own, which are faster than LibTorch's BLAS. Their widths are multiples of a panel's.
+class RightHandSide {
+ public:
+  RightHandSide(const Tensor& weight, const Tensor& bias) : weight_(weight), bias_(bias) {
+    if (HasKernel(weight)) packed_ = Pack(weight, bias);
+  }
+
+  static bool HasKernel(const Tensor& weight) {
+    return weight.is_cpu() && weight.scalar_type() == torch::kFloat32 &&
+           weight.size(0) % products::kPanel == 0 && weight.size(1) % products::kPanel == 0;
+  }
+
+  // to [rows, outputs] = x [rows, inputs] w^T + bias, or with `relu` what is positive of it; the
+  // rows of both are contiguous.
+  void Multiply(const Tensor& x, bool relu, Tensor& to) const {
+    if (!packed_) {
+      if (bias_.defined()) {
+        torch::addmm_out(to, bias_, x, weight_.t());
+      } else {
+        torch::mm_out(to, x, weight_.t());
+      }
+      if (relu) to.relu_();
+      return;
+    }
+    constexpr int64_t kRows = 96;  // a multiple of a tile's
+    const int64_t rows = x.size(0), inputs = packed_->inputs, outputs = packed_->outputs;
+    float* const from = x.data_ptr<float>();
+    float* const out = to.data_ptr<float>();
+    at::parallel_for(0, (rows + kRows - 1) / kRows, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t row = begin * kRows; row < std::min(rows, end * kRows); row += kRows) {
+        products::Multiply({from + row * inputs, inputs}, std::min(kRows, rows - row), *packed_,
+                           packed_->bias.data(), 0, outputs,
+                           relu ? products::Then::kRelu : products::Then::kStore,
+                           {out + row * outputs, outputs});
+      }
+    });
+  }
+
+ private:
+  Tensor weight_, bias_;
+  std::optional<products::Packed> packed_;
+};
+
+// sum [outputs, inputs] += a^T b, the gradient of weights, for a [rows, outputs] and
+// b [rows, inputs]. Sums are float32 whatever the type.
+void AddTransposedProduct(const Tensor& a, const Tensor& b, Tensor& sum) {
+  if (a.scalar_type() != sum.scalar_type()) {
+    sum += torch::mm(a.t(), b);
+  } else if (!RightHandSide::HasKernel(sum)) {
+    sum.addmm_(a.t(), b);
+  } else {
+    const int64_t outputs = sum.size(0), inputs = sum.size(1);
+    const products::Rows from{a.data_ptr<float>(), outputs}, right{b.data_ptr<float>(), inputs},
+        to{sum.data_ptr<float>(), inputs};
+    at::parallel_for(0, outputs, products::kPanel, [&](int64_t begin, int64_t end) {
+      products::AddTransposedProduct(from, right, a.size(0), begin, end, inputs, to);
+    });
+  }
+}
+
+// x [rows, inputs] in float32, weight [outputs, inputs].
+class LinearFunction : public torch::autograd::Function<LinearFunction> {
+ public:
+  static Tensor forward(AutogradContext* context, const Tensor& x_any, const Tensor& weight,
+                        const Tensor& bias) {
+    const Tensor x = x_any.contiguous();
+    Tensor out = torch::empty({x.size(0), weight.size(0)}, x.options());
+    RightHandSide(weight, bias).Multiply(x, false, out);
+    context->save_for_backward({x, weight});
+    return out;
+  }
+
+  static tensor_list backward(AutogradContext* context, const tensor_list& grads) {
+    const auto saved = context->get_saved_variables();
+    const Tensor &x = saved[0], &weight = saved[1];
+    const Tensor grad = grads[0].contiguous();
+    Tensor grad_x = torch::empty_like(x);
+    RightHandSide(weight.t(), {}).Multiply(grad, false, grad_x);
+    Tensor grad_weight = torch::zeros(weight.sizes(), x.options());
+    AddTransposedProduct(grad, x, grad_weight);
+    return {grad_x, grad_weight, grad.sum(0)};
+  }
+};
+
 // x [rows, width], hidden weights [n, width], output weights [width, n], all of one type.
 class MlpFunction : public torch::autograd::Function<MlpFunction> {
  public:
@@ -135,10 +222,11 @@ class MlpFunction : public torch::autograd::Function<MlpFunction> {
     // relu's backward pass reads what came out, gelu's what went in
     const Tensor hidden = torch::empty({x.size(0), w_in.size(0)}, x.options());
     const Tensor out = torch::empty({x.size(0), w_out.size(0)}, x.options());
+    const RightHandSide in(w_in, b_in), back(w_out, b_out);
     ForBlocks(x, hidden, [&](int64_t begin, int64_t rows) {
       Tensor h = hidden.narrow(0, begin, rows), y = out.narrow(0, begin, rows);
-      torch::addmm_out(h, b_in, x.narrow(0, begin, rows), w_in.t());
-      torch::addmm_out(y, b_out, relu ? h.relu_() : torch::gelu(h), w_out.t());
+      in.Multiply(x.narrow(0, begin, rows), relu, h);
+      back.Multiply(relu ? h : torch::gelu(h), false, y);
     });
     context->save_for_backward({x, w_in, w_out, hidden});
     context->saved_data["relu"] = relu;
@@ -151,25 +239,25 @@ class MlpFunction : public torch::autograd::Function<MlpFunction> {
     const bool relu = context->saved_data["relu"].toBool();
     const Tensor grad = grads[0].contiguous();
     const Tensor grad_x = torch::empty_like(x);
-    // sums over blocks in float32 whatever the type
     const auto sums = x.options().dtype(torch::kFloat32);
     Tensor grad_w_in = torch::zeros(w_in.sizes(), sums),
            grad_w_out = torch::zeros(w_out.sizes(), sums),
            grad_b_in = torch::zeros({w_in.size(0)}, sums);
+    const RightHandSide from_out(w_out.t(), {}), from_in(w_in.t(), {});
     ForBlocks(x, hidden, [&](int64_t begin, int64_t rows) {
-      const Tensor g = grad.narrow(0, begin, rows), h = hidden.narrow(0, begin, rows),
-                   in = x.narrow(0, begin, rows);
-      Add(grad_w_out, g.t(), relu ? h : torch::gelu(h));
-      Tensor grad_h = torch::mm(g, w_out);
+      const Tensor g = grad.narrow(0, begin, rows), h = hidden.narrow(0, begin, rows);
+      AddTransposedProduct(g, relu ? h : torch::gelu(h), grad_w_out);
+      Tensor grad_h = torch::empty_like(h);
+      from_out.Multiply(g, false, grad_h);
       if (relu) {
         torch::threshold_backward_out(grad_h, grad_h, h, 0);
       } else {
         grad_h = torch::gelu_backward(grad_h, h);
       }
-      Add(grad_w_in, grad_h.t(), in);
+      AddTransposedProduct(grad_h, x.narrow(0, begin, rows), grad_w_in);
       grad_b_in += grad_h.sum(0);
       Tensor to = grad_x.narrow(0, begin, rows);
-      torch::mm_out(to, grad_h, w_in);
+      from_in.Multiply(grad_h, false, to);
     });
     const auto type = x.scalar_type();
     return {grad_x, grad_w_in.to(type), grad_b_in.to(type), grad_w_out.to(type), grad.sum(0), {}};
@@ -182,14 +270,6 @@ class MlpFunction : public torch::autograd::Function<MlpFunction> {
     const int64_t most = std::max<int64_t>(64, (int64_t{1} << 18) / hidden.size(1));
     for (int64_t begin = 0; begin < x.size(0); begin += most) {
       body(begin, std::min(most, x.size(0) - begin));
-    }
-  }
-
-  static void Add(Tensor& sum, const Tensor& a, const Tensor& b) {
-    if (a.scalar_type() == sum.scalar_type()) {
-      sum.addmm_(a, b);
-    } else {
-      sum += torch::mm(a, b);
     }
   }
 };
@@ -235,6 +315,12 @@ std::pair<torch::Tensor, torch::Tensor> AddNorm(const Tensor& x, const Tensor& u
 }
 
 torch::Tensor Linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  // packing weights pays for the rows of a training batch, not for a decision's
+  if (torch::GradMode::is_enabled() && x.scalar_type() == weight.scalar_type() &&
+      RightHandSide::HasKernel(weight) && x.is_cpu()) {
+    return LinearFunction::apply(x.flatten(0, -2), weight, bias)
+        .unflatten(0, x.sizes().slice(0, x.dim() - 1));
+  }
   return torch::linear(x, weight.to(x.scalar_type()), bias.to(x.scalar_type()));
 }
 

@@ -5,6 +5,8 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "envs/model.h"
+#include "experiments/program.h"
 #include "experiments/statistics.h"
 
 namespace cosdt::experiments {
@@ -40,7 +42,10 @@ void PrintRows(const std::vector<BenchRow>& rows, bool json) {
                       {"against_value", r.against_value},
                       {"ratio", r.ratio}});
     }
-    std::printf("%s\n", nlohmann::json{{"rows", list}}.dump().c_str());
+    const nlohmann::json report = {{"torch_version", TorchVersion()},
+                                   {"mujoco_version", envs::MujocoVersion()},
+                                   {"rows", list}};
+    std::printf("%s\n", report.dump().c_str());
     return;
   }
   for (const BenchRow& r : rows) {

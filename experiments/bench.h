@@ -24,7 +24,7 @@ BenchRow CompareRates(std::string name, std::string metric, std::string against,
                       const std::function<double()>& ours, const std::function<double()>& theirs,
                       int repeats);
 
-// A table, or with `json` one object {"rows": [..]}.
+// A table, or with `json` one object with versions and the rows.
 void PrintRows(const std::vector<BenchRow>& rows, bool json);
 
 // How often a second `work` gets through its `units`, measured over at least `seconds`.
@@ -35,5 +35,6 @@ void AddBenchBehaviour(CLI::App& bench);
 void AddBenchData(CLI::App& bench);
 void AddBenchEnv(CLI::App& bench);
 void AddBenchEval(CLI::App& bench);
+void AddBenchTrain(CLI::App& bench);
 
 }  // namespace cosdt::experiments

@@ -13,6 +13,7 @@ void AddBenchCommand(CLI::App& program) {
   AddBenchData(*bench);
   AddBenchEnv(*bench);
   AddBenchEval(*bench);
+  AddBenchTrain(*bench);
 }
 
 }  // namespace cosdt::experiments

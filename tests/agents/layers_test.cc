@@ -148,5 +148,26 @@ TEST(MlpTest, ItsBlocksEqualTheWhole) {
   }
 }
 
+TEST(LinearTest, ItsKernelsEqualTheExactProduct) {
+  torch::manual_seed(2);
+  for (const auto& [inputs, outputs] :
+       {std::pair<int64_t, int64_t>{16, 48}, {128, 16}, {64, 512}}) {
+    const Tensor x = torch::randn({5, 41, inputs}), weight = torch::randn({2 * outputs, inputs}),
+                 bias = torch::randn({outputs}), grad = torch::randn({5, 41, outputs});
+    const auto run = [&](torch::ScalarType type) {
+      const Tensor a = x.to(type).clone().requires_grad_(),
+                   w = weight.to(type).clone().requires_grad_(),
+                   b = bias.to(type).clone().requires_grad_();
+      // half of a layer's rows, as the last block takes them
+      const Tensor y = Linear(a, w.narrow(0, outputs, outputs), b);
+      EXPECT_EQ(y.sizes(), grad.sizes());
+      y.backward(grad.to(type));
+      return std::vector<Tensor>{y.detach(), a.grad(), w.grad(), b.grad()};
+    };
+    const auto fast = run(torch::kFloat32), exact = run(torch::kFloat64);
+    for (size_t i = 0; i < fast.size(); ++i) EXPECT_LT(Difference(fast[i], exact[i]), 2e-4) << i;
+  }
+}
+
 }  // namespace
 }  // namespace cosdt::agents

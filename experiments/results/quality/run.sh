@@ -17,9 +17,9 @@ for dataset in hopper-medium:1000000 hopper-medium-expert:2000000 \
     "$cosdt" data fetch "demo/${dataset%:*}" --transitions "${dataset#*:}" --data-dir "$DATA"
 done
 
-# one recipe: 3,000 updates on 1,280 steps each
-common=(--lr 1e-3 --warmup 300 --updates 3000 --threads 1)
-transformer=(--agent dt --context 20 --batch-size 64 --layers 2 --width 64 --precision bf16)
+# one recipe: 4,000 updates on 320 steps each
+common=(--lr 1e-3 --warmup 300 --updates 4000 --threads 1)
+transformer=(--agent dt --context 20 --batch-size 16 --layers 2 --width 64 --precision bf16)
 cell=0
 for seed in 0 1 2 3 4; do
   for dataset in hopper-medium hopper-medium-expert halfcheetah-medium halfcheetah-medium-expert; do
@@ -27,12 +27,12 @@ for seed in 0 1 2 3 4; do
       run=$RUNS/$dataset/$kind/seed-$seed
       if [ $((cell++ % shards)) -ne "$shard" ] || [ -e "$run/eval.json" ]; then continue; fi
       case $kind in
-        bc) agent=(--agent bc --batch-size 1280) ;;
+        bc) agent=(--agent bc --batch-size 320) ;;
         *) agent=("${transformer[@]}" --attention "$kind") ;;
       esac
       "$cosdt" train --dataset "demo/$dataset" --data-dir "$DATA" --seed "$seed" --out "$run" --resume \
         "${common[@]}" "${agent[@]}"
-      "$cosdt" eval "$run" --episodes 50 --threads 1 --json >"$run/eval.tmp"
+      "$cosdt" eval "$run" --episodes 25 --threads 1 --json >"$run/eval.tmp"
       mv "$run/eval.tmp" "$run/eval.json"
     done
   done

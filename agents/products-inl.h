@@ -1,21 +1,19 @@
-// Products of row-major matrices on registers, for the kernels of acting. Included once for every
-// instruction set.
-#if defined(COSDT_AGENTS_ACTING_KERNELS_INL_H_) == defined(HWY_TARGET_TOGGLE)
-#ifdef COSDT_AGENTS_ACTING_KERNELS_INL_H_
-#undef COSDT_AGENTS_ACTING_KERNELS_INL_H_
+// Products of row-major matrices on registers. Included once for every instruction set.
+#if defined(COSDT_AGENTS_PRODUCTS_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef COSDT_AGENTS_PRODUCTS_INL_H_
+#undef COSDT_AGENTS_PRODUCTS_INL_H_
 #else
-#define COSDT_AGENTS_ACTING_KERNELS_INL_H_
+#define COSDT_AGENTS_PRODUCTS_INL_H_
 #endif
 
-#include <hwy/contrib/math/math-inl.h>
 #include <hwy/highway.h>
 
 #include <type_traits>
 
-#include "agents/acting_kernels.h"
+#include "agents/products.h"
 
 HWY_BEFORE_NAMESPACE();
-namespace cosdt::agents::acting::HWY_NAMESPACE {
+namespace cosdt::agents::products::HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
@@ -57,7 +55,9 @@ struct Tile {
       }
     }
   }
-  // += a b over n steps: a's rows are a_stride apart, b's steps b_step and its panels b_panel.
+  // += a b over n steps, or a^T b: rows of a, or with kTransposed its steps, are a_stride apart,
+  // b's steps b_step and its panels b_panel.
+  template <bool kTransposed = false>
   HWY_INLINE void MulAdd(const float* HWY_RESTRICT a, ptrdiff_t a_stride,
                          const float* HWY_RESTRICT b, ptrdiff_t b_step, ptrdiff_t b_panel,
                          int64_t n) {
@@ -68,9 +68,11 @@ struct Tile {
                                        c % kPanelVectors * kLanes);
       }
       for (size_t r = 0; r < kRows; ++r) {
-        const auto left = hn::Set(kTag, a[static_cast<ptrdiff_t>(r) * a_stride + p]);
+        const auto left =
+            hn::Set(kTag, kTransposed ? a[r] : a[static_cast<ptrdiff_t>(r) * a_stride]);
         for (size_t c = 0; c < kVectors; ++c) sum[r][c] = hn::MulAdd(left, right[c], sum[r][c]);
       }
+      a += kTransposed ? a_stride : 1;
       b += b_step;
     }
   }
@@ -105,26 +107,7 @@ HWY_INLINE void ForTiles(int64_t rows, int64_t columns, const Body& body) {
   });
 }
 
-// n is a multiple of kPanel.
-HWY_INLINE float SumVectors(const float* x, int64_t n) {
-  auto sums = hn::Zero(kTag);
-  for (int64_t i = 0; i < n; i += kLanes) sums = hn::Add(sums, hn::LoadU(kTag, x + i));
-  return hn::GetLane(hn::SumOfLanes(kTag, sums));
-}
-
-// Of any n.
-HWY_INLINE float Dot(const float* x, const float* y, int64_t n) {
-  auto sums = hn::Zero(kTag);
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
-    sums = hn::MulAdd(hn::LoadU(kTag, x + i), hn::LoadU(kTag, y + i), sums);
-  }
-  float sum = hn::GetLane(hn::SumOfLanes(kTag, sums));
-  for (; i < n; ++i) sum += x[i] * y[i];
-  return sum;
-}
-
-}  // namespace cosdt::agents::acting::HWY_NAMESPACE
+}  // namespace cosdt::agents::products::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #endif

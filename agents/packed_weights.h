@@ -1,0 +1,19 @@
+#pragma once
+
+#include <torch/torch.h>
+
+#include "agents/products.h"
+
+namespace cosdt::agents {
+
+// Copies weight [outputs, inputs] and bias [outputs], or zeros where it is undefined, into the form
+// that products::Multiply takes for x weight^T + bias; as float32, without gradients.
+products::Packed Pack(const torch::Tensor& weight, const torch::Tensor& bias);
+
+// Copies numbers of any type.
+products::Floats CopyNumbers(const torch::Tensor& x);
+
+// Appends zeros to the last dimension up to whole panels.
+torch::Tensor PadLast(const torch::Tensor& x);
+
+}  // namespace cosdt::agents
