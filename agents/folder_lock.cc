@@ -6,7 +6,6 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
-#include <stdexcept>
 
 namespace cosdt::agents {
 
@@ -26,9 +25,8 @@ FolderLock::FolderLock(const std::string& folder) {
   const bool known = held && fcntl(file_, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
   close(file_);
   if (!held) throw std::runtime_error(path + ": cannot be locked: " + std::strerror(reason));
-  throw std::runtime_error(folder +
-                           ": expected a folder that no other process works in, found it in use" +
-                           (known ? " by process " + std::to_string(lock.l_pid) : ""));
+  throw FolderInUse(folder + ": expected a folder that no other process works in, found it in use" +
+                    (known ? " by process " + std::to_string(lock.l_pid) : ""));
 }
 
 FolderLock::~FolderLock() { close(file_); }

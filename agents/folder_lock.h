@@ -1,15 +1,22 @@
 #pragma once
 
+#include <stdexcept>
 #include <string>
 
 namespace cosdt::agents {
+
+// Another process has the folder.
+class FolderInUse : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
 
 // A run's folder, kept to one process by a lock of the kernel on FOLDER/lock, which ends with the
 // process however it ends.
 class FolderLock {
  public:
-  // Makes the folder where it is missing. Throws std::runtime_error where it cannot be written or
-  // another process has it, which is named.
+  // Makes the folder where it is missing. Throws FolderInUse, which names the other process, and
+  // std::runtime_error where the folder cannot be written.
   explicit FolderLock(const std::string& folder);
   ~FolderLock();
   FolderLock(const FolderLock&) = delete;

@@ -3,8 +3,6 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <filesystem>
-#include <fstream>
 #include <map>
 #include <memory>
 #include <thread>
@@ -24,7 +22,7 @@ namespace {
 using nlohmann::json;
 
 struct TrainCommand {
-  std::map<std::string, std::string> flags;  // options given on the command line
+  TrainFlags flags;
   std::string preset, config, data_dir, out, seeds, device = "cpu", export_hf;
   bool resume = false, json = false, list_presets = false;
 };
@@ -36,12 +34,6 @@ void ListPresets() {
   }
 }
 
-std::string ReadConfig(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) throw std::invalid_argument(path + ": expected a config file, found none");
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
 // Defaults, then the preset, then the config file, then flags.
 TrainOptions EffectiveOptions(const TrainCommand& command) {
   TrainOptions options;
@@ -49,11 +41,8 @@ TrainOptions EffectiveOptions(const TrainCommand& command) {
   if (!command.preset.empty()) {
     ReadToml("preset " + command.preset, FindPreset(command.preset).toml, options);
   }
-  if (!command.config.empty()) ReadToml(command.config, ReadConfig(command.config), options);
-  for (const TrainField& field : TrainFields(options)) {
-    const auto flag = command.flags.find(field.name);
-    if (flag != command.flags.end()) SetFromText(field, flag->second);
-  }
+  if (!command.config.empty()) ReadToml(command.config, ReadConfigFile(command.config), options);
+  SetFromFlags(command.flags, options);
   return options;
 }
 
@@ -71,32 +60,6 @@ TrainOptions ResumedOptions(const TrainCommand& command, const TrainOptions& beg
                                 ", with which the run began, found " + ToToml(fields[i]));
   }
   return options;
-}
-
-// "0-9" or "0,3,7".
-std::vector<uint64_t> ParseSeeds(const std::string& text) {
-  const auto expect = [&](bool good) {
-    if (good) return;
-    throw std::invalid_argument("seeds: expected FIRST-LAST or numbers with commas, found " + text);
-  };
-  const auto number = [&](const std::string& part) {
-    expect(!part.empty() && part.size() <= 18 &&
-           std::ranges::all_of(part, [](char c) { return c >= '0' && c <= '9'; }));
-    return std::stoull(part);
-  };
-  std::vector<uint64_t> seeds;
-  if (const size_t dash = text.find('-'); dash != std::string::npos) {
-    const uint64_t first = number(text.substr(0, dash)), last = number(text.substr(dash + 1));
-    expect(first <= last && last - first < 1000);
-    for (uint64_t seed = first; seed <= last; ++seed) seeds.push_back(seed);
-    return seeds;
-  }
-  for (size_t begin = 0; begin <= text.size();) {
-    const size_t end = std::min(text.find(',', begin), text.size());
-    seeds.push_back(number(text.substr(begin, end - begin)));
-    begin = end + 1;
-  }
-  return seeds;
 }
 
 torch::Device ParseDevice(const std::string& name) {
@@ -192,26 +155,7 @@ void AddTrainCommand(CLI::App& program) {
   app->add_option("--export-hf", command->export_hf,
                   "write the last weights to this folder for transformers, too");
   app->add_flag("--json", command->json, "print one JSON object");
-  TrainOptions defaults;
-  for (const TrainField& field : TrainFields(defaults)) {
-    const std::string name = field.name;
-    CLI::Option* option = app->add_option_function<std::string>(
-        "--" + name, [command, name](const std::string& text) { command->flags[name] = text; },
-        field.help);
-    option->default_str(ToToml(field));
-    option->check([name](const std::string& text) -> std::string {
-      TrainOptions scratch;
-      for (const TrainField& f : TrainFields(scratch)) {
-        if (name != f.name) continue;
-        try {
-          SetFromText(f, text);
-        } catch (const std::invalid_argument& e) {
-          return e.what();
-        }
-      }
-      return "";
-    });
-  }
+  AddTrainFlags(*app, {}, command->flags);
   app->callback([command] { Run(*command); });
 }
 

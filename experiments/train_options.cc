@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <fstream>
 #include <numeric>
 #include <sstream>
 #include <stdexcept>
@@ -205,6 +206,64 @@ void ReadToml(const std::string& source, std::string_view text, TrainOptions& op
                                   ", found " + found.str());
     }
   }
+}
+
+void AddTrainFlags(CLI::App& command, const std::set<std::string>& without, TrainFlags& flags) {
+  TrainOptions defaults;
+  for (const TrainField& field : TrainFields(defaults)) {
+    const std::string name = field.name;
+    if (without.contains(name)) continue;
+    CLI::Option* option = command.add_option_function<std::string>(
+        "--" + name, [&flags, name](const std::string& text) { flags[name] = text; }, field.help);
+    option->default_str(ToToml(field));
+    option->check([name](const std::string& text) -> std::string {
+      TrainOptions scratch;
+      try {
+        SetFromFlags({{name, text}}, scratch);
+      } catch (const std::invalid_argument& e) {
+        return e.what();
+      }
+      return "";
+    });
+  }
+}
+
+void SetFromFlags(const TrainFlags& flags, TrainOptions& options) {
+  for (const TrainField& field : TrainFields(options)) {
+    const auto flag = flags.find(field.name);
+    if (flag != flags.end()) SetFromText(field, flag->second);
+  }
+}
+
+std::string ReadConfigFile(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) throw std::invalid_argument(path + ": expected a config file, found none");
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+std::vector<uint64_t> ParseSeeds(const std::string& text) {
+  const auto expect = [&](bool good) {
+    if (good) return;
+    throw std::invalid_argument("seeds: expected FIRST-LAST or numbers with commas, found " + text);
+  };
+  const auto number = [&](const std::string& part) {
+    expect(!part.empty() && part.size() <= 18 &&
+           std::ranges::all_of(part, [](char c) { return c >= '0' && c <= '9'; }));
+    return std::stoull(part);
+  };
+  std::vector<uint64_t> seeds;
+  if (const size_t dash = text.find('-'); dash != std::string::npos) {
+    const uint64_t first = number(text.substr(0, dash)), last = number(text.substr(dash + 1));
+    expect(first <= last && last - first < 1000);
+    for (uint64_t seed = first; seed <= last; ++seed) seeds.push_back(seed);
+    return seeds;
+  }
+  for (size_t begin = 0; begin <= text.size();) {
+    const size_t end = std::min(text.find(',', begin), text.size());
+    seeds.push_back(number(text.substr(begin, end - begin)));
+    begin = end + 1;
+  }
+  return seeds;
 }
 
 std::string ToToml(const TrainField& field) {

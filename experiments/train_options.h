@@ -1,7 +1,10 @@
 #pragma once
 
+#include <CLI/CLI.hpp>
 #include <cstdint>
+#include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -48,12 +51,25 @@ std::vector<TrainField> TrainFields(TrainOptions& options);
 // Sets an option from a flag's text ("64", "3600,1800", "10%"). Throws std::invalid_argument.
 void SetFromText(const TrainField& field, const std::string& text);
 
+// Flags of these options for a command, but for those named in `without`; what is given on the
+// command line is put into `flags`, which must outlive the program's parsing. And what is there set
+// in the options.
+using TrainFlags = std::map<std::string, std::string>;
+void AddTrainFlags(CLI::App& command, const std::set<std::string>& without, TrainFlags& flags);
+void SetFromFlags(const TrainFlags& flags, TrainOptions& options);
+
 // Its value as TOML writes it.
 std::string ToToml(const TrainField& field);
 
 // Sets the options that a config file names. `source` is named in errors. Throws
 // std::invalid_argument for damaged TOML, an unknown name, with the nearest one, and a wrong type.
 void ReadToml(const std::string& source, std::string_view toml, TrainOptions& options);
+
+// A config file's text. Throws std::invalid_argument where there is none.
+std::string ReadConfigFile(const std::string& path);
+
+// "0-9" or "0,3,7". Throws std::invalid_argument.
+std::vector<uint64_t> ParseSeeds(const std::string& text);
 
 // All options, to be read back by ReadToml.
 std::string WriteToml(TrainOptions options);

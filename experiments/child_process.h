@@ -1,0 +1,28 @@
+#pragma once
+
+#include <functional>
+#include <nlohmann/json.hpp>
+
+#include "experiments/stop_signal.h"
+
+namespace cosdt::experiments {
+
+// Runs `work` in a process of its own and gives its result. The child's failures and memory are its
+// own: an exception, a crash and being killed for lack of memory alike become a std::runtime_error
+// here that says what happened. It ends with its parent, however that ends; a signal that asks the
+// parent to stop is passed on. The parent must not have threads of its own.
+nlohmann::json RunInChild(const std::function<nlohmann::json()>& work, const StopSignal& stop);
+
+// The most memory that this process has held at once since the last reset, in bytes, without what
+// it held at the reset.
+class PeakMemory {
+ public:
+  // Resets. Throws std::runtime_error where the kernel does not tell (outside Linux).
+  PeakMemory();
+  int64_t bytes() const;
+
+ private:
+  int64_t before_;
+};
+
+}  // namespace cosdt::experiments

@@ -1,0 +1,179 @@
+#include "experiments/compare_cell.h"
+
+#include <ATen/Parallel.h>
+
+#include <filesystem>
+#include <memory>
+#include <stdexcept>
+
+#include "agents/checkpoint.h"
+#include "agents/folder_lock.h"
+#include "agents/text_file.h"
+#include "envs/model.h"
+#include "envs/registry.h"
+#include "experiments/child_process.h"
+#include "experiments/evaluation.h"
+#include "experiments/measure.h"
+#include "experiments/program.h"
+#include "experiments/progress.h"
+#include "experiments/train_run.h"
+
+namespace cosdt::experiments {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+// Set from the data where the sweep does not say them.
+bool IsLeftToTheData(const TrainField& field) {
+  const std::string name = field.name, value = ToToml(field);
+  if (name == "env") return value == "''" || value == "\"\"";
+  if (name == "targets") return value == "[]";
+  return (name == "return-scale" || name == "max-timestep") && std::stod(value) == 0;
+}
+
+void ExpectSameOptions(const Cell& cell, const std::string& folder) {
+  std::optional<TrainOptions> begun = ReadRunOptions(folder);
+  if (!begun) return;
+  TrainOptions wanted = cell.options;
+  const std::vector<TrainField> now = TrainFields(wanted), then = TrainFields(*begun);
+  for (size_t i = 0; i < now.size(); ++i) {
+    if (IsLeftToTheData(now[i]) || ToToml(now[i]) == ToToml(then[i])) continue;
+    throw std::runtime_error(folder + ": expected a run with " + now[i].name + " = " +
+                             ToToml(now[i]) + ", as the sweep says, found one with " +
+                             ToToml(then[i]));
+  }
+}
+
+void Prepare(const TrainOptions& options) {
+  agents::KeepFreedMemory();
+  at::set_num_threads(static_cast<int>(options.threads));
+}
+
+json Train(TrainOptions options, const std::string& folder, const std::string& data_dir,
+           const StopSignal& stop) {
+  Prepare(options);
+  const TrainData data = ReadTrainData(options, data_dir);
+  if (options.env.empty()) {
+    throw std::runtime_error(data.path + ": expected data of a body or task that cosdt simulates");
+  }
+  options.Validate();
+  const json report =
+      TrainInFolder(options, data, folder, true, torch::kCPU, [&] { return stop.received() != 0; });
+  return {{"env", options.env},
+          {"updates", report["updates"]},
+          {"dataset", report["dataset"]},
+          {"checkpoint", report["checkpoint"]}};
+}
+
+json Measure(TrainOptions options, const std::string& data_dir) {
+  Prepare(options);
+  const TrainData data = ReadTrainData(options, data_dir);
+  return MeasureTraining(options, data);
+}
+
+// The entries of `cosdt eval`, the memory that they took, and what a decision costs.
+json Evaluate(const TrainOptions& options, const std::string& folder) {
+  const agents::Checkpoint checkpoint = agents::ReadCheckpoint(folder + "/last.safetensors");
+  const auto env = envs::MakeEnv(checkpoint.info.env, envs::ParsePhysics(checkpoint.info.physics));
+  agents::AgentRolloutOptions rollout;
+  rollout.episodes = static_cast<int>(options.episodes);
+  rollout.seed = options.trainer.seed;
+  rollout.threads = static_cast<int>(options.threads);
+  const PeakMemory memory;
+  json targets;
+  {
+    const size_t rows = std::max<size_t>(1, checkpoint.info.targets.size());
+    Progress progress("evaluating", "episodes", static_cast<double>(rows * options.episodes));
+    rollout.progress = [&](double episodes) { progress.Update(episodes); };
+    targets = EvaluateTargets(checkpoint, *env, rollout);
+  }
+  const int64_t bytes = memory.bytes();
+  TrainOptions measured = options;
+  measured.agent = checkpoint.agent.options();
+  const json& first = targets[0];
+  const bool solved_or_not = first.contains("success_rate");
+  return {{"rollout_bytes", bytes},
+          {"ms_per_decision", MeasureDecisions(measured, env->spec())},
+          {"score", solved_or_not ? json(100 * first["success_rate"].get<double>())
+                                  : first["normalized_score"]},
+          {"score_name", solved_or_not ? "success rate" : "normalized score"},
+          {"targets", std::move(targets)}};
+}
+
+std::string ResultPath(const std::string& folder) { return folder + "/result.json"; }
+
+// The cell's own lock: the run's is taken by the process that trains.
+std::string LockFolder(const std::string& folder) { return folder + "/cell"; }
+
+}  // namespace
+
+CellState StateOf(const Cell& cell, const std::string& folder) {
+  ExpectSameOptions(cell, folder);
+  if (fs::exists(ResultPath(folder))) return CellState::kDone;
+  if (!fs::exists(folder)) return CellState::kWaiting;
+  try {
+    const agents::FolderLock lock(LockFolder(folder));
+  } catch (const agents::FolderInUse&) {
+    return CellState::kRunningElsewhere;
+  }
+  return CellState::kWaiting;
+}
+
+bool RunCell(const Cell& cell, const std::string& folder, const std::string& data_dir,
+             const StopSignal& stop) {
+  const agents::FolderLock lock(LockFolder(folder));
+  if (fs::exists(ResultPath(folder))) return true;  // another worker's, since StateOf
+  const TrainOptions& options = cell.options;
+  const bool bc = options.agent.kind == "bc";
+  const json trained = RunInChild([&] { return Train(options, folder, data_dir, stop); }, stop);
+  if (stop.received() != 0) return false;
+  const json cost = RunInChild([&] { return Measure(options, data_dir); }, stop);
+  if (stop.received() != 0) return false;
+  const json evaluated = RunInChild([&] { return Evaluate(options, folder); }, stop);
+  if (stop.received() != 0) return false;
+  const bool has_physics = evaluated["score_name"] == "normalized score";
+  json result = {{"context", bc ? 1 : options.agent.dt.context},
+                 {"attention", bc ? json() : json(options.agent.dt.attention.kind)},
+                 {"agent", options.agent.kind},
+                 {"top", options.top},
+                 {"dataset",
+                  {{"name", options.dataset},
+                   {"path", trained["dataset"]["path"]},
+                   {"sha256", trained["dataset"]["sha256"]}}},
+                 {"env", trained["env"]},
+                 {"physics", has_physics ? json(options.physics) : json()},
+                 {"mujoco_version", envs::MujocoVersion()},
+                 {"torch_version", TorchVersion()},
+                 {"seed", options.trainer.seed},
+                 {"updates", trained["updates"]},
+                 {"batch_size", options.trainer.batch_size},
+                 {"checkpoint", trained["checkpoint"]}};
+  result.update(cost);
+  result.update(evaluated);
+  agents::WriteTextFile(ResultPath(folder), result.dump(1) + "\n");
+  return true;
+}
+
+json EstimateCell(const Cell& cell, const std::string& data_dir, const StopSignal& stop) {
+  return RunInChild(
+      [&] {
+        TrainOptions options = cell.options;
+        Prepare(options);
+        const TrainData data = ReadTrainData(options, data_dir);
+        json estimate = MeasureTraining(options, data);
+        const envs::EnvSpec spec = envs::MakeEnv(options.env)->spec();
+        const json decision = MeasureDecisions(options, spec);
+        const double decisions =
+            static_cast<double>(options.episodes * spec.horizon) *
+            static_cast<double>(options.agent.kind == "bc" ? 1 : options.targets.size());
+        estimate["training_seconds"] =
+            static_cast<double>(options.updates) * estimate["ms_per_update"].get<double>() / 1000;
+        // as if every episode ran to its end, alone: more than it will be
+        estimate["evaluation_seconds"] = decisions * decision["window"].get<double>() / 1000;
+        return estimate;
+      },
+      stop);
+}
+
+}  // namespace cosdt::experiments

@@ -1,0 +1,27 @@
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "experiments/stop_signal.h"
+#include "experiments/sweep.h"
+
+namespace cosdt::experiments {
+
+enum class CellState { kDone, kWaiting, kRunningElsewhere };
+
+// Whether result.json is there, another process works in the folder, or there is something to do.
+// Throws std::runtime_error where a run of other options stands there, with the first that differs.
+CellState StateOf(const Cell& cell, const std::string& folder);
+
+// Trains, measures and evaluates a cell in its folder, each in a process of its own, and writes
+// result.json. Goes on where an earlier attempt ended. Gives false where `stop` came before the
+// end. Throws std::runtime_error for whatever fails.
+bool RunCell(const Cell& cell, const std::string& folder, const std::string& data_dir,
+             const StopSignal& stop);
+
+// What a cell will take, from short measurements in a process of its own: what MeasureTraining
+// gives and training_seconds and evaluation_seconds, the latter at most.
+nlohmann::json EstimateCell(const Cell& cell, const std::string& data_dir, const StopSignal& stop);
+
+}  // namespace cosdt::experiments
