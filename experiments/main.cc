@@ -29,6 +29,7 @@ int main(int argc, char** argv) {
   AddBehaviourCommand(program);
   AddTrainCommand(program);
   AddEvalCommand(program);
+  AddReportCommand(program);
   AddBenchCommand(program);
   try {
     program.parse(argc, argv);
