@@ -30,6 +30,7 @@ int main(int argc, char** argv) {
   AddTrainCommand(program);
   AddEvalCommand(program);
   AddCompareCommand(program);
+  AddReportCommand(program);
   AddBenchCommand(program);
   try {
     program.parse(argc, argv);

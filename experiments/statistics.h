@@ -24,11 +24,52 @@ double StandardError(std::span<const double> values);
 // at either end (Agarwal et al. 2021, arXiv 2108.13264).
 double InterquartileMean(std::span<const double> values);
 
+inline constexpr int kResamples = 2000;  // of a bootstrap
+
 // The percentile bootstrap's 95 % interval of a statistic, from 2,000 resamples drawn with `seed`.
 Interval BootstrapInterval(std::span<const double> values,
                            double (*statistic)(std::span<const double>), uint64_t seed);
 
 // The middle value; the mean of the two middle ones for an even number.
 double Median(std::span<const double> values);
+
+// What one algorithm scored: for every task, one number a run. Tasks need not have equally many
+// runs; none is without. The functions below follow Agarwal et al. 2021 (arXiv 2108.13264) and have
+// the values of their library rliable where all tasks have equally many.
+using TaskScores = std::vector<std::vector<double>>;
+
+// The mean over tasks of the mean over runs.
+double AggregateMean(const TaskScores& scores);
+
+// The median over tasks of the mean over runs.
+double AggregateMedian(const TaskScores& scores);
+
+// The interquartile mean of all runs of all tasks.
+double AggregateInterquartileMean(const TaskScores& scores);
+
+// The stratified percentile bootstrap's 95 % interval of an aggregate: runs are drawn anew within
+// each task, tasks are kept.
+Interval StratifiedInterval(const TaskScores& scores, double (*aggregate)(const TaskScores&),
+                            uint64_t seed, int resamples = kResamples);
+
+// How likely a run of x scores above a run of y on the same task, averaged over tasks; ties count
+// half. Throws std::invalid_argument where x and y do not have equally many tasks.
+double ProbabilityOfImprovement(const TaskScores& x, const TaskScores& y);
+
+// Its stratified bootstrap interval: runs of x and of y are drawn independently.
+Interval ProbabilityOfImprovementInterval(const TaskScores& x, const TaskScores& y, uint64_t seed,
+                                          int resamples = kResamples);
+
+// A point of a performance profile (a run-score distribution).
+struct ProfilePoint {
+  double threshold = 0;
+  double share = 0;   // of all runs of all tasks that score above it
+  Interval interval;  // pointwise, of a stratified bootstrap
+};
+
+// A point for each of the ascending thresholds.
+std::vector<ProfilePoint> PerformanceProfile(const TaskScores& scores,
+                                             std::span<const double> thresholds, uint64_t seed,
+                                             int resamples = kResamples);
 
 }  // namespace cosdt::experiments

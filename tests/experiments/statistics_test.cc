@@ -2,8 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <random>
+#include <stdexcept>
 #include <vector>
+
+#include "tests/experiments/golden_rliable.h"
 
 namespace cosdt::experiments {
 namespace {
@@ -51,6 +55,94 @@ TEST(BootstrapIntervalTest, IsTheSameForTheSameSeed) {
   EXPECT_EQ(a.low, b.low);
   EXPECT_EQ(a.high, b.high);
   EXPECT_LT(a.low, a.high);
+}
+
+constexpr int kManyResamples = 50'000;  // as many as the golden intervals have
+
+// Two bootstraps' 2.5 % quantiles of 50,000 resamples differ by about 0.004 of the interval's width
+// (one standard deviation, of a normal distribution); `step` is how finely the estimate is grained.
+void ExpectInterval(const Interval& interval, const Interval& expected, double step) {
+  const double tolerance = std::max(0.02 * (expected.high - expected.low), 1.001 * step);
+  EXPECT_NEAR(interval.low, expected.low, tolerance);
+  EXPECT_NEAR(interval.high, expected.high, tolerance);
+}
+
+TEST(AggregateTest, AgreesWithRliable) {
+  struct Case {
+    const TaskScores& scores;
+    double (*aggregate)(const TaskScores&);
+    golden::Estimate expected;
+  };
+  for (const Case& c : {Case{golden::kX, AggregateMean, golden::kXMean},
+                        {golden::kX, AggregateMedian, golden::kXMedian},
+                        {golden::kX, AggregateInterquartileMean, golden::kXIqm},
+                        {golden::kY, AggregateMean, golden::kYMean},
+                        {golden::kY, AggregateMedian, golden::kYMedian},
+                        {golden::kY, AggregateInterquartileMean, golden::kYIqm}}) {
+    EXPECT_NEAR(c.aggregate(c.scores), c.expected.value, 1e-12);
+    ExpectInterval(StratifiedInterval(c.scores, c.aggregate, 1, kManyResamples),
+                   c.expected.interval, 0);
+  }
+}
+
+TEST(AggregateTest, WeighsTasksNotRuns) {
+  const TaskScores scores = {{1, 2, 3, 4, 5}, {10}, {100, 200}};
+  EXPECT_DOUBLE_EQ(AggregateMean(scores), (3 + 10 + 150) / 3.0);
+  EXPECT_EQ(AggregateMedian(scores), 10);
+  EXPECT_DOUBLE_EQ(AggregateInterquartileMean(scores), (3 + 4 + 5 + 10) / 4.0);
+}
+
+TEST(StratifiedIntervalTest, KeepsTasksApart) {
+  // runs that do not differ within a task leave nothing uncertain, however tasks differ
+  const Interval certain = StratifiedInterval({{1, 1, 1}, {90, 90, 90}}, AggregateMean, 0);
+  EXPECT_EQ(certain.low, 45.5);
+  EXPECT_EQ(certain.high, 45.5);
+  const Interval a = StratifiedInterval(golden::kX, AggregateMean, 3);
+  const Interval b = StratifiedInterval(golden::kX, AggregateMean, 3);
+  EXPECT_EQ(a.low, b.low);
+  EXPECT_EQ(a.high, b.high);
+  EXPECT_LT(a.low, a.high);
+}
+
+TEST(ProbabilityOfImprovementTest, AgreesWithRliable) {
+  EXPECT_NEAR(ProbabilityOfImprovement(golden::kX, golden::kY), golden::kImprovement.value, 1e-12);
+  ExpectInterval(ProbabilityOfImprovementInterval(golden::kX, golden::kY, 1, kManyResamples),
+                 golden::kImprovement.interval, 1.0 / (2 * 7 * 5 * 4));
+}
+
+TEST(ProbabilityOfImprovementTest, CountsTiesHalfAndIsFair) {
+  EXPECT_EQ(ProbabilityOfImprovement({{1, 2}}, {{0}}), 1);
+  EXPECT_EQ(ProbabilityOfImprovement({{1, 2}}, {{1, 2}}), 0.5);
+  EXPECT_EQ(ProbabilityOfImprovement({{1, 2}}, {{2}}), 0.25);
+  EXPECT_DOUBLE_EQ(ProbabilityOfImprovement(golden::kX, golden::kY) +
+                       ProbabilityOfImprovement(golden::kY, golden::kX),
+                   1);
+  EXPECT_THROW(ProbabilityOfImprovement({{1}}, {{1}, {2}}), std::invalid_argument);
+}
+
+TEST(PerformanceProfileTest, AgreesWithRliable) {
+  std::vector<double> thresholds;
+  for (const ProfilePoint& point : golden::kXProfile) thresholds.push_back(point.threshold);
+  const auto profile = PerformanceProfile(golden::kX, thresholds, 1, kManyResamples);
+  ASSERT_EQ(profile.size(), golden::kXProfile.size());
+  for (size_t i = 0; i < profile.size(); ++i) {
+    EXPECT_EQ(profile[i].threshold, thresholds[i]);
+    EXPECT_NEAR(profile[i].share, golden::kXProfile[i].share, 1e-12);
+    ExpectInterval(profile[i].interval, golden::kXProfile[i].interval, 1.0 / 28);
+  }
+}
+
+TEST(PerformanceProfileTest, FallsFromAllToNone) {
+  std::vector<double> thresholds;
+  for (double t = -30; t <= 100; t += 5) thresholds.push_back(t);
+  const auto profile = PerformanceProfile(golden::kX, thresholds, 0);
+  EXPECT_EQ(profile.front().share, 1);
+  EXPECT_EQ(profile.back().share, 0);
+  for (size_t i = 1; i < profile.size(); ++i) {
+    EXPECT_LE(profile[i].share, profile[i - 1].share);
+    EXPECT_LE(profile[i].interval.low, profile[i].share);
+    EXPECT_GE(profile[i].interval.high, profile[i].share);
+  }
 }
 
 }  // namespace
