@@ -6,6 +6,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "envs/mujoco_env.h"
 #include "envs/vector_env.h"
 
 namespace cosdt::agents {
@@ -34,7 +35,7 @@ void Append(To& to, const From& from) {
 
 class Collector {
  public:
-  Collector(const envs::MujocoEnv& prototype, const std::vector<WeightedPolicy>& policies,
+  Collector(const envs::Env& prototype, const std::vector<WeightedPolicy>& policies,
             const CollectOptions& options)
       : policies_(policies),
         options_(options),
@@ -44,8 +45,13 @@ class Collector {
     for (const WeightedPolicy& p : policies) weights_.push_back(p.weight);
     result_.observation_size = prototype.spec().observation_size;
     result_.action_size = prototype.spec().action_size;
-    result_.nq = prototype.nq();
-    result_.nv = prototype.nv();
+    // a body as it is makes a file that is D4RL's in everything
+    const bool is_body = dynamic_cast<const envs::MujocoEnv*>(&prototype) != nullptr;
+    if (!is_body) result_.task = prototype.spec().name;
+    if (const auto* const body = dynamic_cast<const envs::MujocoEnv*>(&prototype.full())) {
+      result_.nq = body->nq();
+      result_.nv = body->nv();
+    }
     empty_ = result_;
   }
 
@@ -89,10 +95,12 @@ class Collector {
     for (size_t i = 0; i < rows.size(); ++i) order[rows[i]] = static_cast<int>(i);
     for (auto& [number, episode] : episodes_) {
       if (episode.row < 0) continue;
-      const auto& env = dynamic_cast<const envs::MujocoEnv&>(envs_.env(episode.row));
       Append(episode.steps.observations, envs_.observation(episode.row));
-      Append(episode.steps.qpos, env.qpos());
-      Append(episode.steps.qvel, env.qvel());
+      if (empty_.nq > 0) {
+        const auto& body = dynamic_cast<const envs::MujocoEnv&>(envs_.env(episode.row).full());
+        Append(episode.steps.qpos, body.qpos());
+        Append(episode.steps.qvel, body.qvel());
+      }
       const size_t width = empty_.action_size;
       Append(episode.steps.actions, std::span(actions).subspan(order[episode.row] * width, width));
     }
@@ -118,7 +126,7 @@ class Collector {
     for (auto& [number, episode] : episodes_) {
       if (episode.row < 0 || episode.policy != p) continue;
       acting.push_back(&episode);
-      Append(observations, envs_.observation(episode.row));
+      Append(observations, envs_.full_observation(episode.row));
       rngs.push_back(&noise_[episode.row]);
       rows.push_back(episode.row);
     }
@@ -167,7 +175,7 @@ void CollectOptions::Validate() const {
   }
 }
 
-datasets::Transitions Collect(const envs::MujocoEnv& prototype,
+datasets::Transitions Collect(const envs::Env& prototype,
                               const std::vector<WeightedPolicy>& policies,
                               const CollectOptions& options) {
   options.Validate();

@@ -7,7 +7,7 @@
 
 #include "agents/policy.h"
 #include "datasets/transitions.h"
-#include "envs/mujoco_env.h"
+#include "envs/env.h"
 
 namespace cosdt::agents {
 
@@ -29,11 +29,13 @@ struct CollectOptions {
   void Validate() const;
 };
 
-// Plays episodes as D4RL's collector does and gives exactly `transitions` steps of them: the 1000th
-// step of an episode is a timeout and no terminal, whatever the state; the last episode is cut
-// where the number is reached. Each episode draws one of the policies by weight. Episode i is the
-// same for any number of threads. Throws std::invalid_argument without a policy of positive weight.
-datasets::Transitions Collect(const envs::MujocoEnv& prototype,
+// Plays episodes as D4RL's collector does and gives exactly `transitions` steps of them: a body's
+// 1000th step in an episode is a timeout and no terminal, whatever the state; the last episode is
+// cut where the number is reached. Policies are given full observations; what is kept is what the
+// task shows, and the simulator's state where there is one. Each episode draws one of the policies
+// by weight. Episode i is the same for any number of threads. Throws std::invalid_argument without
+// a policy of positive weight.
+datasets::Transitions Collect(const envs::Env& prototype,
                               const std::vector<WeightedPolicy>& policies,
                               const CollectOptions& options);
 

@@ -10,6 +10,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <stdexcept>
 #include <utility>
 
@@ -27,9 +28,8 @@ constexpr int64_t kPartTransitions = 100'000;
 constexpr uint64_t kSeed = 0;
 
 struct Demo {
-  std::string name;
   std::string env;
-  std::vector<std::string> parts;  // "random", or a policy file's name without its ending
+  std::vector<std::string> parts;  // "random", "scripted", or a policy file's name
   int64_t transitions;             // where not told otherwise
 };
 
@@ -51,21 +51,48 @@ std::vector<std::string> ReplayParts(const std::string& env) {
   return parts;
 }
 
-const std::vector<Demo>& Demos() {
-  static const std::vector<Demo> demos = [] {
-    std::vector<Demo> list;
-    for (const std::string env : {"hopper", "halfcheetah"}) {
-      const std::string medium = env + "-medium", expert = env + "-expert";
-      const std::string prefix = "demo/" + env;
-      list.push_back({prefix + "-random", env, {"random"}, kPartTransitions});
-      list.push_back({prefix + "-medium", env, {medium}, kPartTransitions});
-      list.push_back({prefix + "-medium-replay", env, ReplayParts(env), kPartTransitions});
-      list.push_back({prefix + "-medium-expert", env, {expert, medium}, 2 * kPartTransitions});
-      list.push_back({prefix + "-expert", env, {expert}, kPartTransitions});
-    }
-    return list;
-  }();
-  return demos;
+constexpr const char* kBodies[] = {"hopper", "halfcheetah"};  // that there are policies for
+constexpr const char* kKinds[] = {"random", "medium", "medium-replay", "medium-expert", "expert"};
+constexpr const char* kExamples[] = {"hopper-position-medium", "hopper-velocity-medium",
+                                     "hopper-dropped-50-medium", "hopper-delayed-medium-expert",
+                                     "tmaze-100"};
+constexpr int64_t kMazeEpisodes = 500;
+
+// What a dataset of that kind is made of, in `env`, a body or a task made of `body`.
+Demo OfKind(const std::string& env, const std::string& body, const std::string& kind) {
+  const std::string medium = body + "-medium", expert = body + "-expert";
+  if (kind == "random") return {env, {"random"}, kPartTransitions};
+  if (kind == "medium-replay") return {env, ReplayParts(body), kPartTransitions};
+  if (kind == "medium-expert") return {env, {expert, medium}, 2 * kPartTransitions};
+  return {env, {body + "-" + kind}, kPartTransitions};
+}
+
+// The environment's name taken apart, or nothing where it is none.
+std::optional<envs::EnvName> TryParse(const std::string& env) {
+  try {
+    return envs::ParseEnvName(env);
+  } catch (const std::invalid_argument&) {
+    return std::nullopt;
+  }
+}
+
+// "demo/ENV-KIND" or "demo/tmaze-N" taken apart, or nothing.
+std::optional<Demo> FindDemo(const std::string& name) {
+  constexpr std::string_view kPrefix = "demo/";
+  if (!name.starts_with(kPrefix)) return std::nullopt;
+  const std::string rest = name.substr(kPrefix.size());
+  if (const auto env = TryParse(rest); env && env->body.empty()) {
+    const int64_t steps = envs::MakeEnv(rest)->spec().horizon;
+    return Demo{rest, {"scripted"}, kMazeEpisodes * steps};
+  }
+  for (const std::string kind : kKinds) {
+    if (!rest.ends_with("-" + kind)) continue;
+    const std::string env = rest.substr(0, rest.size() - kind.size() - 1);
+    const auto parts = TryParse(env);
+    if (!parts || !std::ranges::count(kBodies, parts->body)) continue;
+    return OfKind(env, parts->body, kind);
+  }
+  return std::nullopt;
 }
 
 [[noreturn]] void ThrowUnknown(const char* what, const std::vector<std::string>& names,
@@ -123,13 +150,14 @@ size_t CompleteRows(const datasets::Transitions& t) {
 
 std::vector<std::string> DemoDatasets() {
   std::vector<std::string> names;
-  for (const Demo& demo : Demos()) names.push_back(demo.name);
+  for (const std::string body : kBodies) {
+    for (const std::string kind : kKinds) names.push_back("demo/" + body + "-" + kind);
+  }
+  for (const char* const example : kExamples) names.push_back(std::string("demo/") + example);
   return names;
 }
 
-bool IsDemoDataset(const std::string& name) {
-  return std::ranges::any_of(Demos(), [&](const Demo& demo) { return demo.name == name; });
-}
+bool IsDemoDataset(const std::string& name) { return FindDemo(name).has_value(); }
 
 std::vector<std::string> DemoPolicies() {
   std::vector<std::string> names;
@@ -147,8 +175,8 @@ std::string DemoPolicyPath(const std::string& name) {
 }
 
 void MakeDemoDataset(const std::string& name, const std::string& path, const DemoOptions& options) {
-  const auto demo = std::ranges::find(Demos(), name, &Demo::name);
-  if (demo == Demos().end()) ThrowUnknown("dataset", DemoDatasets(), name);
+  const std::optional<Demo> demo = FindDemo(name);
+  if (!demo) ThrowUnknown("dataset", DemoDatasets(), name);
   const auto parts = static_cast<int64_t>(demo->parts.size());
   const int64_t total = options.transitions == 0 ? demo->transitions : options.transitions;
   if (total < parts) {
@@ -161,8 +189,8 @@ void MakeDemoDataset(const std::string& name, const std::string& path, const Dem
   for (int64_t part = 0; part < parts; ++part) {
     const std::string& source = demo->parts[part];
     std::vector<WeightedPolicy> policies;
-    const std::string policy = source == "random" ? source : "demo/" + source;
-    policies.push_back({MakePolicy(policy, env->spec(), false)});
+    const std::string policy = IsPolicyFile(source) ? "demo/" + source : source;
+    policies.push_back({MakePolicy(policy, env->full().spec(), false)});
     const int64_t begin = total * part / parts;
     CollectOptions collect;
     collect.transitions = total * (part + 1) / parts - begin;
@@ -171,13 +199,12 @@ void MakeDemoDataset(const std::string& name, const std::string& path, const Dem
     collect.progress = [&](int64_t done) {
       if (options.progress) options.progress(begin + done, total);
     };
-    datasets::Transitions steps =
-        Collect(dynamic_cast<const envs::MujocoEnv&>(*env), policies, collect);
+    datasets::Transitions steps = Collect(*env, policies, collect);
     if (part + 1 < parts) datasets::Resize(steps, CompleteRows(steps));
     datasets::Append(all, steps);
   }
   datasets::WriteTransitions(all, writer);
-  if (parts == 1 && demo->parts[0] != "random") {
+  if (parts == 1 && IsPolicyFile(demo->parts[0])) {
     const std::string policy = DemoPolicyPath("demo/" + demo->parts[0]);
     const datasets::PolicyOrigin origin = datasets::ReadPolicyOrigin(policy);
     writer.Text("metadata/algorithm", origin.algorithm);

@@ -11,8 +11,11 @@ namespace cosdt::agents {
 // trained itself (SacTrainer) and carries inside. They resemble D4RL's of the same kinds, and are
 // not theirs.
 
-// "demo/hopper-medium" and so on.
+// "demo/hopper-medium" and so on: those of the bodies as they are, and of tasks one example each.
 std::vector<std::string> DemoDatasets();
+
+// Whether it can be made: also of any task made of these bodies
+// ("demo/halfcheetah-dropped-20-random") and of any T-maze ("demo/tmaze-500").
 bool IsDemoDataset(const std::string& name);
 
 // "demo/hopper-medium", "demo/hopper-expert", and "demo/hopper-STEPS" for the snapshots that
@@ -24,7 +27,7 @@ std::vector<std::string> DemoPolicies();
 std::string DemoPolicyPath(const std::string& name);
 
 struct DemoOptions {
-  int64_t transitions = 0;  // 0: 100,000, of medium-expert 200,000
+  int64_t transitions = 0;  // 0: 100,000, of medium-expert 200,000, of a T-maze 500 episodes
   int threads = 1;
   std::function<void(int64_t done, int64_t total)> progress = nullptr;
 };
@@ -32,9 +35,10 @@ struct DemoOptions {
 // Makes a dataset in d4rl physics and writes it to `path`: the same bytes for any number of threads
 // on one machine. Kinds that D4RL puts together have their parts one after the other, in equal
 // shares of the transitions: medium-expert is expert and medium; medium-replay goes from random
-// actions along the training to the medium policy, as a replay buffer does. A part's last episode
-// is left out where it is cut, but for the dataset's last. Throws std::invalid_argument for another
-// name or fewer transitions than parts, std::runtime_error where writing fails.
+// actions along the training to the medium policy, as a replay buffer does. Tasks are made with
+// their body's policies, which see it in full, the T-maze with the scripted policy. A part's last
+// episode is left out where it is cut, but for the dataset's last. Throws std::invalid_argument for
+// another name or fewer transitions than parts, std::runtime_error where writing fails.
 void MakeDemoDataset(const std::string& name, const std::string& path, const DemoOptions& options);
 
 }  // namespace cosdt::agents

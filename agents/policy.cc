@@ -3,9 +3,12 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <stdexcept>
 
 #include "agents/demo.h"
 #include "agents/gaussian_policy.h"
+#include "envs/registry.h"
+#include "envs/tmaze.h"
 
 namespace cosdt::agents {
 namespace {
@@ -36,6 +39,27 @@ class ZeroPolicy : public Policy {
   }
 };
 
+// In the corridor its action is always 0: actions are seen by sequence models, and one that went
+// with the sign would carry it through the corridor in the memory's place.
+class MazePolicy : public Policy {
+ public:
+  void Act(std::span<const float> observations, std::span<envs::Rng* const> rngs,
+           std::span<float> actions, std::span<float> log_probs) override {
+    std::bernoulli_distribution right(kRight);
+    for (size_t row = 0; row < rngs.size(); ++row) {
+      const bool chooses = observations[2 * row + envs::TMaze::kJunction] != 0;
+      const bool is_right = chooses && right(*rngs[row]);
+      const float sign = observations[2 * row + envs::TMaze::kSign];
+      actions[row] = !chooses ? 0 : is_right ? sign : -sign;
+      if (log_probs.empty()) continue;
+      log_probs[row] = chooses ? std::log(is_right ? kRight : 1 - kRight) : 0;
+    }
+  }
+
+ private:
+  static constexpr float kRight = 0.75f;
+};
+
 }  // namespace
 
 std::unique_ptr<Policy> MakeRandomPolicy(const envs::EnvSpec& spec) {
@@ -44,6 +68,18 @@ std::unique_ptr<Policy> MakeRandomPolicy(const envs::EnvSpec& spec) {
 
 std::unique_ptr<Policy> MakeZeroPolicy(const envs::EnvSpec&) {
   return std::make_unique<ZeroPolicy>();
+}
+
+std::unique_ptr<Policy> MakeScriptedPolicy(const envs::EnvSpec& spec) {
+  if (envs::ParseEnvName(spec.name).task != "tmaze") {
+    throw std::invalid_argument(
+        "policy: expected scripted for a T-maze (tmaze-100), found it for " + spec.name);
+  }
+  return std::make_unique<MazePolicy>();
+}
+
+bool IsPolicyFile(const std::string& name) {
+  return name != "random" && name != "zero" && name != "scripted";
 }
 
 std::string PolicyPath(const std::string& name) {
@@ -55,6 +91,7 @@ std::unique_ptr<Policy> MakePolicy(const std::string& name, const envs::EnvSpec&
                                    bool deterministic) {
   if (name == "random") return MakeRandomPolicy(spec);
   if (name == "zero") return MakeZeroPolicy(spec);
+  if (name == "scripted") return MakeScriptedPolicy(spec);
   return LoadGaussianPolicy(PolicyPath(name), spec, deterministic);
 }
 

@@ -13,10 +13,11 @@ class Policy {
  public:
   virtual ~Policy() = default;
 
-  // observations is [n, observation_size]; actions, to be written, is [n, action_size]. Row i draws
-  // from rngs[i], its episode's own stream, so that an episode does not depend on the others. Where
-  // log_probs is not empty it holds n numbers and gets the natural logarithm of each action's
-  // density.
+  // observations is [n, observation_size], of the environment in full (envs::Env::full); actions,
+  // to be written, is [n, action_size]. Row i draws from rngs[i], its episode's own stream, so that
+  // an episode does not depend on the others. Where log_probs is not empty it holds n numbers and
+  // gets the natural logarithm of each action's density, or probability where it is drawn from a
+  // few.
   virtual void Act(std::span<const float> observations, std::span<envs::Rng* const> rngs,
                    std::span<float> actions, std::span<float> log_probs = {}) = 0;
 };
@@ -27,13 +28,20 @@ std::unique_ptr<Policy> MakeRandomPolicy(const envs::EnvSpec& spec);
 // No torque at all.
 std::unique_ptr<Policy> MakeZeroPolicy(const envs::EnvSpec& spec);
 
+// Walks a T-maze straight ahead and takes the right arm three times in four: it sees the sign.
+// Throws std::invalid_argument for another environment.
+std::unique_ptr<Policy> MakeScriptedPolicy(const envs::EnvSpec& spec);
+
+// Whether MakePolicy reads this policy from a file.
+bool IsPolicyFile(const std::string& name);
+
 // The file of a policy given as a path or as one of DemoPolicies(). Throws std::invalid_argument
 // for another name that begins with "demo/" and is no file.
 std::string PolicyPath(const std::string& name);
 
-// "random", "zero", the path of a file in the layout of D4RL's metadata/policy, or one of
-// DemoPolicies(). `deterministic`
-// takes the mean action of such a file. Throws where the file's shapes do not fit the environment.
+// "random", "zero", "scripted", the path of a file in the layout of D4RL's metadata/policy, or one
+// of DemoPolicies(). `spec` is that of the environment in full. `deterministic` takes the mean
+// action of such a file. Throws where the policy does not fit the environment.
 std::unique_ptr<Policy> MakePolicy(const std::string& name, const envs::EnvSpec& spec,
                                    bool deterministic);
 

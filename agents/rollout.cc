@@ -26,7 +26,7 @@ RolloutResult Rollout(const envs::Env& prototype, Policy& policy, const RolloutO
   options.Validate();
   envs::ThreadPool pool(options.threads);
   envs::VectorEnv envs(prototype, std::min(options.episodes, kMostAtOnce), pool);
-  const int observation_size = envs.spec().observation_size;
+  const int observation_size = envs.full_observation_size();
   const int action_size = envs.spec().action_size;
 
   RolloutResult result;
@@ -56,7 +56,7 @@ RolloutResult Rollout(const envs::Env& prototype, Policy& policy, const RolloutO
     rngs.clear();
     auto out = observations.begin();
     for (const int row : rows) {
-      out = std::ranges::copy(envs.observation(row), out).out;
+      out = std::ranges::copy(envs.full_observation(row), out).out;
       rngs.push_back(&noise[row]);
     }
     policy.Act(observations, rngs, actions);

@@ -27,7 +27,8 @@ struct RolloutResult {
   int diverged = 0;             // episodes that the simulator ended
 };
 
-// Plays whole episodes in lock step, one call of the policy a step. Episode i is the same for any
+// Plays whole episodes in lock step, one call of the policy a step; it is given the environment's
+// full observations. Episode i is the same for any
 // number of episodes and threads.
 RolloutResult Rollout(const envs::Env& prototype, Policy& policy, const RolloutOptions& options);
 

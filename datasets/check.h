@@ -30,7 +30,8 @@ struct CheckReport {
 //   jump          observations that do not follow each other, without a terminal or timeout
 //   long_episode  more steps than the horizon
 //   no_episode    no terminal and no timeout
-//   duplicate     an episode that is in the file twice
+//   duplicate     an episode that is in the file twice; not looked for in tasks without infos/qpos,
+//                 whose episodes repeat
 //   shifted       next_observations or rewards of another row
 //   reward        rewards that do not fit the observations' motion
 //   returns       returns other than those of D4RL's file of that name

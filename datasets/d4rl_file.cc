@@ -48,6 +48,8 @@ D4rlFile::D4rlFile(const std::string& path, int threads) : file_(path), threads_
   }
 }
 
+std::string D4rlFile::ReadTask() const { return file_.Has(kTask) ? file_.ReadString(kTask) : ""; }
+
 uint64_t D4rlFile::Width(const std::string& key) const {
   const std::vector<uint64_t> shape = file_.Shape(key);
   return shape.size() == 2 ? shape[1] : 1;

@@ -14,6 +14,9 @@ namespace cosdt::datasets {
 // else D4RL's files have by step must have N rows too. Everything throws FileError.
 class D4rlFile {
  public:
+  // Where ReadTask finds it.
+  static constexpr char kTask[] = "metadata/task";
+
   // `threads` inflate what the Read functions read.
   explicit D4rlFile(const std::string& path, int threads = 1);
 
@@ -25,6 +28,10 @@ class D4rlFile {
 
   // timeouts are missing in v0 files, next_observations and infos/* in others.
   bool Has(const std::string& key) const { return file_.Has(key); }
+
+  // The task that the file was made in, "hopper-position": of files of tasks that are more than a
+  // body. "" where it does not say, as D4RL's own.
+  std::string ReadTask() const;
 
   // Numbers a row of the array `key`.
   uint64_t Width(const std::string& key) const;

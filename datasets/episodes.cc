@@ -28,6 +28,7 @@ class Source {
   virtual uint64_t rows() const = 0;
   virtual int observation_size() const = 0;
   virtual int action_size() const = 0;
+  virtual std::string ReadTask() const { return ""; }
   virtual void Read(const std::string& key, std::span<float> out) const = 0;
   virtual Cuts ReadCuts(size_t horizon) const = 0;
 };
@@ -39,6 +40,7 @@ class D4rlSource : public Source {
   uint64_t rows() const override { return file_.rows(); }
   int observation_size() const override { return file_.observation_size(); }
   int action_size() const override { return file_.action_size(); }
+  std::string ReadTask() const override { return file_.ReadTask(); }
   void Read(const std::string& key, std::span<float> out) const override { file_.Read(key, out); }
   Cuts ReadCuts(size_t horizon) const override {
     std::vector<uint8_t> terminals(file_.rows()), timeouts;
@@ -78,6 +80,8 @@ std::string Sizes(int observation_size, int action_size) {
          " actions";
 }
 
+std::string TaskText(const std::string& task) { return task.empty() ? "none" : task; }
+
 // Gives all arrays room for `rows` rows.
 void Resize(Episodes& episodes, size_t rows, bool next_observations) {
   episodes.observations.resize(rows * episodes.observation_size);
@@ -107,10 +111,6 @@ Cuts CutEpisodes(std::span<const uint8_t> terminals, std::span<const uint8_t> ti
 
 Episodes ReadEpisodes(const std::vector<std::string>& paths, const ReadOptions& options) {
   if (paths.empty()) throw std::invalid_argument("ReadEpisodes: expected a file, found none");
-  if (!options.env.empty() && !FindBody(options.env)) {
-    throw std::invalid_argument("env: expected hopper, halfcheetah or walker2d, found '" +
-                                options.env + "'");
-  }
   const int threads = Threads(options);
   std::vector<std::unique_ptr<Source>> sources;
   size_t rows = 0;
@@ -125,6 +125,19 @@ Episodes ReadEpisodes(const std::vector<std::string>& paths, const ReadOptions& 
           path, "", Sizes(first.observation_size(), first.action_size()) + " as in " + first.path(),
           Sizes(source.observation_size(), source.action_size()));
     }
+    if (source.ReadTask() != first.ReadTask()) {
+      throw FileError(path, D4rlFile::kTask, TaskText(first.ReadTask()) + " as in " + first.path(),
+                      TaskText(source.ReadTask()));
+    }
+  }
+  const std::string task = sources[0]->ReadTask();
+  if (task.empty() && !options.env.empty() && !FindBody(options.env)) {
+    throw std::invalid_argument(
+        "env: expected hopper, halfcheetah or walker2d, for the data names no task, found '" +
+        options.env + "'");
+  }
+  if (!task.empty() && !options.env.empty() && options.env != task) {
+    throw FileError(paths[0], D4rlFile::kTask, options.env, task);
   }
 
   Episodes episodes;
@@ -158,6 +171,9 @@ Episodes ReadEpisodes(const std::vector<std::string>& paths, const ReadOptions& 
   }
   Resize(episodes, episodes.rows(), options.next_observations);
 
+  SumReturns(episodes);
+  episodes.env = task;
+  if (!task.empty()) return episodes;
   const Body* body = FindBody(options.env);
   if (!body) {
     body = GuessBody(paths[0], episodes.observation_size, episodes.action_size,
@@ -169,7 +185,6 @@ Episodes ReadEpisodes(const std::vector<std::string>& paths, const ReadOptions& 
                     Sizes(episodes.observation_size, episodes.action_size));
   }
   if (body) episodes.env = body->name;
-  SumReturns(episodes);
   return episodes;
 }
 

@@ -15,7 +15,8 @@ enum class Ending : uint8_t { kTerminal, kTimeout, kPartial };
 
 // Whole episodes, one after the other, in flat row-major arrays.
 struct Episodes {
-  std::string env;  // "hopper", "halfcheetah", "walker2d", or "" where no body fits
+  std::string env;  // "hopper", "halfcheetah", "walker2d", the task that the files were made in
+                    // ("hopper-position"), or "" where no body fits
   int observation_size = 0;
   int action_size = 0;
   FloatVector observations;       // [rows, observation_size]
@@ -33,7 +34,7 @@ struct Episodes {
 };
 
 struct ReadOptions {
-  std::string env{};          // "" finds it from the file's name and shapes
+  std::string env{};          // "" finds it from the file's task, or from its name and shapes
   bool keep_partial = false;  // the trailing rows that no flag ends
   bool next_observations = false;
   int horizon = 1000;  // cuts episodes of files without timeouts (v0)
@@ -43,7 +44,7 @@ struct ReadOptions {
 // Reads D4RL and Minari files, one after the other, into one set of episodes. A row with a terminal
 // or a timeout ends its episode. Beside the result only one byte a row and flag is held. Throws
 // FileError where a file is damaged, where files do not fit each other or a given env, and where no
-// episode is left; std::invalid_argument for an unknown env.
+// episode is left; std::invalid_argument for an env that is no body, of files that name no task.
 Episodes ReadEpisodes(const std::vector<std::string>& paths, const ReadOptions& options = {});
 Episodes ReadEpisodes(const std::string& path, const ReadOptions& options = {});
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "datasets/d4rl_file.h"
 #include "datasets/hdf5_file.h"
 #include "datasets/minari_file.h"
 
@@ -14,6 +15,8 @@ namespace {
 std::string VersionOf(const std::string& path) {
   if (IsMinariFile(path)) return "minari";
   const Hdf5File file(path);
+  // tasks are written in v2's layout; without a simulator they have no state
+  if (file.Has(D4rlFile::kTask)) return "v2";
   if (file.Has("infos/qpos")) return file.Info("infos/qpos").bytes == 8 ? "v2" : "v1";
   return file.Has("next_observations") ? "v1" : "v0";
 }

@@ -15,6 +15,13 @@ void ReadIfThere(const D4rlFile& file, const std::string& key, Vector& out) {
   file.Read(key, std::span(out));
 }
 
+void ExpectTask(const D4rlFile& file, const std::string& expected) {
+  const std::string found = file.ReadTask();
+  if (found == expected) return;
+  const auto text = [](const std::string& task) { return task.empty() ? "none" : task; };
+  throw FileError(file.path(), D4rlFile::kTask, text(expected), text(found));
+}
+
 }  // namespace
 
 void Append(Transitions& to, const Transitions& from) {
@@ -53,6 +60,7 @@ void Resize(Transitions& transitions, size_t rows) {
 
 Transitions ReadTransitions(const D4rlFile& file) {
   Transitions transitions;
+  transitions.task = file.ReadTask();
   transitions.observation_size = file.observation_size();
   transitions.action_size = file.action_size();
   if (file.Has("infos/qpos")) transitions.nq = static_cast<int>(file.Width("infos/qpos"));
@@ -85,6 +93,7 @@ void WriteTransitions(const Transitions& transitions, D4rlWriter& writer) {
   write("infos/qvel", transitions.qvel, transitions.nv);
   writer.Flags("terminals", transitions.terminals);
   writer.Flags("timeouts", transitions.timeouts);
+  if (!transitions.task.empty()) writer.Text(D4rlFile::kTask, transitions.task);
 }
 
 void ConcatFiles(const std::vector<std::string>& paths, const std::string& out, int threads,
@@ -95,6 +104,7 @@ void ConcatFiles(const std::vector<std::string>& paths, const std::string& out, 
   for (const std::string& path : paths) {
     files.push_back(std::make_unique<D4rlFile>(path, threads));
     const D4rlFile& file = *files.back();
+    ExpectTask(file, files[0]->ReadTask());
     std::vector<uint8_t> terminal(file.rows()), timeout;
     file.Read<uint8_t>("terminals", terminal);
     ReadIfThere(file, "timeouts", timeout);
@@ -142,6 +152,9 @@ void ConcatFiles(const std::vector<std::string>& paths, const std::string& out, 
   for (const char* key : {"infos/qpos", "infos/qvel"}) concat(key, double());
   writer.Flags("terminals", terminals);
   writer.Flags("timeouts", timeouts);
+  if (const std::string task = files[0]->ReadTask(); !task.empty()) {
+    writer.Text(D4rlFile::kTask, task);
+  }
   writer.Commit();
 }
 

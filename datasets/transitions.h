@@ -12,6 +12,7 @@ namespace cosdt::datasets {
 
 // A D4RL file's arrays by step, as they stand in it. What a file has not is empty.
 struct Transitions {
+  std::string task;  // "hopper-position", see D4rlFile::ReadTask; "" for a body as it is
   int observation_size = 0;
   int action_size = 0;
   int nq = 0;
@@ -29,7 +30,8 @@ struct Transitions {
   size_t rows() const { return rewards.size(); }
 };
 
-// Adds `from` to the end of `to`, whose sizes must be the same; an empty `to` takes them over.
+// Adds `from` to the end of `to`, whose sizes and task must be the same; an empty `to` takes them
+// over.
 void Append(Transitions& to, const Transitions& from);
 
 // Keeps the first `rows`, of which there must be as many.
@@ -42,9 +44,9 @@ Transitions ReadTransitions(const D4rlFile& file);
 void WriteTransitions(const Transitions& transitions, D4rlWriter& writer);
 
 // Writes the complete episodes of several files one after the other, as D4RL's medium-expert files
-// have them: the arrays by step that all files have, and no metadata. Files without timeouts are
-// cut at `horizon`. Throws FileError where files do not fit each other, std::runtime_error where
-// writing fails.
+// have them: the arrays by step that all files have, and of metadata the task. Files without
+// timeouts are cut at `horizon`. Throws FileError where files do not fit each other,
+// std::runtime_error where writing fails.
 void ConcatFiles(const std::vector<std::string>& paths, const std::string& out, int threads,
                  size_t horizon = 1000);
 

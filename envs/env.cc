@@ -1,5 +1,8 @@
 #include "envs/env.h"
 
+#include <cmath>
+#include <stdexcept>
+
 namespace cosdt::envs {
 
 namespace {
@@ -18,6 +21,26 @@ Rng MakeRng(uint64_t seed, uint64_t stream) {
 }
 
 uint64_t StreamSeed(uint64_t seed, uint64_t stream) { return MakeRng(seed, stream)(); }
+
+void CheckAction(const EnvSpec& spec, std::span<const double> action) {
+  if (static_cast<int>(action.size()) != spec.action_size) {
+    throw std::invalid_argument(spec.name + ": action: expected " +
+                                std::to_string(spec.action_size) + " numbers, found " +
+                                std::to_string(action.size()));
+  }
+  for (size_t i = 0; i < action.size(); ++i) {
+    if (std::isfinite(action[i])) continue;
+    throw std::invalid_argument(spec.name + ": action: expected finite numbers, found " +
+                                std::to_string(action[i]) + " at index " + std::to_string(i));
+  }
+}
+
+void CheckRoom(const EnvSpec& spec, std::span<const double> observation) {
+  if (static_cast<int>(observation.size()) == spec.observation_size) return;
+  throw std::invalid_argument(spec.name + ": observation: expected room for " +
+                              std::to_string(spec.observation_size) + " numbers, found " +
+                              std::to_string(observation.size()));
+}
 
 double NormalizedScore(const ScoreRange& range, double episode_return) {
   return 100.0 * (episode_return - range.min) / (range.max - range.min);

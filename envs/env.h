@@ -32,8 +32,9 @@ struct EnvSpec {
   int observation_size = 0;
   int action_size = 0;
   int horizon = 0;                             // steps after which an episode is truncated
-  double step_seconds = 0;                     // simulated time of one step
+  double step_seconds = 0;                     // simulated time of one step; 0: no simulator
   std::optional<ScoreRange> score_range = {};  // of tasks that D4RL scores
+  std::optional<double> success_return = {};   // of tasks that are solved by this return, or not
 };
 
 // What gymnasium's step returns beside the observation.
@@ -42,6 +43,13 @@ struct StepResult {
   bool terminated = false;
   bool truncated = false;
 };
+
+// Throws std::invalid_argument where an action has the wrong size or holds a number that is not
+// finite.
+void CheckAction(const EnvSpec& spec, std::span<const double> action);
+
+// Throws std::invalid_argument where there is not room for exactly one observation.
+void CheckRoom(const EnvSpec& spec, std::span<const double> observation);
 
 // One body or task. Observations and actions are rows of spec().observation_size and
 // spec().action_size numbers; everything inside is float64.
@@ -58,7 +66,8 @@ class Env {
   virtual void Reset(uint64_t seed) = 0;
 
   // Takes one step. Throws std::invalid_argument where the action has the wrong size or holds a
-  // number that is not finite, std::logic_error after an episode that diverged.
+  // number that is not finite, std::logic_error after an episode that diverged or, in a task
+  // without a simulator, ended.
   virtual StepResult Step(std::span<const double> action) = 0;
 
   // Writes the current observation. After a step that diverged it is the one before that step.
@@ -66,6 +75,10 @@ class Env {
 
   // Whether the simulator reported a bad state in this episode (it was then ended as terminated).
   virtual bool diverged() const { return false; }
+
+  // The same episode with nothing hidden: of a task that shows less than its body does, the body.
+  // Its actions are this environment's. It is what behaviour policies act on and what is filmed.
+  virtual const Env& full() const { return *this; }
 };
 
 }  // namespace cosdt::envs

@@ -73,11 +73,7 @@ void MujocoEnv::CheckStateSizes(size_t qpos, size_t qvel) const {
 }
 
 void MujocoEnv::Observe(std::span<double> observation) const {
-  if (static_cast<int>(observation.size()) != spec_.observation_size) {
-    throw std::invalid_argument(spec_.name + ": observation: expected room for " +
-                                std::to_string(spec_.observation_size) + " numbers, found " +
-                                std::to_string(observation.size()));
-  }
+  CheckRoom(spec_, observation);
   WriteObservation(observation);
 }
 
@@ -111,21 +107,13 @@ void MujocoEnv::Reset(uint64_t seed) {
 }
 
 StepResult MujocoEnv::Step(std::span<const double> action) {
-  if (static_cast<int>(action.size()) != spec_.action_size) {
-    throw std::invalid_argument(spec_.name + ": action: expected " +
-                                std::to_string(spec_.action_size) + " numbers, found " +
-                                std::to_string(action.size()));
-  }
+  CheckAction(spec_, action);
   if (diverged_) {
     throw std::logic_error(spec_.name + ": the simulation diverged: Reset starts the next episode");
   }
   double control_cost = 0;
   for (int i = 0; i < spec_.action_size; ++i) {
     double a = action[i];
-    if (!std::isfinite(a)) {
-      throw std::invalid_argument(spec_.name + ": action: expected finite numbers, found " +
-                                  std::to_string(a) + " at index " + std::to_string(i));
-    }
     // D4RL's wrapper clips before the environment sees the action; gymnasium's control cost is that
     // of the action as given, and only MuJoCo's actuators clip
     if (physics_ == Physics::kD4rl) a = std::clamp(a, -1.0, 1.0);

@@ -10,10 +10,25 @@
 
 namespace cosdt::envs {
 
-// The names that MakeEnv knows: "hopper", "halfcheetah", "walker2d".
-std::vector<std::string> EnvNames();
+// The bodies: "hopper", "halfcheetah", "walker2d". Each is a MujocoEnv.
+std::vector<std::string> BodyNames();
 
-// Makes an environment by name. Throws std::invalid_argument that lists the names.
+// An environment's name taken apart:
+//   hopper              {"hopper", ""}
+//   hopper-position     {"hopper", "position"}, and likewise velocity and delayed
+//   hopper-dropped-50   {"hopper", "dropped", 50}: percent, 1 to 99
+//   tmaze-100           {"", "tmaze", 100}: the corridor, 10 to 1000
+struct EnvName {
+  std::string body;
+  std::string task;
+  int number = 0;
+};
+
+// Throws std::invalid_argument that says what names and numbers there are.
+EnvName ParseEnvName(std::string_view name);
+
+// Makes an environment by name. Throws what ParseEnvName throws, and std::invalid_argument where
+// another physics mode than kD4rl, the default, is asked of a task without a body.
 std::unique_ptr<Env> MakeEnv(std::string_view name, Physics physics = Physics::kD4rl);
 
 }  // namespace cosdt::envs

@@ -7,11 +7,13 @@
 namespace cosdt::envs {
 
 VectorEnv::VectorEnv(const Env& prototype, int count, ThreadPool& pool)
-    : pool_(pool), results_(count) {
+    : pool_(pool), results_(count), hides_(&prototype.full() != &prototype) {
   const EnvSpec& spec = prototype.spec();
   for (int i = 0; i < count; ++i) envs_.push_back(prototype.Clone());
+  const int full_size = prototype.full().spec().observation_size;
   observations_.resize(static_cast<size_t>(count) * spec.observation_size);
-  wide_observations_.resize(observations_.size());
+  if (hides_) full_observations_.resize(static_cast<size_t>(count) * full_size);
+  wide_observations_.resize(std::max(observations_.size(), full_observations_.size()));
   wide_actions_.resize(static_cast<size_t>(count) * spec.action_size);
 }
 
@@ -41,12 +43,23 @@ std::span<const float> VectorEnv::observation(int row) const {
   return {observations_.data() + row * width, width};
 }
 
+std::span<const float> VectorEnv::full_observation(int row) const {
+  if (!hides_) return observation(row);
+  const size_t width = full_observation_size();
+  return {full_observations_.data() + row * width, width};
+}
+
 void VectorEnv::Observe(int row) {
-  const size_t width = spec().observation_size;
-  const std::span wide(wide_observations_.data() + row * width, width);
-  envs_[row]->Observe(wide);
-  std::ranges::transform(wide, observations_.begin() + row * width,
-                         [](double x) { return static_cast<float>(x); });
+  const size_t stride = wide_observations_.size() / envs_.size();
+  const auto observe = [&](const Env& env, std::vector<float>& observations) {
+    const size_t width = env.spec().observation_size;
+    const std::span wide(wide_observations_.data() + row * stride, width);
+    env.Observe(wide);
+    std::ranges::transform(wide, observations.begin() + static_cast<ptrdiff_t>(row * width),
+                           [](double x) { return static_cast<float>(x); });
+  };
+  observe(*envs_[row], observations_);
+  if (hides_) observe(envs_[row]->full(), full_observations_);
 }
 
 }  // namespace cosdt::envs

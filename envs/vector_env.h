@@ -32,6 +32,11 @@ class VectorEnv {
   // The observation of `row`: observation_size numbers.
   std::span<const float> observation(int row) const;
 
+  // What env(row).full() observes: full_observation_size() numbers. The same as observation(row)
+  // where nothing is hidden.
+  std::span<const float> full_observation(int row) const;
+  int full_observation_size() const { return envs_[0]->full().spec().observation_size; }
+
   // What the last Step gave for `row`.
   const StepResult& result(int row) const { return results_[row]; }
 
@@ -41,9 +46,11 @@ class VectorEnv {
   ThreadPool& pool_;
   std::vector<std::unique_ptr<Env>> envs_;
   std::vector<StepResult> results_;
-  std::vector<float> observations_;   // [size, observation_size]
-  std::vector<double> wide_actions_;  // [size, action_size], scratch
-  std::vector<double> wide_observations_;
+  bool hides_;                             // whether full observations are others
+  std::vector<float> observations_;        // [size, observation_size]
+  std::vector<float> full_observations_;   // [size, full_observation_size], empty unless hides_
+  std::vector<double> wide_actions_;       // [size, action_size], scratch
+  std::vector<double> wide_observations_;  // [size, the larger of the sizes], scratch
 };
 
 }  // namespace cosdt::envs

@@ -92,7 +92,9 @@ void AddBehaviourCommand(CLI::App& program) {
   behaviour->require_subcommand(1);
   auto command = std::make_shared<BehaviourTrainCommand>();
   CLI::App* app = behaviour->add_subcommand("train", "train SAC with D4RL's settings");
-  AddEnvOption(*app, command->env);
+  app->add_option("--env", command->env, "body")
+      ->required()
+      ->check(CLI::IsMember(envs::BodyNames()));
   AddPhysicsOption(*app, command->physics);
   AddSeedOption(*app, command->training.seed, "of everything random");
   app->add_option("--steps", command->training.steps,

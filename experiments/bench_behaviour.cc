@@ -85,7 +85,7 @@ void Run(const BenchBehaviourCommand& command) {
 void AddBenchBehaviour(CLI::App& bench) {
   auto command = std::make_shared<BenchBehaviourCommand>();
   CLI::App* app = bench.add_subcommand("behaviour", "SAC updates a second");
-  app->add_option("--env", command->envs, "bodies")->check(CLI::IsMember(envs::EnvNames()));
+  app->add_option("--env", command->envs, "bodies")->check(CLI::IsMember(envs::BodyNames()));
   app->add_option("--threads", command->threads, "of LibTorch, on both sides")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();

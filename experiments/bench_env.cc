@@ -22,7 +22,7 @@ constexpr double kSeconds = 1.0;  // of one measurement
 constexpr int kRecordedSteps = 20000;
 
 struct BenchEnvCommand {
-  std::vector<std::string> envs = envs::EnvNames();
+  std::vector<std::string> envs = envs::BodyNames();
   int threads = 2;
   int repeats = 5;
   std::string python;
@@ -176,7 +176,7 @@ void Run(const BenchEnvCommand& command) {
 void AddBenchEnv(CLI::App& bench) {
   auto command = std::make_shared<BenchEnvCommand>();
   CLI::App* app = bench.add_subcommand("env", "environment steps a second");
-  app->add_option("--env", command->envs, "bodies")->check(CLI::IsMember(envs::EnvNames()));
+  app->add_option("--env", command->envs, "bodies")->check(CLI::IsMember(envs::BodyNames()));
   app->add_option("--threads", command->threads, "compared with one")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();

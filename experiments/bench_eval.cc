@@ -188,7 +188,7 @@ void Run(const BenchEvalCommand& command) {
 void AddBenchEval(CLI::App& bench) {
   auto command = std::make_shared<BenchEvalCommand>();
   CLI::App* app = bench.add_subcommand("eval", "environment steps a second of agents that act");
-  app->add_option("--env", command->envs, "bodies")->check(CLI::IsMember(envs::EnvNames()));
+  app->add_option("--env", command->envs, "bodies")->check(CLI::IsMember(envs::BodyNames()));
   app->add_option("--threads", command->threads, "of cosdt; the other side has one")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();

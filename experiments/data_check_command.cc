@@ -107,6 +107,14 @@ void Simulate(const DataCheckCommand& command, const std::string& path, const da
   }
 }
 
+int TaskHorizon(const std::string& path, const std::string& task) {
+  try {
+    return envs::MakeEnv(task)->spec().horizon;
+  } catch (const std::invalid_argument&) {
+    throw datasets::FileError(path, datasets::D4rlFile::kTask, "a task that cosdt knows", task);
+  }
+}
+
 json Report(const DataCheckCommand& command, const std::string& path) {
   json report = {{"dataset", {{"path", path}}},
                  {"env", nullptr},
@@ -128,27 +136,44 @@ json Report(const DataCheckCommand& command, const std::string& path) {
     } else {
       const datasets::D4rlFile file(path, command.rollout.threads);
       const datasets::Transitions transitions = datasets::ReadTransitions(file);
-      const datasets::Body* const body =
-          command.env.empty() ? datasets::GuessBody(path, file.observation_size(),
-                                                    file.action_size(), transitions.observations[0])
-                              : datasets::FindBody(command.env);
+      const std::string& task = transitions.task;
+      if (!task.empty() && !command.env.empty()) {
+        throw datasets::FileError(path, datasets::D4rlFile::kTask, "none, for --env was given",
+                                  task);
+      }
+      const datasets::Body* body = nullptr;
+      int horizon = 1000;
+      if (!task.empty()) {
+        horizon = TaskHorizon(path, task);
+      } else if (command.env.empty()) {
+        body = datasets::GuessBody(path, file.observation_size(), file.action_size(),
+                                   transitions.observations[0]);
+      } else {
+        body = datasets::FindBody(command.env);
+      }
       if (body && (body->observation_size != file.observation_size() ||
                    body->action_size != file.action_size())) {
         throw datasets::FileError(path, "observations", "the sizes of " + command.env,
                                   std::to_string(file.observation_size()) + " observations and " +
                                       std::to_string(file.action_size()) + " actions");
       }
-      check = datasets::CheckTransitions(path, transitions, body);
+      check = datasets::CheckTransitions(path, transitions, body, horizon);
       CheckHash(path, check);
       datasets::Episodes episodes;
       episodes.rewards = transitions.rewards;
       datasets::Cuts cuts =
-          datasets::CutEpisodes(transitions.terminals, transitions.timeouts, 1000);
+          datasets::CutEpisodes(transitions.terminals, transitions.timeouts, horizon);
       episodes.offsets = std::move(cuts.offsets);
       episodes.endings = std::move(cuts.endings);
       datasets::SumReturns(episodes);
       const datasets::ReturnStatistics returns = datasets::ReturnsOf(episodes);
       report["return"] = {{"mean", returns.mean}, {"std", returns.std}};
+      if (!task.empty()) {
+        report["env"] = task;
+        check.notes.push_back({"task", datasets::D4rlFile::kTask, std::nullopt,
+                               "made in " + task + ": its steps are not replayed, and motion and " +
+                                   "rewards are not checked against a body's"});
+      }
       if (body) {
         report["env"] = body->name;
         Simulate(command, path, *body, transitions, file, report, check);
@@ -213,7 +238,7 @@ void AddDataCheck(CLI::App& data) {
   AddDatasetArgument(*app, command->dataset);
   AddDataDirOption(*app, command->data_dir);
   app->add_option("--env", command->env, "body, where the file's name and shapes do not tell")
-      ->check(CLI::IsMember(envs::EnvNames()));
+      ->check(CLI::IsMember(envs::BodyNames()));
   app->add_option("--episodes", command->rollout.episodes,
                   "of the file's own policy in each physics mode")
       ->check(CLI::PositiveNumber)

@@ -13,6 +13,7 @@
 #include "experiments/data.h"
 #include "experiments/program.h"
 #include "experiments/progress.h"
+#include "experiments/return_report.h"
 
 namespace cosdt::experiments {
 namespace {
@@ -51,8 +52,9 @@ void Run(DataCollectCommand& command) {
   std::vector<agents::WeightedPolicy> policies;
   for (const std::string& text : command.policies) {
     names.push_back(ParsePolicy(text));
-    policies.push_back({agents::MakePolicy(names.back().name, env->spec(), command.deterministic),
-                        names.back().weight});
+    policies.push_back(
+        {agents::MakePolicy(names.back().name, env->full().spec(), command.deterministic),
+         names.back().weight});
   }
   datasets::D4rlWriter writer(command.out);  // before the work: a path may not be writable
   datasets::Transitions transitions;
@@ -60,12 +62,11 @@ void Run(DataCollectCommand& command) {
     Progress progress("collecting", "transitions",
                       static_cast<double>(command.collect.transitions));
     command.collect.progress = [&](int64_t done) { progress.Update(static_cast<double>(done)); };
-    transitions =
-        agents::Collect(dynamic_cast<const envs::MujocoEnv&>(*env), policies, command.collect);
+    transitions = agents::Collect(*env, policies, command.collect);
   }
   datasets::WriteTransitions(transitions, writer);
   const std::string& name = names[0].name;
-  if (names.size() == 1 && name != "random" && name != "zero") {
+  if (names.size() == 1 && agents::IsPolicyFile(name)) {
     const std::string path = agents::PolicyPath(name);
     const datasets::PolicyOrigin origin = datasets::ReadPolicyOrigin(path);
     writer.Text("metadata/algorithm", origin.algorithm);
@@ -74,17 +75,17 @@ void Run(DataCollectCommand& command) {
   }
   writer.Commit();
   const std::string sha256 = datasets::Sha256OfFile(command.out);
+  const nlohmann::json report = {{"env", command.env},
+                                 {"physics", DescribePhysics(env->spec(), command.physics)},
+                                 {"mujoco_version", envs::MujocoVersion()},
+                                 {"seed", command.collect.seed},
+                                 {"transitions", transitions.rows()},
+                                 {"dataset", {{"path", command.out}, {"sha256", sha256}}}};
   if (command.json) {
-    const nlohmann::json report = {{"env", command.env},
-                                   {"physics", PhysicsName(command.physics)},
-                                   {"mujoco_version", envs::MujocoVersion()},
-                                   {"seed", command.collect.seed},
-                                   {"transitions", transitions.rows()},
-                                   {"dataset", {{"path", command.out}, {"sha256", sha256}}}};
     std::printf("%s\n", report.dump().c_str());
   } else {
-    std::printf("%s: %zu transitions, %s physics, sha256 %s\n", command.out.c_str(),
-                transitions.rows(), PhysicsName(command.physics), sha256.c_str());
+    std::printf("%s: %zu transitions%s, sha256 %s\n", command.out.c_str(), transitions.rows(),
+                PhysicsText(report).c_str(), sha256.c_str());
   }
 }
 
@@ -95,7 +96,8 @@ void AddDataCollect(CLI::App& data) {
   CLI::App* app = data.add_subcommand("collect", "roll policies out into a file of D4RL's layout");
   AddEnvOption(*app, command->env);
   app->add_option("--policy", command->policies,
-                  "random, zero, a file with D4RL's metadata/policy, or demo/hopper-medium and the "
+                  "random, zero, scripted (of a T-maze), a file with D4RL's metadata/policy, or "
+                  "demo/hopper-medium and the "
                   "like; POLICY=WEIGHT, given several times, mixes policies by episode")
       ->required();
   app->add_option("--transitions", command->collect.transitions, "steps to write")

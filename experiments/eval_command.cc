@@ -49,10 +49,8 @@ json Evaluate(const EvalCommand& command, const std::string& path, const std::st
   agents::AgentRolloutOptions options = command.rollout;
   std::unique_ptr<Recorder> recorder;
   if (!video.empty()) {
-    recorder = std::make_unique<Recorder>(dynamic_cast<const envs::MujocoEnv&>(*env), video);
-    options.watch = [&](const envs::Env& e) {
-      recorder->Watch(dynamic_cast<const envs::MujocoEnv&>(e));
-    };
+    recorder = std::make_unique<Recorder>(*env, video);
+    options.watch = [&](const envs::Env& e) { recorder->Watch(e); };
   }
   const bool cloning = !checkpoint.agent.bc().is_empty();
   const size_t targets =
@@ -67,7 +65,7 @@ json Evaluate(const EvalCommand& command, const std::string& path, const std::st
   }
   if (recorder) recorder->Close();
   return {{"env", info.env},
-          {"physics", envs::PhysicsName(physics)},
+          {"physics", DescribePhysics(env->spec(), physics)},
           {"mujoco_version", envs::MujocoVersion()},
           {"torch_version", TorchVersion()},
           {"seed", options.seed},
@@ -91,9 +89,14 @@ json Summarize(const std::vector<json>& runs, uint64_t seed) {
   const auto env = envs::MakeEnv(runs[0]["env"].get<std::string>());
   json summary = json::array();
   for (size_t i = 0; i < runs[0]["targets"].size(); ++i) {
-    std::vector<double> means;
-    for (const json& run : runs) means.push_back(run["targets"][i]["mean"]);
+    std::vector<double> means, rates;
+    for (const json& run : runs) {
+      const json& target = run["targets"][i];
+      means.push_back(target["mean"]);
+      if (!target["success_rate"].is_null()) rates.push_back(target["success_rate"]);
+    }
     json entry = DescribeReturns(means, env->spec(), seed);
+    entry["success_rate"] = rates.empty() ? json() : json(Mean(rates));
     entry["target"] = runs[0]["targets"][i]["target"];
     entry["run_means"] = means;
     summary.push_back(std::move(entry));
@@ -111,9 +114,8 @@ void PrintTarget(const json& entry) {
 void Print(const json& run) {
   const json& first = run["targets"][0];
   std::printf("%s\n", run["checkpoint"]["path"].get<std::string>().c_str());
-  std::printf("%s, %s physics, %d episodes a target, seed %s",
-              run["env"].get<std::string>().c_str(), run["physics"].get<std::string>().c_str(),
-              run["episodes"].get<int>(), run["seed"].dump().c_str());
+  std::printf("%s%s, %d episodes a target, seed %s", run["env"].get<std::string>().c_str(),
+              PhysicsText(run).c_str(), run["episodes"].get<int>(), run["seed"].dump().c_str());
   if (!first["decode"].is_null()) {
     std::printf(", %s decoding, context %d", first["decode"].get<std::string>().c_str(),
                 first["context"].get<int>());

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <charconv>
+#include <stdexcept>
 #include <thread>
 
 #include "envs/registry.h"
@@ -13,9 +14,19 @@ constexpr int kMostThreads = 1024;
 }  // namespace
 
 void AddEnvOption(CLI::App& command, std::string& env) {
-  command.add_option("--env", env, "body or task")
+  command
+      .add_option("--env", env,
+                  "body (hopper, halfcheetah, walker2d) or task (hopper-position, hopper-velocity, "
+                  "hopper-delayed, hopper-dropped-50, tmaze-100 and the like)")
       ->required()
-      ->check(CLI::IsMember(envs::EnvNames()));
+      ->check([](const std::string& name) -> std::string {
+        try {
+          envs::ParseEnvName(name);
+        } catch (const std::invalid_argument& e) {
+          return e.what();
+        }
+        return "";
+      });
 }
 
 void AddPhysicsOption(CLI::App& command, envs::Physics& physics) {

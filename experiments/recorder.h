@@ -7,14 +7,16 @@
 
 namespace cosdt::experiments {
 
-// Records an episode. The frame rate is the simulation's, thinned out to what a player shows.
+// Records an episode; of a task its body. The frame rate is the simulation's, thinned out to what a
+// player shows.
 class Recorder {
  public:
-  // Throws where nothing can be rendered or written.
-  Recorder(const envs::MujocoEnv& env, const std::string& file);
+  // Throws where nothing can be rendered or written; std::invalid_argument for a task without a
+  // body.
+  Recorder(const envs::Env& env, const std::string& file);
 
   // Called after a reset and after every step.
-  void Watch(const envs::MujocoEnv& env);
+  void Watch(const envs::Env& env);
   void Close();
 
  private:

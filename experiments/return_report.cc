@@ -1,11 +1,21 @@
 #include "experiments/return_report.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <vector>
 
 #include "experiments/statistics.h"
 
 namespace cosdt::experiments {
+
+nlohmann::json DescribePhysics(const envs::EnvSpec& spec, envs::Physics physics) {
+  return spec.step_seconds > 0 ? nlohmann::json(envs::PhysicsName(physics)) : nlohmann::json();
+}
+
+std::string PhysicsText(const nlohmann::json& report) {
+  const nlohmann::json& physics = report["physics"];
+  return physics.is_null() ? "" : ", " + physics.get<std::string>() + " physics";
+}
 
 nlohmann::json DescribeReturns(std::span<const double> returns, const envs::EnvSpec& spec,
                                uint64_t seed) {
@@ -34,6 +44,13 @@ nlohmann::json DescribeEpisodes(const agents::RolloutResult& result, const envs:
   report["returns"] = result.returns;
   report["lengths"] = result.lengths;
   report["diverged"] = result.diverged;
+  report["success_rate"] = nullptr;
+  if (spec.success_return) {
+    const auto solved =
+        std::ranges::count_if(result.returns, [&](double r) { return r >= *spec.success_return; });
+    report["success_rate"] =
+        static_cast<double>(solved) / static_cast<double>(result.returns.size());
+  }
   return report;
 }
 
@@ -47,6 +64,9 @@ void PrintReturns(const nlohmann::json& report) {
     std::printf("normalized score   %.2f, 95 %% interval [%.2f, %.2f]\n",
                 number("normalized_score"), report["normalized_score_ci"][0].get<double>(),
                 report["normalized_score_ci"][1].get<double>());
+  }
+  if (!report["success_rate"].is_null()) {
+    std::printf("success rate       %.1f %%\n", 100 * number("success_rate"));
   }
 }
 

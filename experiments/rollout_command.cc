@@ -28,7 +28,7 @@ nlohmann::json Report(const RolloutCommand& command, const envs::EnvSpec& spec,
                       const agents::RolloutResult& result) {
   nlohmann::json report = DescribeEpisodes(result, spec, command.rollout.seed);
   report.update({{"env", spec.name},
-                 {"physics", PhysicsName(command.physics)},
+                 {"physics", DescribePhysics(spec, command.physics)},
                  {"mujoco_version", envs::MujocoVersion()},
                  {"torch_version", TorchVersion()},
                  {"policy", command.policy},
@@ -39,8 +39,8 @@ nlohmann::json Report(const RolloutCommand& command, const envs::EnvSpec& spec,
 }
 
 void Print(const nlohmann::json& report) {
-  std::printf("%s, %s physics, %d episodes, seed %s\n", report["env"].get<std::string>().c_str(),
-              report["physics"].get<std::string>().c_str(), report["episodes"].get<int>(),
+  std::printf("%s%s, %d episodes, seed %s\n", report["env"].get<std::string>().c_str(),
+              PhysicsText(report).c_str(), report["episodes"].get<int>(),
               report["seed"].dump().c_str());
   PrintEpisodes(report);
 }
@@ -50,14 +50,11 @@ void Run(RolloutCommand& command) {
   at::set_num_threads(1);
   const std::unique_ptr<envs::Env> env = envs::MakeEnv(command.env, command.physics);
   const std::unique_ptr<agents::Policy> policy =
-      agents::MakePolicy(command.policy, env->spec(), command.deterministic);
+      agents::MakePolicy(command.policy, env->full().spec(), command.deterministic);
   std::unique_ptr<Recorder> recorder;
   if (!command.video.empty()) {
-    recorder =
-        std::make_unique<Recorder>(dynamic_cast<const envs::MujocoEnv&>(*env), command.video);
-    command.rollout.watch = [&](const envs::Env& e) {
-      recorder->Watch(dynamic_cast<const envs::MujocoEnv&>(e));
-    };
+    recorder = std::make_unique<Recorder>(*env, command.video);
+    command.rollout.watch = [&](const envs::Env& e) { recorder->Watch(e); };
   }
   const agents::RolloutResult result = agents::Rollout(*env, *policy, command.rollout);
   const nlohmann::json report = Report(command, env->spec(), result);
@@ -76,9 +73,9 @@ void AddRolloutCommand(CLI::App& program) {
   CLI::App* app =
       program.add_subcommand("rollout", "play episodes of a policy and report their returns");
   AddEnvOption(*app, command->env);
-  app->add_option(
-         "--policy", command->policy,
-         "random, zero, a file with D4RL's metadata/policy, or demo/hopper-medium and the like")
+  app->add_option("--policy", command->policy,
+                  "random, zero, scripted (of a T-maze), a file with D4RL's metadata/policy, or "
+                  "demo/hopper-medium and the like; it sees all of a task's body")
       ->required();
   AddEpisodesOption(*app, command->rollout.episodes);
   AddPhysicsOption(*app, command->physics);

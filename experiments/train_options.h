@@ -27,6 +27,8 @@ struct TrainOptions {
   agents::AgentOptions agent;
   agents::TrainerOptions trainer;
   int64_t layers = 0, width = 0;  // 0: the agent's usual ones
+  int64_t max_timestep = 0;       // 0: the environment's
+  double return_scale = 0;        // 0: the environment's
   int64_t updates = 100'000;
   int64_t save_every = 1000;
   int64_t eval_every = 0;  // updates between evaluations; 0: none

@@ -29,12 +29,30 @@ using Clock = std::chrono::steady_clock;
 
 constexpr int64_t kUpdatesALine = 100;  // of the metrics
 
-// The targets of the original Decision Transformer's experiments.
+// The targets of the original Decision Transformer's experiments, or the return that solves a task.
 std::vector<double> UsualTargets(const std::string& env) {
-  if (env == "hopper") return {3600, 1800};
-  if (env == "halfcheetah") return {12000, 6000};
-  if (env == "walker2d") return {5000, 2500};
-  return {};
+  if (env.empty()) return {};
+  const std::string body = envs::ParseEnvName(env).body;
+  if (body == "hopper") return {3600, 1800};
+  if (body == "halfcheetah") return {12000, 6000};
+  if (body == "walker2d") return {5000, 2500};
+  return {envs::MakeEnv(env)->spec().success_return.value()};
+}
+
+// What the environment decides where the options do not: returns of a task that is solved or not
+// are about 1, and a timestep has a row of its own in the table as far as episodes go.
+void FillEnvOptions(TrainOptions& options) {
+  envs::EnvSpec spec;
+  if (!options.env.empty()) spec = envs::MakeEnv(options.env)->spec();
+  if (options.targets.empty()) options.targets = UsualTargets(options.env);
+  if (options.return_scale == 0) {
+    options.return_scale = spec.success_return.value_or(options.trainer.return_scale);
+  }
+  if (options.max_timestep == 0) {
+    options.max_timestep = std::max<int64_t>(options.agent.dt.max_timestep, spec.horizon);
+  }
+  options.trainer.return_scale = options.return_scale;
+  options.agent.dt.max_timestep = options.max_timestep;
 }
 
 std::string ReadText(const std::string& path) {
@@ -168,7 +186,7 @@ TrainData ReadTrainData(TrainOptions& options, const std::string& data_dir) {
   }
   if (!all) data.normalizer = datasets::MakeNormalizer(data.episodes);
   options.env = data.episodes.env;
-  if (options.targets.empty()) options.targets = UsualTargets(options.env);
+  FillEnvOptions(options);
   options.agent.SetSizes(data.episodes.observation_size, data.episodes.action_size);
   return data;
 }

@@ -16,8 +16,8 @@ struct TrainData {
   datasets::Normalizer normalizer;
 };
 
-// Reads the dataset and fills in what follows from it: env, targets, the agent's sizes. Throws
-// FileError and std::invalid_argument.
+// Reads the dataset and fills in what follows from it: env, targets, return scale, timesteps, the
+// agent's sizes. Throws FileError and std::invalid_argument.
 TrainData ReadTrainData(TrainOptions& options, const std::string& data_dir);
 
 // Trains in the folder, which another process must not have open:

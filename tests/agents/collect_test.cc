@@ -11,6 +11,7 @@
 #include "datasets/episodes.h"
 #include "envs/half_cheetah.h"
 #include "envs/hopper.h"
+#include "envs/registry.h"
 
 namespace cosdt::agents {
 namespace {
@@ -118,6 +119,63 @@ TEST(CollectTest, MixesPoliciesByWeightEpisodeByEpisode) {
     fresh = t.terminals[row] || t.timeouts[row];
   }
   EXPECT_NEAR(static_cast<double>(first) / (first + second), 0.75, 0.12);
+}
+
+datasets::Transitions CollectTask(const std::string& name, const std::string& policy,
+                                  int64_t transitions) {
+  const auto env = envs::MakeEnv(name);
+  std::vector<WeightedPolicy> policies;
+  policies.push_back({MakePolicy(policy, env->full().spec(), false)});
+  CollectOptions options;
+  options.transitions = transitions;
+  return Collect(*env, policies, options);
+}
+
+TEST(CollectTest, ATasksDataIsTheBodysButForWhatItShows) {
+  const datasets::Transitions body = CollectTask("hopper", "demo/hopper-medium", 1500),
+                              position = CollectTask("hopper-position", "demo/hopper-medium", 1500),
+                              delayed = CollectTask("hopper-delayed", "demo/hopper-medium", 1500);
+  EXPECT_EQ(body.task, "");
+  EXPECT_EQ(position.task, "hopper-position");
+  EXPECT_EQ(position.observation_size, 5);
+  for (const datasets::Transitions* task : {&position, &delayed}) {
+    EXPECT_EQ(task->actions, body.actions);
+    EXPECT_EQ(task->qpos, body.qpos);
+    EXPECT_EQ(task->qvel, body.qvel);
+    EXPECT_EQ(task->terminals, body.terminals);
+    EXPECT_EQ(task->timeouts, body.timeouts);
+  }
+  EXPECT_EQ(position.rewards, body.rewards);
+  EXPECT_EQ(delayed.observations, body.observations);
+  double sum = 0;
+  for (size_t row = 0; row < body.rows(); ++row) {
+    for (size_t i = 0; i < 5; ++i) {
+      ASSERT_EQ(position.observations[row * 5 + i], body.observations[row * 11 + i]);
+      ASSERT_EQ(position.next_observations[row * 5 + i], body.next_observations[row * 11 + i]);
+    }
+    sum += body.rewards[row];
+    const bool last = body.terminals[row] || body.timeouts[row];
+    ASSERT_NEAR(delayed.rewards[row], last ? sum : 0, 1e-3);
+    if (last) sum = 0;
+  }
+}
+
+TEST(CollectTest, ATMazesActionsDoNotCarryTheSignThroughTheCorridor) {
+  const datasets::Transitions t = CollectTask("tmaze-10", "scripted", 12 * 400);
+  EXPECT_EQ(t.task, "tmaze-10");
+  EXPECT_TRUE(t.qpos.empty());
+  int right = 0;
+  for (size_t row = 0; row < t.rows(); ++row) {
+    const bool junction = row % 12 == 11;
+    ASSERT_EQ(t.terminals[row], junction);
+    ASSERT_EQ(t.timeouts[row], 0);
+    ASSERT_EQ(std::abs(t.actions[row]), junction) << row;
+    ASSERT_EQ(std::abs(t.observations[2 * row]), row % 12 == 0);
+    if (!junction) continue;
+    ASSERT_EQ(t.rewards[row], t.actions[row] == t.observations[2 * (row - 11)]);
+    right += t.rewards[row] == 1;
+  }
+  EXPECT_NEAR(right, 300, 5 * std::sqrt(400 * 0.75 * 0.25));
 }
 
 TEST(CollectTest, RefusesWhatMakesNoSense) {

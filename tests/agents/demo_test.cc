@@ -61,6 +61,27 @@ TEST_F(DemoTest, EveryDatasetIsTheSameForAnyNumberOfThreads) {
   EXPECT_FALSE(IsDemoDataset("hopper-medium"));
 }
 
+TEST_F(DemoTest, TasksAreMadeWithTheirBodysPolicies) {
+  for (const char* name : {"demo/halfcheetah-dropped-7-medium-replay", "demo/tmaze-1000",
+                           "demo/hopper-velocity-random"}) {
+    EXPECT_TRUE(IsDemoDataset(name)) << name;
+  }
+  for (const char* name :
+       {"demo/walker2d-position-medium", "demo/hopper-dropped-0-medium", "demo/tmaze-5",
+        "demo/tmaze-100-medium", "demo/hopper-position", "demo/", "hopper-position-medium"}) {
+    EXPECT_FALSE(IsDemoDataset(name)) << name;
+  }
+  const datasets::Transitions body = Read(Make("demo/hopper-medium-expert", 900)),
+                              task = Read(Make("demo/hopper-dropped-30-medium-expert", 900));
+  EXPECT_EQ(task.task, "hopper-dropped-30");
+  EXPECT_EQ(task.actions, body.actions);
+  EXPECT_EQ(task.rewards, body.rewards);
+  EXPECT_EQ(datasets::ReadEpisodes(Make("demo/hopper-delayed-medium", 900)).env, "hopper-delayed");
+  const datasets::Episodes maze = datasets::ReadEpisodes(Make("demo/tmaze-10", 0));
+  EXPECT_EQ(maze.env, "tmaze-10");
+  EXPECT_EQ(maze.size(), 500u);
+}
+
 TEST_F(DemoTest, PartsFollowEachOtherInCompleteEpisodes) {
   const datasets::Transitions expert = Read(Make("demo/hopper-expert", 3000));
   const datasets::Transitions both = Read(Make("demo/hopper-medium-expert", 6000));

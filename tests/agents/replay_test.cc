@@ -26,7 +26,7 @@ datasets::Transitions CollectRandom(const std::string& env, Physics physics) {
 }
 
 TEST(ReplayTest, TellsWhoseBodyMadeAFile) {
-  for (const std::string& env : envs::EnvNames()) {
+  for (const std::string& env : envs::BodyNames()) {
     for (const Physics physics : envs::kAllPhysics) {
       datasets::Transitions t = CollectRandom(env, physics);
       // half cheetah never terminates: nothing tells v4 from v5

@@ -132,6 +132,14 @@ TEST(CheckTest, FindsAnEpisodeTwice) {
   ASSERT_THAT(Codes(report.findings), ElementsAre("duplicate"));
   EXPECT_EQ(report.findings[0].row, 400u);
   EXPECT_THAT(report.findings[0].detail, ::testing::HasSubstr("row 0"));
+
+  // a task with a simulator begins each episode in another state; one without may repeat itself
+  t.task = "hopper-delayed";
+  t.nq = 6;
+  t.qpos.assign(600 * 6, 0);
+  EXPECT_THAT(Codes(Check(t).findings), ElementsAre("duplicate"));
+  t.qpos.clear();
+  EXPECT_TRUE(Check(t).findings.empty());
 }
 
 TEST(CheckTest, FindsShiftedNextObservations) {

@@ -7,6 +7,7 @@
 
 #include "datasets/hdf5_file.h"
 #include "datasets/normalizer.h"
+#include "datasets/transitions.h"
 #include "tests/datasets/test_file.h"
 #include "tests/shared_files.h"
 
@@ -200,6 +201,50 @@ TEST(EpisodesTest, LeavesOtherBodiesWithoutAName) {
   EXPECT_EQ(ReadEpisodes(file.Close()).env, "");
   COSDT_EXPECT_FILE_ERROR(ReadEpisodes(file.Close(), {.env = "hopper"}),
                           "expected 11 observations and 3 actions of hopper, found 27");
+}
+
+// A hopper-sized file that says it was made in `task`, or says nothing.
+std::string WriteTask(const TestFile& folder, const std::string& name, const std::string& task) {
+  Transitions t;
+  t.task = task;
+  t.observation_size = 11;
+  t.action_size = 3;
+  t.observations.assign(22, 0);
+  t.actions.assign(6, 0);
+  t.rewards.assign(2, 1);
+  t.terminals = {0, 1};
+  t.timeouts = {0, 0};
+  const std::string path = folder.folder() + "/" + name;
+  D4rlWriter writer(path);
+  WriteTransitions(t, writer);
+  writer.Commit();
+  return path;
+}
+
+TEST(EpisodesTest, AFileOfATaskIsOfThatTaskWhateverItsNameAndSizes) {
+  const TestFile folder;
+  const std::string task = WriteTask(folder, "hopper_medium-v2.hdf5", "hopper-delayed"),
+                    body = WriteTask(folder, "hopper-delayed.hdf5", "");
+  EXPECT_EQ(ReadTransitions(D4rlFile(task)).task, "hopper-delayed");
+  EXPECT_EQ(ReadEpisodes(task).env, "hopper-delayed");
+  EXPECT_EQ(ReadEpisodes(task, {.env = "hopper-delayed"}).env, "hopper-delayed");
+  EXPECT_EQ(ReadEpisodes(body).env, "hopper");
+  COSDT_EXPECT_FILE_ERROR(ReadEpisodes(task, {.env = "hopper"}),
+                          "metadata/task: expected hopper, found hopper-delayed");
+  COSDT_EXPECT_FILE_ERROR(ReadEpisodes({body, task}),
+                          task + ": metadata/task: expected none as in");
+  EXPECT_THROW(ReadEpisodes(body, {.env = "hopper-delayed"}), std::invalid_argument);
+  EXPECT_EQ(ReadEpisodes({task, task}).rows(), 4u);
+  COSDT_EXPECT_FILE_ERROR(ConcatFiles({task, body}, folder.folder() + "/c.hdf5", 1),
+                          body + ": metadata/task: expected hopper-delayed, found none");
+  ConcatFiles({task, task}, folder.folder() + "/c.hdf5", 1);
+  EXPECT_EQ(ReadEpisodes(folder.folder() + "/c.hdf5").env, "hopper-delayed");
+}
+
+TEST(BadFileTest, NamesATaskThatIsNoText) {
+  TestFile file;
+  file.Hopper(4, {3}).Array("metadata/task", {1});
+  COSDT_EXPECT_FILE_ERROR(ReadEpisodes(file.Close()), "metadata/task: expected");
 }
 
 TEST(BadFileTest, NamesWhatIsMissingOrDoesNotFit) {

@@ -10,17 +10,57 @@ using ::testing::HasSubstr;
 using ::testing::Property;
 using ::testing::Throws;
 
-TEST(RegistryTest, MakesEveryEnvironmentItNames) {
-  for (const std::string& name : EnvNames()) {
-    for (const Physics physics : kAllPhysics) EXPECT_EQ(MakeEnv(name, physics)->spec().name, name);
+TEST(RegistryTest, MakesEveryEnvironmentUnderItsName) {
+  for (const std::string& body : BodyNames()) {
+    for (const char* task :
+         {"", "-position", "-velocity", "-delayed", "-dropped-1", "-dropped-99"}) {
+      for (const Physics physics : kAllPhysics) {
+        EXPECT_EQ(MakeEnv(body + task, physics)->spec().name, body + task);
+      }
+    }
+  }
+  for (const char* name : {"tmaze-10", "tmaze-1000"}) EXPECT_EQ(MakeEnv(name)->spec().name, name);
+}
+
+TEST(RegistryTest, TakesNamesApart) {
+  const EnvName body = ParseEnvName("halfcheetah"), dropped = ParseEnvName("hopper-dropped-50"),
+                maze = ParseEnvName("tmaze-100");
+  EXPECT_EQ(body.body, "halfcheetah");
+  EXPECT_EQ(body.task, "");
+  EXPECT_EQ(dropped.body, "hopper");
+  EXPECT_EQ(dropped.task, "dropped");
+  EXPECT_EQ(dropped.number, 50);
+  EXPECT_EQ(maze.body, "");
+  EXPECT_EQ(maze.task, "tmaze");
+  EXPECT_EQ(maze.number, 100);
+}
+
+void ExpectRefused(const std::string& name, const std::string& expected) {
+  EXPECT_THAT([&] { MakeEnv(name); },
+              Throws<std::invalid_argument>(
+                  Property(&std::invalid_argument::what,
+                           HasSubstr("env: expected " + expected + ", found '" + name + "'"))));
+}
+
+TEST(RegistryTest, SaysWhatThereIsWhereANameIsUnknown) {
+  for (const char* name :
+       {"", "ant", "hopper-", "hopper-speed", "hopper-dropped", "hopper-dropped-",
+        "hopper-dropped-50%", "hopper-dropped-050", "hopper-dropped-5.5", "hopperposition",
+        "hopper-position-velocity", "tmaze", "tmaze-", "tmaze-1e2", "tmaze-+10",
+        "tmaze-99999999999999999999"}) {
+    ExpectRefused(name,
+                  "one of hopper, halfcheetah, walker2d, with or without -position, -velocity, "
+                  "-delayed or -dropped-P (P from 1 to 99), or tmaze-N (N from 10 to 1000)");
   }
 }
 
-TEST(RegistryTest, ListsTheNamesWhereOneIsUnknown) {
-  EXPECT_THAT([] { MakeEnv("ant"); },
-              Throws<std::invalid_argument>(Property(
-                  &std::invalid_argument::what,
-                  HasSubstr("expected one of hopper, halfcheetah, walker2d, found 'ant'"))));
+TEST(RegistryTest, NamesTheRangeOfANumberThatIsOutOfIt) {
+  for (const char* name : {"hopper-dropped-0", "hopper-dropped-100", "hopper-dropped--5"}) {
+    ExpectRefused(name, "a percentage of 1 to 99 in hopper-dropped-P");
+  }
+  for (const char* name : {"tmaze-9", "tmaze-1001", "tmaze-0"}) {
+    ExpectRefused(name, "a corridor of 10 to 1000 steps in tmaze-N");
+  }
 }
 
 TEST(NormalizedScoreTest, HasD4rlsConstants) {

@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <numeric>
+#include <string>
 #include <vector>
 
 #include "envs/registry.h"
@@ -36,10 +38,36 @@ std::vector<double> Trajectory(const std::string& name, int threads) {
 }
 
 TEST(VectorEnvTest, ResultsAreBitEqualForAnyNumberOfThreads) {
-  for (const std::string& name : EnvNames()) {
+  std::vector<std::string> names = BodyNames();
+  names.insert(names.end(), {"hopper-dropped-50", "halfcheetah-velocity", "tmaze-20"});
+  for (const std::string& name : names) {
     const std::vector<double> one = Trajectory(name, 1);
     EXPECT_EQ(Trajectory(name, 2), one) << name;
     EXPECT_EQ(Trajectory(name, 8), one) << name;
+  }
+}
+
+TEST(VectorEnvTest, GivesFullObservationsBesideWhatIsShown) {
+  ThreadPool pool(2);
+  VectorEnv body(*MakeEnv("hopper"), 3, pool), task(*MakeEnv("hopper-position"), 3, pool);
+  EXPECT_EQ(body.full_observation_size(), 11);
+  EXPECT_EQ(task.full_observation_size(), 11);
+  const std::vector<int> rows = {0, 1, 2};
+  for (const int row : rows) {
+    body.Reset(row, row);
+    task.Reset(row, row);
+  }
+  for (int t = 0; t < 5; ++t) {
+    const std::vector<float> actions = {.1f, -.2f, .3f, .4f, .5f, -.6f, -.7f, .8f, .9f};
+    body.Step(rows, actions);
+    task.Step(rows, actions);
+    for (const int row : rows) {
+      const auto all = body.observation(row), full = task.full_observation(row),
+                 shown = task.observation(row);
+      EXPECT_TRUE(std::ranges::equal(body.full_observation(row), all));
+      EXPECT_TRUE(std::ranges::equal(full, all));
+      EXPECT_TRUE(std::ranges::equal(shown, all.subspan(0, 5)));
+    }
   }
 }
 

@@ -1,0 +1,30 @@
+#include "envs/task.h"
+
+#include <utility>
+#include <vector>
+
+namespace cosdt::envs {
+
+Task::Task(std::string name, const Env& full, int observation_size)
+    : full_(full.Clone()), spec_(full.spec()) {
+  spec_.name = std::move(name);
+  spec_.observation_size = observation_size;
+}
+
+Task::Task(const Task& other) : Env(other), full_(other.full_->Clone()), spec_(other.spec_) {}
+
+void Task::Reset(uint64_t seed) {
+  full_->Reset(seed);
+  Begin(seed);
+}
+
+StepResult Task::Step(std::span<const double> action) { return Change(full_->Step(action)); }
+
+void Task::Observe(std::span<double> observation) const {
+  CheckRoom(spec_, observation);
+  std::vector<double> seen(full_->spec().observation_size);
+  full_->Observe(seen);
+  Show(seen, observation);
+}
+
+}  // namespace cosdt::envs
