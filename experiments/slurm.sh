@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Runs `cosdt` as a Slurm job that survives its time limit and preemption: cosdt saves and stops when
+# Slurm says that time is running out, and the job is queued again and goes on.
+#
+#   sbatch experiments/slurm.sh train --preset original-hopper --dataset hopper-medium-v2 \
+#     --out runs/hopper --resume
+#   sbatch --array=0-7 experiments/slurm.sh compare --config sweep.toml --out runs/sweep
+#
+# `train` needs --resume to go on with what it saved. `compare` reads its share of the cells from the
+# array's numbers; its folder must be on a file system that all nodes share. COSDT names the program
+# where it is not on the PATH.
+#SBATCH --job-name=cosdt
+#SBATCH --cpus-per-task=2
+#SBATCH --time=04:00:00
+#SBATCH --requeue
+#SBATCH --open-mode=append
+# USR1 to the step, two minutes before the end
+#SBATCH --signal=USR1@120
+set -uo pipefail
+
+export OMP_NUM_THREADS=${SLURM_CPUS_PER_TASK:-1}
+srun "${COSDT:-cosdt}" "$@"
+code=$?
+case $code in
+  # stopped by USR1 or TERM after saving
+  138 | 143)
+    echo "cosdt stopped with exit code $code: queued again"
+    scontrol requeue "$SLURM_JOB_ID"
+    ;;
+esac
+exit $code

@@ -1,0 +1,76 @@
+#include "experiments/child_process.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <stdexcept>
+#include <thread>
+#include <vector>
+
+namespace cosdt::experiments {
+namespace {
+
+using nlohmann::json;
+using testing::HasSubstr;
+
+std::string Message(const std::function<json()>& work) {
+  const StopSignal stop;
+  try {
+    RunInChild(work, stop);
+  } catch (const std::runtime_error& e) {
+    return e.what();
+  }
+  return "nothing was thrown";
+}
+
+TEST(ChildProcessTest, GivesItsResult) {
+  const StopSignal stop;
+  const json result = RunInChild(
+      [] {
+        return json{{"pid", getpid()}, {"text", std::string(1'000'000, 'x')}};
+      },
+      stop);
+  EXPECT_NE(result["pid"], getpid());
+  EXPECT_EQ(result["text"].get<std::string>().size(), 1'000'000u);
+}
+
+TEST(ChildProcessTest, FailuresOfAllKindsAreErrors) {
+  EXPECT_EQ(Message([]() -> json { throw std::invalid_argument("no such thing"); }),
+            "no such thing");
+  EXPECT_THAT(Message([]() -> json {
+                raise(SIGKILL);
+                return {};
+              }),
+              HasSubstr("signal 9 (is memory short?)"));
+  EXPECT_THAT(Message([]() -> json { _exit(0); }), HasSubstr("without a result"));
+}
+
+TEST(ChildProcessTest, AStopIsPassedOn) {
+  const StopSignal stop;
+  raise(SIGTERM);
+  const json result = RunInChild(
+      [] {
+        const StopSignal own;
+        for (int i = 0; i < 1000 && own.received() == 0; ++i) {
+          std::this_thread::sleep_for(std::chrono::milliseconds(10));
+        }
+        return json(own.received());
+      },
+      stop);
+  EXPECT_EQ(result, SIGTERM);
+}
+
+TEST(PeakMemoryTest, CountsWhatIsHeldAtOnce) {
+  constexpr size_t kBytes = 64 << 20;
+  { const std::vector<char> before(4 * kBytes, 1); }
+  const PeakMemory peak;
+  { const std::vector<char> held(kBytes, 1); }
+  EXPECT_GE(peak.bytes(), static_cast<int64_t>(kBytes));
+  EXPECT_LT(peak.bytes(), static_cast<int64_t>(2 * kBytes));
+}
+
+}  // namespace
+}  // namespace cosdt::experiments

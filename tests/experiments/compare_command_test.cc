@@ -1,0 +1,163 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "tests/program.h"
+
+namespace cosdt {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using testing::HasSubstr;
+
+class CompareCommandTest : public testing::Test {
+ protected:
+  CompareCommandTest() {
+    fs::remove_all(folder_);
+    fs::create_directories(folder_);
+    for (const std::string env : {"hopper", "tmaze-10"}) {
+      const std::string policy = env == "hopper" ? "random" : "scripted";
+      EXPECT_EQ(RunProgram("data collect --env " + env + " --policy " + policy +
+                           " --transitions 600 --out " + Data(env))
+                    .exit_code,
+                0);
+    }
+  }
+  ~CompareCommandTest() override { fs::remove_all(folder_); }
+
+  std::string Data(const std::string& env) const { return folder_ + "/" + env + ".hdf5"; }
+
+  // 12 small cells
+  std::string Command(const std::string& out, const std::string& rest = "") const {
+    return "compare --datasets " + Data("hopper") + "," + Data("tmaze-10") +
+           " --attention cosformer,softmax --contexts 2,4 --baselines bc --seeds 0 --updates 30 "
+           "--save-every 10 --width 16 --layers 1 --batch-size 4 --warmup 5 --episodes 3 --out " +
+           folder_ + "/" + out + " " + rest;
+  }
+
+  // Scores by cell.
+  std::map<std::string, json> Scores(const std::string& out) const {
+    std::map<std::string, json> scores;
+    for (const fs::directory_entry& entry : fs::recursive_directory_iterator(folder_ + "/" + out)) {
+      if (entry.path().filename() != "result.json") continue;
+      const json result = json::parse(std::ifstream(entry.path()));
+      scores[fs::relative(entry.path(), folder_ + "/" + out).string()] = {
+          result["score"], result["targets"], result["checkpoint"]["sha256"]};
+    }
+    return scores;
+  }
+
+  std::string folder_ = testing::TempDir() + "compare_" + std::to_string(getpid());
+};
+
+TEST_F(CompareCommandTest, RunsEveryCellOnceAndReportsThem) {
+  const ProgramResult first = RunProgram(Command("all", "--json 2>/dev/null"));
+  ASSERT_EQ(first.exit_code, 0);
+  const json cells = json::parse(first.output)["cells"];
+  ASSERT_EQ(cells.size(), 10u);
+  for (const json& cell : cells) {
+    EXPECT_EQ(cell["state"], "done");
+    EXPECT_EQ(cell["updates"], 30);
+    EXPECT_GT(cell["updates_per_second"], 0);
+    EXPECT_GT(cell["ms_per_decision"]["window"], 0);
+    EXPECT_EQ(cell["ms_per_decision"]["recurrent"].is_null(), cell["agent"] == "bc");
+    EXPECT_GT(cell["training_bytes"], 0);
+    EXPECT_GT(cell["parameters"], 0);
+    EXPECT_EQ(cell["physics"].is_null(), cell["env"] == "tmaze-10");
+    EXPECT_EQ(cell["targets"][0]["returns"].size(), 3u);
+  }
+  // eval says the same of a cell's checkpoint
+  const json& cell = cells[0];
+  const ProgramResult eval =
+      RunProgram("eval " + cell["checkpoint"]["path"].get<std::string>() + " --episodes 3 --json");
+  EXPECT_EQ(json::parse(eval.output)["targets"], cell["targets"]);
+
+  // nothing is done twice
+  const auto before = Scores("all");
+  const ProgramResult again = RunProgram(Command("all", "2>&1"));
+  EXPECT_EQ(again.exit_code, 0);
+  EXPECT_THAT(again.output, testing::Not(HasSubstr("training")));
+  EXPECT_THAT(again.output, HasSubstr("10 cells done"));
+  EXPECT_EQ(Scores("all"), before);
+  // other options do not fit what is there
+  const ProgramResult other = RunProgram(Command("all", "--lr 0.5 2>&1"));
+  EXPECT_EQ(other.exit_code, 1);
+  EXPECT_THAT(other.output, HasSubstr("expected a run with lr = 0.5"));
+}
+
+TEST_F(CompareCommandTest, ShardsShareTheCells) {
+  ASSERT_EQ(RunProgram(Command("shards", "--shard 1/3 2>/dev/null")).exit_code, 0);
+  EXPECT_EQ(Scores("shards").size(), 3u);
+  const ProgramResult rest = RunProgram("--version");  // the environment is read as well
+  ASSERT_EQ(rest.exit_code, 0);
+  for (const std::string shard : {"0", "2"}) {
+    setenv("OMPI_COMM_WORLD_RANK", shard.c_str(), 1);
+    setenv("OMPI_COMM_WORLD_SIZE", "3", 1);
+    EXPECT_EQ(RunProgram(Command("shards", "2>/dev/null")).exit_code, 0);
+  }
+  unsetenv("OMPI_COMM_WORLD_RANK");
+  unsetenv("OMPI_COMM_WORLD_SIZE");
+  EXPECT_EQ(Scores("shards").size(), 10u);
+}
+
+TEST_F(CompareCommandTest, KilledWorkersLeaveTheResultsOfUndisturbedOnesSlow) {
+  ASSERT_EQ(RunProgram(Command("whole", "2>/dev/null")).exit_code, 0);
+  // three workers on one sweep, killed at different moments, again and again
+  for (int round = 0; round < 6; ++round) {
+    std::string script;
+    for (int worker = 0; worker < 3; ++worker) {
+      script += "timeout -s KILL " + std::to_string(1 + 0.7 * ((round + worker) % 3)) + " '" +
+                COSDT_PROGRAM "' " + Command("killed", ">/dev/null 2>&1") + " & ";
+    }
+    EXPECT_NE(std::system((script + "wait").c_str()), -1);
+  }
+  ASSERT_EQ(RunProgram(Command("killed", "2>/dev/null")).exit_code, 0);
+  EXPECT_EQ(Scores("killed"), Scores("whole"));
+}
+
+TEST_F(CompareCommandTest, AFailedCellDoesNotStopTheOthers) {
+  ASSERT_EQ(RunProgram(Command("failing", "--list 2>&1")).exit_code, 0);
+  // something in the way of one cell's checkpoint
+  const fs::path cell = fs::path(folder_) / "failing";
+  const ProgramResult list = RunProgram(Command("failing", "--list"));
+  const std::string name = list.output.substr(0, list.output.find('\n'));
+  fs::create_directories(cell / name / "last.safetensors" / "full");
+  const ProgramResult result = RunProgram(Command("failing", "--json 2>/dev/null"));
+  EXPECT_EQ(result.exit_code, 1);
+  size_t done = 0, failed = 0;
+  for (const json& entry : json::parse(result.output)["cells"]) {
+    done += entry["state"] == "done";
+    if (entry["state"] == "failed") {
+      ++failed;
+      EXPECT_THAT(entry["error"].get<std::string>(), HasSubstr("last.safetensors"));
+    }
+  }
+  EXPECT_EQ(failed, 1u);
+  EXPECT_EQ(done, 9u);
+}
+
+TEST_F(CompareCommandTest, ADryRunEstimatesEveryCell) {
+  const ProgramResult result = RunProgram(Command("dry", "--contexts 4 --dry-run --json"));
+  ASSERT_EQ(result.exit_code, 0);
+  const json plan = json::parse(result.output);
+  EXPECT_EQ(plan["plan"].size(), 6u);
+  EXPECT_GT(plan["seconds"], 0);
+  EXPECT_FALSE(fs::exists(folder_ + "/dry"));
+}
+
+TEST_F(CompareCommandTest, SaysWhatIsWrong) {
+  EXPECT_EQ(RunProgram("compare --datasets demo/hopper-medium 2>/dev/null").exit_code, 2);
+  EXPECT_THAT(RunProgram("compare --datasets demo/nothing --out x 2>&1").output,
+              HasSubstr("demo/nothing"));
+  EXPECT_THAT(RunProgram("compare --config nothing.toml --out x 2>&1").output,
+              HasSubstr("nothing.toml: expected a config file"));
+  EXPECT_THAT(RunProgram(Command("x", "--shard 3/3 2>&1")).output, HasSubstr("shard: expected I/N"));
+}
+
+}  // namespace
+}  // namespace cosdt
