@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cstdint>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
@@ -11,6 +10,7 @@
 #include <sstream>
 
 #include "experiments/embedded.h"
+#include "experiments/html_text.h"
 #include "experiments/published_scores.h"
 #include "experiments/report_plots.h"
 
@@ -18,23 +18,6 @@ namespace cosdt::experiments {
 namespace {
 
 constexpr size_t kFramesARun = 4;
-
-std::string Escape(const std::string& text) {
-  std::string escaped;
-  for (const char c : text) {
-    if (c == '&')
-      escaped += "&amp;";
-    else if (c == '<')
-      escaped += "&lt;";
-    else if (c == '>')
-      escaped += "&gt;";
-    else if (c == '"')
-      escaped += "&quot;";
-    else
-      escaped += c;
-  }
-  return escaped;
-}
 
 std::string Number(double x, int digits = 1) {
   char text[64];
@@ -46,21 +29,6 @@ std::string Number(double x, int digits = 1) {
 std::string Short(double x) {
   char text[64];
   std::snprintf(text, sizeof text, x >= 100 ? "%.0f" : "%.3g", x);
-  return text;
-}
-
-std::string Base64(const std::string& bytes) {
-  static const char kDigits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string text;
-  for (size_t i = 0; i < bytes.size(); i += 3) {
-    uint32_t triple = 0;
-    for (size_t j = 0; j < 3; ++j) {
-      triple = triple << 8 | (i + j < bytes.size() ? static_cast<uint8_t>(bytes[i + j]) : 0);
-    }
-    for (size_t j = 0; j < 4; ++j) {
-      text += i + j > bytes.size() ? '=' : kDigits[triple >> (18 - 6 * j) & 63];
-    }
-  }
   return text;
 }
 
@@ -86,9 +54,9 @@ class Page {
     out_ << "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n"
             "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n"
             "<title>"
-         << Escape(Title()) << "</title>\n<style>\n"
+         << EscapeHtml(Title()) << "</title>\n<style>\n"
          << kReportCss << "</style>\n</head>\n<body>\n"
-         << PointShapes() << "<h1>" << Escape(Title()) << "</h1>\n";
+         << PointShapes() << "<h1>" << EscapeHtml(Title()) << "</h1>\n";
     Facts();
     Problems();
     Scores();
@@ -119,7 +87,7 @@ class Page {
   void BeginTable(const std::vector<std::string>& columns) {
     out_ << "<div class=\"scroll\"><table>\n<thead><tr>";
     for (const std::string& column : columns)
-      out_ << "<th scope=\"col\">" << Escape(column) << "</th>";
+      out_ << "<th scope=\"col\">" << EscapeHtml(column) << "</th>";
     out_ << "</tr></thead>\n<tbody>\n";
   }
 
@@ -128,13 +96,13 @@ class Page {
   // A row with a heading; cells are HTML.
   void Row(const std::string& name, const std::vector<std::string>& cells,
            const std::string& attributes = "") {
-    out_ << "<tr" << attributes << "><th scope=\"row\">" << Escape(name) << "</th>";
+    out_ << "<tr" << attributes << "><th scope=\"row\">" << EscapeHtml(name) << "</th>";
     for (const std::string& cell : cells) out_ << "<td>" << (cell.empty() ? "–" : cell) << "</td>";
     out_ << "</tr>\n";
   }
 
   void GroupRow(const std::string& name, size_t columns) {
-    out_ << "<tr><th scope=\"rowgroup\" colspan=\"" << columns << "\"><span>" << Escape(name)
+    out_ << "<tr><th scope=\"rowgroup\" colspan=\"" << columns << "\"><span>" << EscapeHtml(name)
          << "</span></th></tr>\n";
   }
 
@@ -144,14 +112,14 @@ class Page {
     Heading(heading, explanation);
     out_ << "<div class=\"figures\">\n";
     for (const Figure& figure : figures) {
-      out_ << "<figure><figcaption>" << Escape(figure.caption) << "</figcaption>\n"
+      out_ << "<figure><figcaption>" << EscapeHtml(figure.caption) << "</figcaption>\n"
            << figure.svg << "</figure>\n";
     }
     out_ << "</div>\n";
   }
 
   void Fact(const std::string& name, const std::string& value) {
-    out_ << "<tr><th scope=\"row\">" << name << "</th><td>" << Escape(value) << "</td></tr>\n";
+    out_ << "<tr><th scope=\"row\">" << name << "</th><td>" << EscapeHtml(value) << "</td></tr>\n";
   }
 
   void Facts() {
@@ -186,7 +154,7 @@ class Page {
     Heading("Left out", "Folders whose results could not be read; no figure here contains them.");
     out_ << "<ul class=\"left-out\">\n";
     for (const std::string& problem : report_.problems) {
-      out_ << "<li>" << Escape(problem) << "</li>\n";
+      out_ << "<li>" << EscapeHtml(problem) << "</li>\n";
     }
     out_ << "</ul>\n";
   }
@@ -391,11 +359,11 @@ class Page {
         const std::string caption = report_.tasks[group.task].label + ", " + run->algorithm +
                                     ", context " + std::to_string(group.context) + ", seed " +
                                     std::to_string(run->seed);
-        out_ << "<h3>" << Escape(caption) << "</h3>\n<div class=\"figures\">\n";
+        out_ << "<h3>" << EscapeHtml(caption) << "</h3>\n<div class=\"figures\">\n";
         for (size_t i = 0; i < std::min(files.size(), kFramesARun); ++i) {
           std::ifstream file(files[i], std::ios::binary);
           const std::string bytes(std::istreambuf_iterator<char>(file), {});
-          out_ << "<figure><img alt=\"" << Escape(caption + ", " + files[i].filename().string())
+          out_ << "<figure><img alt=\"" << EscapeHtml(caption + ", " + files[i].filename().string())
                << "\" src=\"data:image/png;base64," << Base64(bytes) << "\"/></figure>\n";
         }
         out_ << "</div>\n";
@@ -412,7 +380,7 @@ class Page {
     for (const Group& group : report_.groups) {
       for (const RunResult* run : group.runs) {
         Row(run->folder,
-            {Escape(report_.tasks[group.task].label), Escape(run->algorithm),
+            {EscapeHtml(report_.tasks[group.task].label), EscapeHtml(run->algorithm),
              std::to_string(run->context), std::to_string(run->seed), Number(run->score, 2),
              std::to_string(run->updates), std::to_string(run->parameters),
              Short(run->updates_per_second),

@@ -13,7 +13,6 @@
 namespace cosdt::experiments {
 namespace {
 
-constexpr int kWidth = 420, kHeight = 310;
 constexpr size_t kCurvePoints = 200;  // of a learning curve
 
 std::string Colour(size_t algorithm) {
@@ -41,98 +40,6 @@ std::string HollowStyle(size_t algorithm) {
 
 std::string BarStyle(size_t algorithm) { return Colour(algorithm) + " lw 1 pt 0"; }
 
-// Round numbers from `low` to `high`: gnuplot labels powers of ten alone.
-std::string LogTics(double low, double high) {
-  std::ostringstream tics;
-  const char* separator = "(";
-  std::vector<double> steps = {1, 2, 5};
-  if (high < 20 * low) steps = {1, 1.5, 2, 3, 4, 5, 6, 8};
-  if (high > 2000 * low) steps = {1};
-  for (double power = std::pow(10, std::floor(std::log10(low))); power <= high; power *= 10) {
-    for (const double step : steps) {
-      if (step * power < low * 0.99 || step * power > high * 1.01) continue;
-      tics << separator << "'" << step * power << "' " << step * power;
-      separator = ", ";
-    }
-  }
-  return *separator == '(' ? "autofreq" : tics.str() + ")";
-}
-
-// What the page does not need or has its own of: titles (browsers show them as tips), ids (which
-// would repeat from figure to figure), point shapes (see PointShapes), empty groups and black.
-std::string ForPage(std::string svg) {
-  svg.erase(0, svg.find("<svg"));
-  const auto remove = [&](const std::string& begin, const std::string& end) {
-    for (size_t at = 0; (at = svg.find(begin, at)) != std::string::npos;) {
-      svg.erase(at, svg.find(end, at + begin.size()) + end.size() - at);
-    }
-  };
-  const auto replace = [&](const std::string& from, const std::string& to) {
-    for (size_t at = 0; (at = svg.find(from, at)) != std::string::npos; at += to.size()) {
-      svg.replace(at, from.size(), to);
-    }
-  };
-  remove("<title>", "</title>");
-  remove("<desc>", "</desc>");
-  remove("<defs>", "</defs>");
-  remove(" id=\"", "\"");
-  replace("black", "currentColor");
-  for (size_t end = 0; (end = svg.find(">\n</g>\n", end)) != std::string::npos;) {
-    const size_t begin = svg.rfind('<', end);
-    if (svg.compare(begin, 3, "<g ") == 0) {
-      svg.erase(begin, end + 7 - begin);
-      end = begin;
-    } else {
-      ++end;
-    }
-  }
-  return svg;
-}
-
-// A figure as it is put together: settings, and data with how it is drawn.
-class Plot {
- public:
-  Plot(const std::string& x_label, const std::string& y_label) {
-    settings_ << "set border 3\nset tics nomirror out scale 0.5\nset grid\nset bmargin 3.3\n"
-                 "set key outside top left horizontal Left reverse samplen 3 width 1\n"
-              << "set xlabel " << GnuplotString(x_label) << " offset 0,0.4\nset ylabel "
-              << GnuplotString(y_label) << "\n";
-  }
-
-  // A line of gnuplot's.
-  void Set(const std::string& setting) { settings_ << "set " << setting << "\n"; }
-
-  // Rows of numbers, drawn as `with` says; nothing where there are none. Without a title they are
-  // not in the key.
-  void Add(const std::vector<std::vector<double>>& rows, const std::string& with,
-           const std::string& title = "") {
-    if (rows.empty()) return;
-    data_ << "$data" << series_ << " << END\n";
-    for (const std::vector<double>& row : rows) {
-      for (const double x : row) data_ << x << " ";
-      data_ << "\n";
-    }
-    data_ << "END\n";
-    plot_ << (series_ == 0 ? "plot " : ", ") << "$data" << series_ << " with " << with
-          << (title.empty() ? " notitle" : " title " + GnuplotString(title));
-    ++series_;
-  }
-
-  bool empty() const { return series_ == 0; }
-
-  Figure Draw(const std::string& caption, int height = kHeight) const {
-    std::ostringstream script;
-    script << "set terminal svg size " << kWidth << "," << height
-           << " dynamic noenhanced font 'sans-serif,13'\n"
-           << settings_.str() << data_.str() << plot_.str() << "\n";
-    return {caption, ForPage(RunGnuplot(script.str()))};
-  }
-
- private:
-  std::ostringstream settings_, data_, plot_;
-  int series_ = 0;
-};
-
 // Contexts on a logarithmic axis with their own labels.
 void SetContextAxis(Plot& plot, const std::vector<int64_t>& contexts) {
   std::ostringstream tics;
@@ -142,15 +49,6 @@ void SetContextAxis(Plot& plot, const std::vector<int64_t>& contexts) {
   std::ostringstream range;
   range << "xrange [" << 0.7 * static_cast<double>(contexts.front()) << ":"
         << 1.4 * static_cast<double>(contexts.back()) << "]";
-  plot.Set(range.str());
-}
-
-// A logarithmic vertical axis for positive values from `low` to `high`.
-void SetLogAxis(Plot& plot, double low, double high) {
-  plot.Set("logscale y");
-  plot.Set("ytics " + LogTics(low / 1.5, high * 1.5));
-  std::ostringstream range;
-  range << "yrange [" << low / 1.5 << ":" << high * 1.5 << "]";
   plot.Set(range.str());
 }
 
@@ -197,7 +95,7 @@ std::vector<Figure> MeasureFigures(const Report& report, const std::string& labe
       plot.Add(rows(algorithm, second), "linespoints" + HollowStyle(algorithm));
     }
     if (plot.empty()) continue;
-    SetLogAxis(plot, low, high);
+    plot.SetLogAxis(low, high);
     figures.push_back(plot.Draw(report.tasks[task].label));
   }
   return figures;
@@ -269,14 +167,6 @@ Figure DrawImprovements(const std::vector<Improvement>& improvements, const std:
 }
 
 }  // namespace
-
-std::string PointShapes() {
-  const std::string svg = RunGnuplot("set terminal svg\nset xrange [0:1]\nplot x\n");
-  const size_t begin = svg.find("<defs>"), end = svg.find("</defs>");
-  return "<svg xmlns:xlink=\"http://www.w3.org/1999/xlink\" width=\"0\" height=\"0\" "
-         "aria-hidden=\"true\" class=\"shapes\">" +
-         svg.substr(begin, end - begin) + "</defs></svg>\n";
-}
 
 std::vector<Figure> ScoreFigures(const Report& report) {
   std::vector<Figure> figures;
@@ -352,7 +242,7 @@ std::vector<Figure> LearningCurves(const Report& report) {
       }
       if (plot.empty()) continue;
       plot.Set("xrange [0:*]");
-      if (low > 0) SetLogAxis(plot, low, high);
+      if (low > 0) plot.SetLogAxis(low, high);
       figures.push_back(
           plot.Draw(report.tasks[task].label + ", context " + std::to_string(context)));
     }

@@ -6,16 +6,9 @@
 #include <vector>
 
 #include "experiments/report_data.h"
+#include "experiments/svg_plot.h"
 
 namespace cosdt::experiments {
-
-struct Figure {
-  std::string caption;
-  std::string svg;  // an <svg> element that takes the text's colour from the page
-};
-
-// What points of all figures refer to: an <svg> element to be put into the page once, before them.
-std::string PointShapes();
 
 // The functions below return one figure a task, where not said otherwise, and throw
 // std::runtime_error where gnuplot cannot be run.
