@@ -143,7 +143,7 @@ void Run(const BenchTrainCommand& command) {
 void AddBenchTrain(CLI::App& bench) {
   auto command = std::make_shared<BenchTrainCommand>();
   CLI::App* app = bench.add_subcommand("train", "updates a second of Decision Transformers");
-  app->add_option("--env", command->envs, "bodies")->check(CLI::IsMember(envs::EnvNames()));
+  app->add_option("--env", command->envs, "bodies")->check(CLI::IsMember(envs::BodyNames()));
   app->add_option("--threads", command->threads, "of LibTorch, on both sides")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();

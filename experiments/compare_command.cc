@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "agents/folder_lock.h"
 #include "experiments/compare_cell.h"
 #include "experiments/data.h"
 #include "experiments/program.h"
