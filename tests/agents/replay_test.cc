@@ -22,7 +22,7 @@ datasets::Transitions CollectRandom(const std::string& env, Physics physics) {
   policies.push_back({MakeRandomPolicy(body->spec()), 1});
   CollectOptions options;
   options.transitions = 1500;
-  return Collect(dynamic_cast<const envs::MujocoEnv&>(*body), policies, options);
+  return Collect(*body, policies, options);
 }
 
 TEST(ReplayTest, TellsWhoseBodyMadeAFile) {
