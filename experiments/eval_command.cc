@@ -93,10 +93,10 @@ json Summarize(const std::vector<json>& runs, uint64_t seed) {
     for (const json& run : runs) {
       const json& target = run["targets"][i];
       means.push_back(target["mean"]);
-      if (!target["success_rate"].is_null()) rates.push_back(target["success_rate"]);
+      if (target.contains("success_rate")) rates.push_back(target["success_rate"]);
     }
     json entry = DescribeReturns(means, env->spec(), seed);
-    entry["success_rate"] = rates.empty() ? json() : json(Mean(rates));
+    if (!rates.empty()) entry["success_rate"] = Mean(rates);
     entry["target"] = runs[0]["targets"][i]["target"];
     entry["run_means"] = means;
     summary.push_back(std::move(entry));

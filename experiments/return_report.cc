@@ -44,7 +44,6 @@ nlohmann::json DescribeEpisodes(const agents::RolloutResult& result, const envs:
   report["returns"] = result.returns;
   report["lengths"] = result.lengths;
   report["diverged"] = result.diverged;
-  report["success_rate"] = nullptr;
   if (spec.success_return) {
     const auto solved =
         std::ranges::count_if(result.returns, [&](double r) { return r >= *spec.success_return; });
@@ -65,7 +64,7 @@ void PrintReturns(const nlohmann::json& report) {
                 number("normalized_score"), report["normalized_score_ci"][0].get<double>(),
                 report["normalized_score_ci"][1].get<double>());
   }
-  if (!report["success_rate"].is_null()) {
+  if (report.contains("success_rate")) {
     std::printf("success rate       %.1f %%\n", 100 * number("success_rate"));
   }
 }

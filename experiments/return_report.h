@@ -24,7 +24,7 @@ nlohmann::json DescribeReturns(std::span<const double> returns, const envs::EnvS
                                uint64_t seed);
 
 // The same with returns, lengths and diverged, and success_rate, the share of the episodes that
-// solved the task, null where tasks are not solved or not.
+// solved the task, of tasks that are solved or not only.
 nlohmann::json DescribeEpisodes(const agents::RolloutResult& result, const envs::EnvSpec& spec,
                                 uint64_t seed);
 
