@@ -47,7 +47,8 @@ std::string ToJson(const TrainerOptions& o) {
               {"clip", o.clip},
               {"return_scale", o.return_scale},
               {"precision", o.precision},
-              {"seed", o.seed}}
+              {"seed", o.seed},
+              {"windows", o.windows}}
       .dump();
 }
 
@@ -57,6 +58,7 @@ datasets::WindowOptions SamplerOptions(const Agent& agent, const TrainerOptions&
   sampler.return_scale = options.return_scale;
   if (agent.options().kind == "dt") sampler.timestep_limit = agent.options().dt.max_timestep;
   sampler.seed = options.seed;
+  sampler.whole = options.windows == "whole";
   return sampler;
 }
 
@@ -78,6 +80,9 @@ void TrainerOptions::Validate() const {
   Expect(positive(return_scale), "return scale", "a positive number", return_scale);
   if (precision != "fp32" && precision != "bf16") {
     throw std::invalid_argument("training: precision: expected fp32 or bf16, found " + precision);
+  }
+  if (windows != "any" && windows != "whole") {
+    throw std::invalid_argument("training: windows: expected any or whole, found " + windows);
   }
 }
 

@@ -25,6 +25,7 @@ struct TrainerOptions {
   double return_scale = 1000;      // returns-to-go are divided by it
   std::string precision = "fp32";  // or bf16: of matrix products and attention
   uint64_t seed = 0;               // of windows and dropout
+  std::string windows = "any";     // or whole: not cut by an episode's end (WindowOptions)
 
   // Throws std::invalid_argument for numbers out of range and unknown names.
   void Validate() const;

@@ -57,8 +57,12 @@ void WindowSampler::Sample(std::span<Window> windows) {
     const size_t row = Draw(options_.seed, position_++, episodes_.rows());
     window.episode = std::upper_bound(offsets.begin(), offsets.end(), row) - offsets.begin() - 1;
     window.start = row - offsets[window.episode];
-    const size_t rest = offsets[window.episode + 1] - row;
-    window.length = static_cast<int>(std::min<size_t>(rest, options_.context));
+    const size_t length = episodes_.length(window.episode), context = options_.context;
+    if (options_.whole) {
+      const size_t starts = length <= context ? 1 : length - context + 1;
+      window.start = Draw(~options_.seed, position_ - 1, starts);
+    }
+    window.length = static_cast<int>(std::min(length - window.start, context));
   }
 }
 

@@ -32,13 +32,17 @@ struct WindowOptions {
   int64_t timestep_limit = 1000;  // timesteps of this and more are its predecessor
   uint64_t seed = 0;
 
+  // Draw only windows that the episode's end does not cut, or whole episodes where they are shorter
+  // than K: for tasks whose end depends on their beginning, which few of the others hold together.
+  bool whole = false;
+
   // Throws std::invalid_argument where a number is not positive.
   void Validate() const;
 };
 
 // Draws windows as the Decision Transformer does: the trajectory in proportion to its length, the
-// start uniformly among its steps (so every row of the data starts a window equally often), and
-// from there up to K steps. Windows are indices; only Fill touches data. Window i depends on the
+// start uniformly among its steps (so every row of the data starts a window equally often) or, with
+// `whole`, among those that have K steps from there on, and from there up to K steps. Windows are indices; only Fill touches data. Window i depends on the
 // seed and i alone: the position is all there is to save and restore.
 class WindowSampler {
  public:

@@ -158,6 +158,8 @@ std::vector<TrainField> TrainFields(TrainOptions& o) {
       {"max-timestep", "rows of the timestep table; 0: 1000, or the task's horizon if longer",
        &o.max_timestep},
       {"batch-size", "windows an update", &o.trainer.batch_size},
+      {"windows", "any, or whole: only those that an episode's end does not cut",
+       &o.trainer.windows},
       {"updates", "of the weights", &o.updates},
       {"lr", "learning rate", &o.trainer.learning_rate},
       {"weight-decay", "AdamW's", &o.trainer.weight_decay},

@@ -179,6 +179,9 @@ TEST_P(TrainerTest, RefusesBadDataAndOptions) {
   options.learning_rate = std::numeric_limits<double>::quiet_NaN();
   EXPECT_THAT(message(options), HasSubstr("learning rate: expected a positive number"));
   options = FastTraining();
+  options.windows = "half";
+  EXPECT_THAT(message(options), HasSubstr("windows: expected any or whole, found half"));
+  options = FastTraining();
   options.precision = "fp8";
   EXPECT_THAT(message(options), HasSubstr("expected fp32 or bf16, found fp8"));
   episodes_.observations[7] = std::numeric_limits<float>::infinity();

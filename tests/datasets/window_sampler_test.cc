@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <memory>
 #include <stdexcept>
 #include <vector>
@@ -90,6 +91,23 @@ TEST(WindowSamplerTest, DrawsEveryRowAsAStartEquallyOften) {
   }
   // 10,000 expected, a deviation of 95: a chance of 1e-6 for any to be off by 500
   for (const int count : starts) EXPECT_NEAR(count, 10000, 500);
+}
+
+TEST(WindowSamplerTest, WholeWindowsStartEquallyOftenWhereTheyFit) {
+  const Episodes episodes = Counting({5, 40, 100});
+  WindowSampler sampler(episodes, {.context = 20, .seed = 6, .whole = true});
+  std::vector<Window> windows(145'000);
+  sampler.Sample(windows);
+  std::vector<std::vector<int>> starts = {std::vector<int>(1), std::vector<int>(21),
+                                          std::vector<int>(81)};
+  for (const Window& w : windows) {
+    ASSERT_EQ(w.length, w.episode == 0 ? 5 : 20);
+    ASSERT_LT(w.start, starts[w.episode].size());
+    ++starts[w.episode][w.start];
+  }
+  EXPECT_NEAR(starts[0][0], 5000, 350);
+  for (const int count : starts[1]) EXPECT_NEAR(count, 40'000 / 21, 5 * std::sqrt(40'000 / 21));
+  for (const int count : starts[2]) EXPECT_NEAR(count, 100'000 / 81, 5 * std::sqrt(100'000 / 81));
 }
 
 TEST(WindowSamplerTest, TakesContextsFarBeyondTheEpisodes) {

@@ -93,8 +93,7 @@ TEST_F(CompareCommandTest, RunsEveryCellOnceAndReportsThem) {
 TEST_F(CompareCommandTest, ShardsShareTheCells) {
   ASSERT_EQ(RunProgram(Command("shards", "--shard 1/3 2>/dev/null")).exit_code, 0);
   EXPECT_EQ(Scores("shards").size(), 3u);
-  const ProgramResult rest = RunProgram("--version");  // the environment is read as well
-  ASSERT_EQ(rest.exit_code, 0);
+  // the environment is read as well
   for (const std::string shard : {"0", "2"}) {
     setenv("OMPI_COMM_WORLD_RANK", shard.c_str(), 1);
     setenv("OMPI_COMM_WORLD_SIZE", "3", 1);
@@ -130,7 +129,8 @@ TEST_F(CompareCommandTest, AFailedCellDoesNotStopTheOthers) {
   const ProgramResult result = RunProgram(Command("failing", "--json 2>/dev/null"));
   EXPECT_EQ(result.exit_code, 1);
   size_t done = 0, failed = 0;
-  for (const json& entry : json::parse(result.output)["cells"]) {
+  const json report = json::parse(result.output);
+  for (const json& entry : report["cells"]) {
     done += entry["state"] == "done";
     if (entry["state"] == "failed") {
       ++failed;
@@ -142,10 +142,10 @@ TEST_F(CompareCommandTest, AFailedCellDoesNotStopTheOthers) {
 }
 
 TEST_F(CompareCommandTest, ADryRunEstimatesEveryCell) {
-  const ProgramResult result = RunProgram(Command("dry", "--contexts 4 --dry-run --json"));
+  const ProgramResult result = RunProgram(Command("dry", "--dry-run --json"));
   ASSERT_EQ(result.exit_code, 0);
   const json plan = json::parse(result.output);
-  EXPECT_EQ(plan["plan"].size(), 6u);
+  EXPECT_EQ(plan["plan"].size(), 10u);
   EXPECT_GT(plan["seconds"], 0);
   EXPECT_FALSE(fs::exists(folder_ + "/dry"));
 }
@@ -156,7 +156,8 @@ TEST_F(CompareCommandTest, SaysWhatIsWrong) {
               HasSubstr("demo/nothing"));
   EXPECT_THAT(RunProgram("compare --config nothing.toml --out x 2>&1").output,
               HasSubstr("nothing.toml: expected a config file"));
-  EXPECT_THAT(RunProgram(Command("x", "--shard 3/3 2>&1")).output, HasSubstr("shard: expected I/N"));
+  EXPECT_THAT(RunProgram(Command("x", "--shard 3/3 2>&1")).output,
+              HasSubstr("shard: expected I/N"));
 }
 
 }  // namespace

@@ -74,7 +74,8 @@ TEST(SweepTest, SaysWhatIsWrong) {
   const auto read = [](const std::string& toml) { return Message([&] { Read(toml); }); };
   EXPECT_THAT(read("context = [1]"), HasSubstr("context: expected a known name, such as contexts"));
   EXPECT_THAT(read("contexts = ["), HasSubstr("line 1: expected TOML"));
-  EXPECT_THAT(read("contexts = [\"a\"]"), HasSubstr("contexts: expected an array of whole numbers"));
+  EXPECT_THAT(read("contexts = [\"a\"]"),
+              HasSubstr("contexts: expected an array of whole numbers"));
   EXPECT_THAT(read("datasets = 3"), HasSubstr("datasets: expected an array of texts, found 3"));
   EXPECT_THAT(read("[train]\nlearning-rate = 1"),
               HasSubstr("[train]: learning-rate: expected a known option"));
@@ -88,11 +89,13 @@ TEST(SweepTest, SaysWhatIsWrong) {
   EXPECT_THAT(make("datasets = []"), HasSubstr("datasets: expected at least one"));
   EXPECT_THAT(make("datasets = [\"demo/nothing\"]"), HasSubstr("demo/nothing"));
   EXPECT_THAT(make("attention = [\"cosine\"]"), HasSubstr("cosine"));
-  EXPECT_THAT(make("baselines = [\"td3\"]"), HasSubstr("baselines: expected bc or bc-10%, found td3"));
+  EXPECT_THAT(make("baselines = [\"td3\"]"),
+              HasSubstr("baselines: expected bc or bc-10%, found td3"));
   EXPECT_THAT(make("contexts = [0]"), HasSubstr("contexts: expected at least 1, found 0"));
   EXPECT_THAT(make("seeds = []"), HasSubstr("seeds: expected at least one"));
   EXPECT_THAT(make("equal = \"time\""), HasSubstr("equal: expected updates or tokens, found time"));
-  EXPECT_THAT(make("attention = [\"softmax\", \"softmax\"]"), HasSubstr("expected one cell of this"));
+  EXPECT_THAT(make("attention = [\"softmax\", \"softmax\"]"),
+              HasSubstr("expected one cell of this"));
   EXPECT_THAT(make("[dataset.\"demo/hopper-expert\"]\nupdates = 1"),
               HasSubstr("expected one of the sweep's datasets"));
   // 3 x 20 tokens are more than cosFormer's reach
