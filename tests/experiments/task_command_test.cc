@@ -112,6 +112,22 @@ TEST_F(TaskCommandTest, ATMazeReportsSuccess) {
               HasSubstr("video: expected a body to film, found tmaze-20, which has none"));
 }
 
+TEST_F(TaskCommandTest, ATMazeIsSolvedByAContextThatReachesTheCueAndNotByHalfOfIt) {
+  const std::string data = Collect("tmaze-10", "scripted", 6000);
+  for (const int context : {12, 6}) {
+    const std::string run = folder_ + "/k" + std::to_string(context);
+    Output("train --dataset " + data + " --out " + run + " --context " + std::to_string(context) +
+           " --windows whole --threads 1 --width 32 --layers 2 --batch-size 16 --lr 2e-3 "
+           "--warmup 50 --updates 400");
+    const double success = Json("eval " + run + " --episodes 200")["targets"][0]["success_rate"];
+    if (context == 12) {
+      EXPECT_GE(success, 0.95);
+    } else {
+      EXPECT_LE(success, 0.6);
+    }
+  }
+}
+
 TEST_F(TaskCommandTest, EveryStepOfTheLongestTMazeHasItsTimestep) {
   const std::string data = Collect("tmaze-1000", "scripted", 1002 * 3);
   EXPECT_EQ(Json("data info " + data)["episodes"], 3);
