@@ -31,11 +31,6 @@ endif()
 if(COSDT_SANITIZE)
   set(sanitize -fsanitize=${COSDT_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   target_compile_options(cosdt_flags INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:${sanitize}>")
-  if(CMAKE_CXX_COMPILER_ID STREQUAL GNU)
-    # false alarms in LibTorch's and the standard library's headers: instrumented code is seen
-    # through less well
-    target_compile_options(cosdt_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wno-maybe-uninitialized>)
-  endif()
   target_link_options(cosdt_flags INTERFACE -fsanitize=${COSDT_SANITIZE})
 endif()
 
