@@ -29,6 +29,17 @@ FolderLock::FolderLock(const std::string& folder) {
                     (known ? " by process " + std::to_string(lock.l_pid) : ""));
 }
 
+bool FolderLock::IsHeldElsewhere(const std::string& folder) {
+  const int file = open((folder + "/lock").c_str(), O_RDWR | O_CLOEXEC);
+  if (file < 0) return false;
+  struct flock lock = {};
+  lock.l_type = F_WRLCK;
+  lock.l_whence = SEEK_SET;
+  const bool held = fcntl(file, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+  close(file);
+  return held;
+}
+
 FolderLock::~FolderLock() { close(file_); }
 
 }  // namespace cosdt::agents

@@ -18,6 +18,10 @@ class FolderLock {
   // Makes the folder where it is missing. Throws FolderInUse, which names the other process, and
   // std::runtime_error where the folder cannot be written.
   explicit FolderLock(const std::string& folder);
+
+  // Whether another process has the folder; takes nothing.
+  static bool IsHeldElsewhere(const std::string& folder);
+
   ~FolderLock();
   FolderLock(const FolderLock&) = delete;
   FolderLock& operator=(const FolderLock&) = delete;

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <numbers>
 #include <stdexcept>
 #include <utility>
 
@@ -44,6 +45,7 @@ std::string ToJson(const TrainerOptions& o) {
               {"learning_rate", o.learning_rate},
               {"weight_decay", o.weight_decay},
               {"warmup", o.warmup},
+              {"decay", o.decay},
               {"clip", o.clip},
               {"return_scale", o.return_scale},
               {"precision", o.precision},
@@ -76,6 +78,7 @@ void TrainerOptions::Validate() const {
   Expect(positive(learning_rate), "learning rate", "a positive number", learning_rate);
   Expect(not_negative(weight_decay), "weight decay", "0 or more", weight_decay);
   Expect(warmup >= 0, "warmup", "0 or more", static_cast<double>(warmup));
+  Expect(decay >= 0, "decay", "0 or more", static_cast<double>(decay));
   Expect(not_negative(clip), "clip", "0 or more", clip);
   Expect(positive(return_scale), "return scale", "a positive number", return_scale);
   if (precision != "fp32" && precision != "bf16") {
@@ -162,10 +165,16 @@ UpdateResult Trainer::Update() {
   const double scale = options_.clip > 0 && result.gradient_norm > options_.clip
                            ? options_.clip / (result.gradient_norm + 1e-6)
                            : 1;
-  const double warmed = options_.warmup > 0 ? static_cast<double>(result.update) /
-                                                  static_cast<double>(options_.warmup)
-                                            : 1;
-  result.learning_rate = options_.learning_rate * std::min(1.0, warmed);
+  // how far an update is in a phase of the rate; 1 after it
+  const auto part = [](int64_t update, int64_t updates) {
+    return updates > 0 ? std::min(1.0, static_cast<double>(update) / static_cast<double>(updates))
+                       : 1.0;
+  };
+  result.learning_rate = options_.learning_rate * part(result.update, options_.warmup);
+  if (options_.decay > 0) {
+    result.learning_rate *=
+        (1 + std::cos(std::numbers::pi * part(result.update - 1, options_.decay))) / 2;
+  }
   optimizer_.Step(result.learning_rate, scale);
   return result;
 }

@@ -1,6 +1,7 @@
 // Training by imitation of windows of a dataset, with the original Decision Transformer's recipe:
 // mean squared error of actions over real steps, AdamW on all parameters, a rate that rises
-// linearly and then stays, gradients clipped by their norm.
+// linearly and then stays, gradients clipped by their norm. Short trainings gain by a rate that
+// falls in the end.
 #pragma once
 
 #include <cstdint>
@@ -21,6 +22,7 @@ struct TrainerOptions {
   double learning_rate = 1e-4;
   double weight_decay = 1e-4;
   int64_t warmup = 10'000;         // update u has the rate times min(1, u / warmup), u from 1
+  int64_t decay = 0;               // above 0: times (1 + cos(pi min(1, (u - 1) / decay))) / 2, too
   double clip = 0.25;              // the gradients' largest norm; 0: not clipped
   double return_scale = 1000;      // returns-to-go are divided by it
   std::string precision = "fp32";  // or bf16: of matrix products and attention

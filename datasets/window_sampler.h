@@ -42,8 +42,9 @@ struct WindowOptions {
 
 // Draws windows as the Decision Transformer does: the trajectory in proportion to its length, the
 // start uniformly among its steps (so every row of the data starts a window equally often) or, with
-// `whole`, among those that have K steps from there on, and from there up to K steps. Windows are indices; only Fill touches data. Window i depends on the
-// seed and i alone: the position is all there is to save and restore.
+// `whole`, among those that have K steps from there on, and from there up to K steps. Windows are
+// indices; only Fill touches data. Window i depends on the seed and i alone: the position is all
+// there is to save and restore.
 class WindowSampler {
  public:
   // `episodes` must outlive this object.

@@ -1,5 +1,7 @@
 #include "experiments/child_process.h"
 
+#include <c10/util/Exception.h>
+#include <malloc.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -20,16 +22,19 @@ using nlohmann::json;
 
 constexpr int kPollMilliseconds = 100;
 
-[[noreturn]] void RunChild(const std::function<json()>& work, pid_t parent, int pipe_end) {
+// Nothing may leave the child's branch: it would go on as a second parent.
+[[noreturn]] void RunChild(const std::function<json()>& work, pid_t parent, int pipe_end) noexcept {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != parent) _exit(1);  // the parent ended before that was set
   json report;
   try {
     report["result"] = work();
+  } catch (const c10::Error& e) {
+    report["error"] = e.what_without_backtrace();
   } catch (const std::exception& e) {
     report["error"] = e.what();
   }
-  const std::string text = report.dump();
+  const std::string text = report.dump(-1, ' ', false, json::error_handler_t::replace);
   for (size_t done = 0; done < text.size();) {
     const ssize_t written = write(pipe_end, text.data() + done, text.size() - done);
     if (written < 0 && errno != EINTR) _exit(1);
@@ -39,13 +44,14 @@ constexpr int kPollMilliseconds = 100;
   _exit(0);
 }
 
-// Everything up to the pipe's end. A stop is passed on to the child once.
+// Everything up to the pipe's end. A stop is passed on to the child once, as a signal that it has
+// not had from whoever stopped the whole group: a second one of the same kind would end it.
 std::string ReadAll(int pipe_end, pid_t child, const StopSignal& stop) {
   std::string text;
   bool told = false;
   for (;;) {
     if (stop.received() != 0 && !told) {
-      kill(child, SIGTERM);
+      kill(child, stop.received() == SIGTERM ? SIGUSR1 : SIGTERM);
       told = true;
     }
     struct pollfd ready = {pipe_end, POLLIN, 0};
@@ -93,8 +99,17 @@ json RunInChild(const std::function<json()>& work, const StopSignal& stop) {
   return std::move(report["result"]);
 }
 
+void ReturnFreedMemory() {
+#ifdef __GLIBC__
+  malloc_trim(0);
+#endif
+}
+
 PeakMemory::PeakMemory() {
-  std::ofstream("/proc/self/clear_refs") << 5 << std::flush;  // VmHWM begins anew
+  std::ofstream reset("/proc/self/clear_refs");
+  if (!(reset << 5 << std::flush)) {  // VmHWM begins anew
+    throw std::runtime_error("/proc/self/clear_refs: expected to reset the peak of memory");
+  }
   before_ = StatusBytes("VmRSS");
 }
 

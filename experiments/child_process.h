@@ -13,6 +13,9 @@ namespace cosdt::experiments {
 // parent to stop is passed on. The parent must not have threads of its own.
 nlohmann::json RunInChild(const std::function<nlohmann::json()>& work, const StopSignal& stop);
 
+// Gives freed memory back to the system, so that it is no longer counted as held.
+void ReturnFreedMemory();
+
 // The most memory that this process has held at once since the last reset, in bytes, without what
 // it held at the reset.
 class PeakMemory {

@@ -2,7 +2,8 @@
 
 #include <ATen/Parallel.h>
 
-#include <filesystem>
+#include <algorithm>
+#include <fstream>
 #include <memory>
 #include <stdexcept>
 
@@ -21,7 +22,6 @@
 namespace cosdt::experiments {
 namespace {
 
-namespace fs = std::filesystem;
 using nlohmann::json;
 
 // Set from the data where the sweep does not say them.
@@ -73,7 +73,7 @@ json Measure(TrainOptions options, const std::string& data_dir) {
 }
 
 // The entries of `cosdt eval`, the memory that they took, and what a decision costs.
-json Evaluate(const TrainOptions& options, const std::string& folder) {
+json Evaluate(const TrainOptions& options, const std::string& folder, const StopSignal& stop) {
   const agents::Checkpoint checkpoint = agents::ReadCheckpoint(folder + "/last.safetensors");
   const auto env = envs::MakeEnv(checkpoint.info.env, envs::ParsePhysics(checkpoint.info.physics));
   agents::AgentRolloutOptions rollout;
@@ -85,7 +85,10 @@ json Evaluate(const TrainOptions& options, const std::string& folder) {
   {
     const size_t rows = std::max<size_t>(1, checkpoint.info.targets.size());
     Progress progress("evaluating", "episodes", static_cast<double>(rows * options.episodes));
-    rollout.progress = [&](double episodes) { progress.Update(episodes); };
+    rollout.progress = [&](double episodes) {
+      if (stop.received() != 0) throw std::runtime_error("stopped");
+      progress.Update(episodes);
+    };
     targets = EvaluateTargets(checkpoint, *env, rollout);
   }
   const int64_t bytes = memory.bytes();
@@ -103,6 +106,12 @@ json Evaluate(const TrainOptions& options, const std::string& folder) {
 
 std::string ResultPath(const std::string& folder) { return folder + "/result.json"; }
 
+// A result that cannot be read, after a crash of the machine, is made anew.
+bool HasResult(const std::string& folder) {
+  std::ifstream file(ResultPath(folder));
+  return json::parse(file, nullptr, false).is_object();
+}
+
 // The cell's own lock: the run's is taken by the process that trains.
 std::string LockFolder(const std::string& folder) { return folder + "/cell"; }
 
@@ -110,28 +119,22 @@ std::string LockFolder(const std::string& folder) { return folder + "/cell"; }
 
 CellState StateOf(const Cell& cell, const std::string& folder) {
   ExpectSameOptions(cell, folder);
-  if (fs::exists(ResultPath(folder))) return CellState::kDone;
-  if (!fs::exists(folder)) return CellState::kWaiting;
-  try {
-    const agents::FolderLock lock(LockFolder(folder));
-  } catch (const agents::FolderInUse&) {
-    return CellState::kRunningElsewhere;
-  }
-  return CellState::kWaiting;
+  if (HasResult(folder)) return CellState::kDone;
+  return agents::FolderLock::IsHeldElsewhere(LockFolder(folder)) ? CellState::kRunningElsewhere
+                                                                 : CellState::kWaiting;
 }
 
 bool RunCell(const Cell& cell, const std::string& folder, const std::string& data_dir,
              const StopSignal& stop) {
   const agents::FolderLock lock(LockFolder(folder));
-  if (fs::exists(ResultPath(folder))) return true;  // another worker's, since StateOf
+  if (HasResult(folder)) return true;  // another worker's, since StateOf
   const TrainOptions& options = cell.options;
   const bool bc = options.agent.kind == "bc";
   const json trained = RunInChild([&] { return Train(options, folder, data_dir, stop); }, stop);
   if (stop.received() != 0) return false;
   const json cost = RunInChild([&] { return Measure(options, data_dir); }, stop);
   if (stop.received() != 0) return false;
-  const json evaluated = RunInChild([&] { return Evaluate(options, folder); }, stop);
-  if (stop.received() != 0) return false;
+  const json evaluated = RunInChild([&] { return Evaluate(options, folder, stop); }, stop);
   const bool has_physics = evaluated["score_name"] == "normalized score";
   json result = {{"context", bc ? 1 : options.agent.dt.context},
                  {"attention", bc ? json() : json(options.agent.dt.attention.kind)},

@@ -62,10 +62,14 @@ void DryRun(const CompareCommand& command, const std::vector<Cell>& cells, const
   double seconds = 0;
   json plan = json::array();
   for (const Cell& cell : cells) {
-    if (stop.received() != 0) return;
+    if (stop.received() != 0) throw CLI::RuntimeError(128 + stop.received());
     const std::string kind = std::filesystem::path(cell.name).parent_path();
     if (!estimates.contains(kind)) {
-      estimates[kind] = EstimateCell(cell, command.data_dir, stop);
+      try {
+        estimates[kind] = EstimateCell(cell, command.data_dir, stop);
+      } catch (const std::exception& e) {
+        throw std::runtime_error(cell.name + ": " + e.what());
+      }
     }
     const json& estimate = estimates[kind];
     const double training = estimate["training_seconds"],
@@ -139,12 +143,24 @@ void PrintResults(const CompareCommand& command, const std::vector<Cell>& cells,
   std::map<std::string, size_t> counts;
   for (const Cell& cell : cells) {
     const std::string folder = command.out + "/" + cell.name;
-    const bool failed = outcome.failed.contains(cell.name);
-    const std::string state = failed ? "failed" : StateName(StateOf(cell, folder));
+    std::string state, error;
+    json entry;
+    if (const auto failed = outcome.failed.find(cell.name); failed != outcome.failed.end()) {
+      state = "failed";
+      error = failed->second;
+    } else {
+      try {
+        state = StateName(StateOf(cell, folder));
+        if (state == "done") entry = ReadRun(folder).json;
+      } catch (const std::exception& e) {
+        state = "damaged";
+        error = e.what();
+        std::fprintf(stderr, "cosdt: %s is left out: %s\n", cell.name.c_str(), e.what());
+      }
+    }
     ++counts[state];
     if (state == "done") {
       done.push_back(folder);
-      json entry = ReadRun(folder).json;
       entry["state"] = state;
       list.push_back(std::move(entry));
     } else {
@@ -155,7 +171,7 @@ void PrintResults(const CompareCommand& command, const std::vector<Cell>& cells,
                       {"context", bc ? 1 : cell.options.agent.dt.context},
                       {"seed", cell.options.trainer.seed},
                       {"state", state}});
-      if (failed) list.back()["error"] = outcome.failed.at(cell.name);
+      if (!error.empty()) list.back()["error"] = error;
     }
   }
   if (command.json) {
@@ -216,9 +232,7 @@ void AddCompareCommand(CLI::App& program) {
   app->add_flag("--list", command->list, "name the cells");
   app->add_flag("--dry-run", command->dry_run, "estimate time and memory from short measurements");
   app->add_flag("--json", command->json, "print one JSON object");
-  AddTrainFlags(*app,
-                {"dataset", "env", "top", "agent", "attention", "context", "seed", "eval-every"},
-                command->flags);
+  AddTrainFlags(*app, kCellOptions, command->flags);
   app->callback([command] { Run(*command); });
 }
 

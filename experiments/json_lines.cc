@@ -13,7 +13,8 @@ JsonLines::JsonLines(std::string path, int64_t last_update) : path_(std::move(pa
   std::string kept;
   for (std::string line; std::getline(before, line);) {
     json object = json::parse(line, nullptr, false);
-    if (!object.is_object() || object.value("update", INT64_MAX) > last_update) continue;
+    const auto update = object.find("update");
+    if (update == object.end() || !update->is_number_integer() || *update > last_update) continue;
     kept += line + "\n";
     lines_.push_back(std::move(object));
   }

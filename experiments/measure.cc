@@ -49,6 +49,7 @@ double DecisionMilliseconds(const agents::Agent& agent, agents::DecodeMode mode,
 }  // namespace
 
 json MeasureTraining(const TrainOptions& options, const TrainData& data) {
+  ReturnFreedMemory();  // else what reading the data left would hide what training takes
   const PeakMemory memory;
   torch::manual_seed(options.trainer.seed);
   agents::Trainer trainer(agents::Agent(options.agent), data.episodes, data.normalizer,
@@ -79,7 +80,8 @@ json MeasureDecisions(const TrainOptions& options, const envs::EnvSpec& spec) {
   };
   json costs = {{"window", measure(agents::DecodeMode::kWindow)}, {"recurrent", nullptr}};
   if (agent.kind == "bc") return costs;
-  agent.dt.attention.reweight_length = 2 * agents::kTokensPerStep * spec.horizon;
+  agent.dt.attention.reweight_length =
+      2 * agents::kTokensPerStep * std::max<int64_t>(spec.horizon, agent.dt.context);
   costs["recurrent"] = measure(agents::DecodeMode::kRecurrent);
   return costs;
 }

@@ -83,6 +83,8 @@ std::vector<LossPoint> ReadLosses(const std::string& path) {
     const json line = json::parse(text, nullptr, false);
     const std::string key = "line " + std::to_string(++number);
     if (line.is_discarded()) throw FileError(path, key, "JSON", "'" + text.substr(0, 40) + "'");
+    if (line.is_object() && !line.contains("loss") && line.contains("update"))
+      continue;  // an evaluation's
     const Field field(line, path, key);
     const double loss =
         field["loss"].null() ? std::numeric_limits<double>::quiet_NaN() : field["loss"].Number();

@@ -36,7 +36,7 @@ void ReadArray(const std::string& where, const toml::node& node, std::vector<T>&
   for (const toml::node& n : *node.as_array()) {
     const auto value =
         n.value_exact<std::conditional_t<std::is_same_v<T, std::string>, T, int64_t>>();
-    if (!value) fail();
+    if (!value || (std::is_same_v<T, uint64_t> && n.value_or<int64_t>(0) < 0)) fail();
     to.push_back(static_cast<T>(*value));
   }
 }
@@ -53,6 +53,17 @@ std::string FolderName(std::string name) {
 
 void Expect(bool good, const std::string& message) {
   if (!good) throw std::invalid_argument(message);
+}
+
+// A table of options for `cosdt train`, as text for ReadToml.
+std::string OptionTable(const std::string& where, const toml::node& node) {
+  Expect(node.is_table(), where + ": expected a table, found " + Text(node));
+  for (const auto& [key, value] : *node.as_table()) {
+    const std::string name(key.str());
+    Expect(!kCellOptions.contains(name),
+           where + ": " + name + ": expected options that all cells share, found a cell's own");
+  }
+  return Text(node);
 }
 
 void ExpectDataset(const std::string& name, const std::string& data_dir) {
@@ -138,13 +149,12 @@ void ReadSweep(const std::string& source, std::string_view text, Sweep& sweep) {
       Expect(node.is_string(), where + ": expected updates or tokens, found " + Text(node));
       sweep.equal = **node.as_string();
     } else if (name == "train") {
-      Expect(node.is_table(), where + ": expected a table, found " + Text(node));
-      ReadToml(source + ": [train]", Text(node), sweep.train);
+      ReadToml(source + ": [train]", OptionTable(where, node), sweep.train);
     } else if (name == "dataset") {
       Expect(node.is_table(), where + ": expected tables, found " + Text(node));
       for (const auto& [dataset, own] : *node.as_table()) {
-        Expect(own.is_table(), where + ": expected tables, found " + Text(own));
-        sweep.per_dataset[std::string(dataset.str())] = Text(own);
+        const std::string name_of(dataset.str());
+        sweep.per_dataset[name_of] = OptionTable(where + "." + name_of, own);
       }
     } else {
       throw std::invalid_argument(where + ": expected a known name, such as " +
@@ -163,7 +173,8 @@ std::vector<Cell> MakeCells(const Sweep& sweep, const std::string& data_dir) {
   Expect(sweep.equal == "updates" || sweep.equal == "tokens",
          "equal: expected updates or tokens, found " + sweep.equal);
   for (const int64_t context : sweep.contexts) {
-    Expect(context >= 1, "contexts: expected at least 1, found " + std::to_string(context));
+    Expect(context >= 1 && context <= 1'000'000,
+           "contexts: expected 1 to 1000000, found " + std::to_string(context));
   }
   for (const std::string& name : sweep.baselines) {
     Expect(std::ranges::find(kBaselines, name) != kBaselines.end(),
@@ -230,7 +241,7 @@ Shard ShardFromEnvironment(const std::function<const char*(const char*)>& get) {
   }
   for (const auto& [rank, size] : {std::pair{"OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"},
                                    {"PMI_RANK", "PMI_SIZE"},
-                                   {"SLURM_PROCID", "SLURM_NTASKS"}}) {
+                                   {"SLURM_PROCID", "SLURM_STEP_NUM_TASKS"}}) {
     if (const auto shard = make(number(rank), number(size))) return *shard;
   }
   return {};

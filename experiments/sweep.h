@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -33,6 +34,10 @@ struct Cell {
   std::string name;  // its folder in the sweep's: demo-hopper-medium/cosformer-K20/seed-0
   TrainOptions options;
 };
+
+// Options of `cosdt train` that are not a sweep's to set: its cells do, or they mean nothing there.
+inline const std::set<std::string> kCellOptions = {"dataset",   "env",     "top",  "agent",
+                                                   "attention", "context", "seed", "eval-every"};
 
 // Sets what a sweep file says: the names above, a table [train] with options of `cosdt train`, and
 // tables [dataset."NAME"] with options for one dataset. `source` is named in errors. Throws

@@ -164,6 +164,8 @@ std::vector<TrainField> TrainFields(TrainOptions& o) {
       {"lr", "learning rate", &o.trainer.learning_rate},
       {"weight-decay", "AdamW's", &o.trainer.weight_decay},
       {"warmup", "updates over which the rate rises", &o.trainer.warmup},
+      {"decay", "updates over which the rate falls to 0 as a cosine does; 0: it stays",
+       &o.trainer.decay},
       {"clip", "the gradient's largest norm; 0: not clipped", &o.trainer.clip},
       {"return-scale", "returns-to-go are divided by it; 0: 1000, of a T-maze 1", &o.return_scale},
       {"precision", "of matrix products: fp32 or bf16", &o.trainer.precision},

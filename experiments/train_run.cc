@@ -129,9 +129,11 @@ class Evaluations {
     std::map<std::string, double> numbers;
     for (const json& entry : targets) {
       const std::string suffix = entry["target"].is_null() ? "" : "/" + entry["target"].dump();
-      numbers["eval/return" + suffix] = entry["mean"];
-      if (!entry["normalized_score"].is_null()) {
-        numbers["eval/normalized_score" + suffix] = entry["normalized_score"];
+      for (const auto& [name, key] : {std::pair{"eval/return", "mean"},
+                                      {"eval/normalized_score", "normalized_score"},
+                                      {"eval/success_rate", "success_rate"}}) {
+        const auto number = entry.find(key);
+        if (number != entry.end() && number->is_number()) numbers[name + suffix] = *number;
       }
     }
     metrics.Write(update, numbers);
@@ -155,7 +157,9 @@ class Evaluations {
 
   // The first of equally good ones; null before the first evaluation.
   const json* Best() const {
-    const auto mean = [](const json& line) { return line["targets"][0]["mean"].get<double>(); };
+    const auto mean = [](const json& line) {
+      return line.at("targets").at(0).at("mean").get<double>();
+    };
     const auto best = std::ranges::max_element(lines_.lines(), {}, mean);
     return best == lines_.lines().end() ? nullptr : &*best;
   }
@@ -219,11 +223,11 @@ json TrainInFolder(const TrainOptions& options, const TrainData& data, const std
   int64_t summed = 0;
   if (goes_on) {
     const auto metadata = trainer.Restore(state);
-    const auto sha256 = metadata.find("dataset_sha256");
-    if (sha256 == metadata.end() || sha256->second != data.sha256) {
-      throw datasets::FileError(data.path, "sha256",
-                                sha256 == metadata.end() ? "that of " + state : sha256->second,
-                                data.sha256);
+    for (const char* name : {"dataset_sha256", "loss_sum", "loss_count"}) {
+      if (!metadata.contains(name)) throw datasets::FileError(state, name, "a text", "none");
+    }
+    if (metadata.at("dataset_sha256") != data.sha256) {
+      throw datasets::FileError(data.path, "sha256", metadata.at("dataset_sha256"), data.sha256);
     }
     sum = std::stod(metadata.at("loss_sum"));
     summed = std::stoll(metadata.at("loss_count"));

@@ -145,6 +145,20 @@ TEST_P(TrainerTest, RatesWarmUpAndGradientsAreClipped) {
                                         std::vector<double>{0.25, 0.5, 0.75, 1, 1, 1}));
 }
 
+TEST_P(TrainerTest, RatesFallAsACosine) {
+  TrainerOptions options = FastTraining();
+  options.warmup = 0;
+  options.decay = 4;
+  Trainer trainer = Make(options);
+  std::vector<double> rates;
+  for (int i = 0; i < 6; ++i)
+    rates.push_back(trainer.Update().learning_rate / options.learning_rate);
+  const double half = std::sqrt(0.5);
+  EXPECT_THAT(
+      rates, testing::Pointwise(testing::DoubleNear(1e-12),
+                                std::vector<double>{1, (1 + half) / 2, 0.5, (1 - half) / 2, 0, 0}));
+}
+
 TEST_P(TrainerTest, StopsBeforeWeightsAreHarmed) {
   Trainer trainer = Make();
   trainer.Update();

@@ -56,7 +56,7 @@ TEST(ChildProcessTest, AStopIsPassedOn) {
         return json(stop.received());
       },
       stop);
-  EXPECT_EQ(result, SIGTERM);
+  EXPECT_EQ(result, SIGUSR1);
 }
 
 TEST(PeakMemoryTest, CountsWhatIsHeldAtOnce) {

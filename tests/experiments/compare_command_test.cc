@@ -1,9 +1,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "tests/program.h"
@@ -32,7 +34,7 @@ class CompareCommandTest : public testing::Test {
 
   std::string Data(const std::string& env) const { return folder_ + "/" + env + ".hdf5"; }
 
-  // 12 small cells
+  // 10 small cells
   std::string Command(const std::string& out, const std::string& rest = "") const {
     return "compare --datasets " + Data("hopper") + "," + Data("tmaze-10") +
            " --attention cosformer,softmax --contexts 2,4 --baselines bc --seeds 0 --updates 30 "
@@ -61,7 +63,7 @@ TEST_F(CompareCommandTest, RunsEveryCellOnceAndReportsThem) {
   const json cells = json::parse(first.output)["cells"];
   ASSERT_EQ(cells.size(), 10u);
   for (const json& cell : cells) {
-    EXPECT_EQ(cell["state"], "done");
+    ASSERT_EQ(cell["state"], "done");
     EXPECT_EQ(cell["updates"], 30);
     EXPECT_GT(cell["updates_per_second"], 0);
     EXPECT_GT(cell["ms_per_decision"]["window"], 0);
@@ -83,6 +85,11 @@ TEST_F(CompareCommandTest, RunsEveryCellOnceAndReportsThem) {
   EXPECT_EQ(again.exit_code, 0);
   EXPECT_THAT(again.output, testing::Not(HasSubstr("training")));
   EXPECT_THAT(again.output, HasSubstr("10 cells done"));
+  EXPECT_EQ(Scores("all"), before);
+  // a damaged result is made anew
+  const fs::path first_result = fs::path(folder_) / "all" / before.begin()->first;
+  fs::resize_file(first_result, 50);
+  ASSERT_EQ(RunProgram(Command("all", ">/dev/null 2>&1")).exit_code, 0);
   EXPECT_EQ(Scores("all"), before);
   // other options do not fit what is there
   const ProgramResult other = RunProgram(Command("all", "--lr 0.5 2>&1"));

@@ -79,6 +79,8 @@ TEST(SweepTest, SaysWhatIsWrong) {
   EXPECT_THAT(read("datasets = 3"), HasSubstr("datasets: expected an array of texts, found 3"));
   EXPECT_THAT(read("[train]\nlearning-rate = 1"),
               HasSubstr("[train]: learning-rate: expected a known option"));
+  EXPECT_THAT(read("seeds = [-1]"), HasSubstr("seeds: expected an array of whole numbers"));
+  EXPECT_THAT(read("[train]\ncontext = 5"), HasSubstr("context: expected options that all cells"));
   const auto make = [](const std::string& change) {
     return Message([&] {
       Sweep sweep = Read(kSmall);
@@ -91,7 +93,7 @@ TEST(SweepTest, SaysWhatIsWrong) {
   EXPECT_THAT(make("attention = [\"cosine\"]"), HasSubstr("cosine"));
   EXPECT_THAT(make("baselines = [\"td3\"]"),
               HasSubstr("baselines: expected bc or bc-10%, found td3"));
-  EXPECT_THAT(make("contexts = [0]"), HasSubstr("contexts: expected at least 1, found 0"));
+  EXPECT_THAT(make("contexts = [0]"), HasSubstr("contexts: expected 1 to 1000000, found 0"));
   EXPECT_THAT(make("seeds = []"), HasSubstr("seeds: expected at least one"));
   EXPECT_THAT(make("equal = \"time\""), HasSubstr("equal: expected updates or tokens, found time"));
   EXPECT_THAT(make("attention = [\"softmax\", \"softmax\"]"),
