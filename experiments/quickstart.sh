@@ -40,7 +40,7 @@ awk -v agent="$attained" -v data="$mean" -v seconds=$((SECONDS - started)) 'BEGI
 cat <<END
 
 To go on:
-  $cosdt eval $run --targets 2000,1500 --decode staggered
+  $cosdt eval $run --targets 2000,1500 --json
   $cosdt train --preset original-hopper --dataset hopper-medium-v2.hdf5 --out runs/hopper
   $cosdt compare --config experiments/results/contexts/study.toml --out runs/contexts --dry-run
   tensorboard --logdir runs
