@@ -11,6 +11,18 @@
 
 namespace cosdt::experiments {
 
+CLI::Option* AddBenchOptions(CLI::App& command, BenchOptions& options, const char* threads,
+                             const char* python) {
+  command.add_option("--threads", options.threads, threads)
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  command.add_option("--repeats", options.repeats, "turns of which the median is reported")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  command.add_flag("--json", options.json, "print one JSON object");
+  return command.add_option("--python", options.python, python);
+}
+
 BenchRow CompareRates(std::string name, std::string metric, std::string against,
                       const std::function<double()>& ours, const std::function<double()>& theirs,
                       int repeats) {

@@ -18,6 +18,19 @@ struct BenchRow {
   double ratio = 0;
 };
 
+// What the comparisons with another side have in common.
+struct BenchOptions {
+  int threads = 1;
+  int repeats = 5;
+  std::string python = "";  // "": without the other side
+  bool json = false;
+};
+
+// --threads, --repeats, --python and --json; the options' values are the defaults. Gives back
+// --python's option.
+CLI::Option* AddBenchOptions(CLI::App& command, BenchOptions& options, const char* threads,
+                             const char* python);
+
 // Measures both sides in turn, `repeats` times, so that a busy machine disturbs both alike, and
 // reports the medians of the two and of the ratio within a turn. Both return a rate.
 BenchRow CompareRates(std::string name, std::string metric, std::string against,

@@ -13,12 +13,15 @@
 #include <memory>
 #include <numbers>
 #include <optional>
+#include <sstream>
 #include <stdexcept>
 
+#include "agents/text_file.h"
 #include "attention/cases.h"
 #include "attention/linear_kernels.h"
 #include "attention/registry.h"
 #include "experiments/bench.h"
+#include "experiments/gnuplot.h"
 #include "experiments/token_recurrence.h"
 
 namespace cosdt::experiments {
@@ -386,38 +389,35 @@ void AppendRows(const std::vector<Measurement>& measurements, double peak,
 
 // Time and memory of forward and backward over the length, as an SVG drawn by gnuplot.
 void Plot(const std::vector<Measurement>& measurements, const std::string& path) {
-  FILE* const gnuplot = popen("gnuplot", "w");
-  if (!gnuplot) throw std::runtime_error("--plot: cannot run gnuplot");
-  std::fprintf(gnuplot,
-               "set terminal svg size 1000,450 background 'white'\nset output '%s'\n"
-               "set multiplot layout 1,2\nset logscale xy\nset grid\nset key left top\n"
-               "set xlabel 'length in tokens'\n",
-               path.c_str());
+  std::ostringstream script;
+  script << "set terminal svg size 1000,450 background 'white'\n"
+            "set multiplot layout 1,2\nset logscale xy\nset grid\nset key left top\n"
+            "set xlabel 'length in tokens'\n";
   std::vector<std::string> kinds;
   for (const Measurement& m : measurements) {
     if (kinds.empty() || kinds.back() != m.kind) kinds.push_back(m.kind);
   }
   for (const bool memory : {false, true}) {
-    std::fprintf(
-        gnuplot, "set ylabel '%s'\nplot ",
-        memory ? "MB beyond inputs and outputs, one head" : "ms forward and backward, one head");
+    script << "set ylabel '"
+           << (memory ? "MB beyond inputs and outputs, one head"
+                      : "ms forward and backward, one head")
+           << "'\nplot ";
     for (const std::string& kind : kinds) {
-      std::fprintf(gnuplot, "%s'-' with linespoints title '%s'", kind == kinds[0] ? "" : ", ",
-                   kind.c_str());
+      script << (kind == kinds[0] ? "" : ", ") << "'-' with linespoints title "
+             << GnuplotString(kind);
     }
-    std::fprintf(gnuplot, "\n");
+    script << "\n";
     for (const std::string& kind : kinds) {
       for (const Measurement& m : measurements) {
         if (m.kind != kind) continue;
-        std::fprintf(gnuplot, "%ld %g\n", static_cast<long>(m.length),
-                     memory ? m.megabytes[1] : m.seconds[1] * 1e3 * static_cast<double>(m.length));
+        script << m.length << " "
+               << (memory ? m.megabytes[1] : m.seconds[1] * 1e3 * static_cast<double>(m.length))
+               << "\n";
       }
-      std::fprintf(gnuplot, "e\n");
+      script << "e\n";
     }
   }
-  if (pclose(gnuplot) != 0) {
-    throw std::runtime_error("--plot: gnuplot (package gnuplot-nox) failed to write " + path);
-  }
+  agents::WriteTextFile(path, RunGnuplot(script.str()));
 }
 
 void Run(const BenchAttentionCommand& command) {

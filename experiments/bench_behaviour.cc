@@ -20,10 +20,7 @@ constexpr int64_t kTransitions = 20000;
 
 struct BenchBehaviourCommand {
   std::vector<std::string> envs = {"hopper", "halfcheetah"};
-  int threads = 1;
-  int repeats = 3;
-  std::string python;
-  bool json = false;
+  BenchOptions options = {.repeats = 3};
 };
 
 // Updates on random transitions, drawn and gathered as in training.
@@ -62,22 +59,22 @@ class RandomLearner {
 };
 
 void Run(const BenchBehaviourCommand& command) {
-  at::set_num_threads(command.threads);
-  const PythonRival rival(command.python, kBenchBehaviourPy, "stable-baselines3");
+  at::set_num_threads(command.options.threads);
+  const PythonRival rival(command.options.python, kBenchBehaviourPy, "stable-baselines3");
   std::vector<BenchRow> rows;
   for (const std::string& name : command.envs) {
     const envs::EnvSpec spec = envs::MakeEnv(name)->spec();
     RandomLearner learner(spec);
-    const std::string arguments = std::to_string(spec.observation_size) + " " +
-                                  std::to_string(spec.action_size) + " " +
-                                  std::to_string(command.threads) + " " + std::to_string(kSeconds);
-    const std::string threads =
-        ", " + std::to_string(command.threads) + " thread" + (command.threads == 1 ? "" : "s");
+    const std::string arguments =
+        std::to_string(spec.observation_size) + " " + std::to_string(spec.action_size) + " " +
+        std::to_string(command.options.threads) + " " + std::to_string(kSeconds);
+    const std::string threads = ", " + std::to_string(command.options.threads) + " thread" +
+                                (command.options.threads == 1 ? "" : "s");
     rows.push_back(CompareRates(
         name + threads, "updates", rival.library(), [&] { return learner.UpdatesPerSecond(); },
-        [&] { return std::stod(rival.Ask(arguments)); }, command.repeats));
+        [&] { return std::stod(rival.Ask(arguments)); }, command.options.repeats));
   }
-  PrintRows(rows, command.json);
+  PrintRows(rows, command.options.json);
 }
 
 }  // namespace
@@ -86,14 +83,9 @@ void AddBenchBehaviour(CLI::App& bench) {
   auto command = std::make_shared<BenchBehaviourCommand>();
   CLI::App* app = bench.add_subcommand("behaviour", "SAC updates a second");
   app->add_option("--env", command->envs, "bodies")->check(CLI::IsMember(envs::BodyNames()));
-  app->add_option("--threads", command->threads, "of LibTorch, on both sides")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  app->add_option("--repeats", command->repeats, "turns of which the median is reported")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  app->add_option("--python", command->python, "a Python with stable-baselines3")->required();
-  app->add_flag("--json", command->json, "print one JSON object");
+  AddBenchOptions(*app, command->options, "of LibTorch, on both sides",
+                  "a Python with stable-baselines3")
+      ->required();
   app->callback([command] { Run(*command); });
 }
 

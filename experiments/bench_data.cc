@@ -32,10 +32,7 @@ constexpr double kSeconds = 1.0;   // of one measurement of the sampler
 
 struct BenchDataCommand {
   std::string dataset;
-  int threads = 2;
-  int repeats = 5;
-  std::string python;
-  bool json = false;
+  BenchOptions options = {.threads = 2};
 };
 
 // A file of hopper-medium-v2's size: walks, as noisy in their last digits as measured data.
@@ -160,29 +157,30 @@ void Run(const BenchDataCommand& command) {
     WriteHopper(path);
   }
   std::vector<BenchRow> rows;
-  const double memory = MemoryRatio(path, command.threads);
+  const double memory = MemoryRatio(path, command.options.threads);
   rows.push_back({"load", "most memory / kept", memory, "", "1.3 times", 1.3, 1.3 / memory});
 
-  datasets::Episodes episodes = datasets::ReadEpisodes(path, {.threads = command.threads});
+  datasets::Episodes episodes = datasets::ReadEpisodes(path, {.threads = command.options.threads});
   const double megabytes = static_cast<double>(KeptBytes(episodes)) / 1e6;
   const auto load = [&] {
-    return megabytes / Seconds([&] { datasets::ReadEpisodes(path, {.threads = command.threads}); });
+    return megabytes /
+           Seconds([&] { datasets::ReadEpisodes(path, {.threads = command.options.threads}); });
   };
-  const std::string name = "load, " + std::to_string(command.threads) + " threads";
-  if (command.python.empty()) {
+  const std::string name = "load, " + std::to_string(command.options.threads) + " threads";
+  if (command.options.python.empty()) {
     const auto one = [&] {
       return megabytes / Seconds([&] { datasets::ReadEpisodes(path, {.threads = 1}); });
     };
-    rows.push_back(CompareRates(name, "MB", "1 thread", load, one, command.repeats));
+    rows.push_back(CompareRates(name, "MB", "1 thread", load, one, command.options.repeats));
   } else {
-    const PythonRival h5py(command.python, kBenchDataPy, "h5py");
+    const PythonRival h5py(command.options.python, kBenchDataPy, "h5py");
     const auto theirs = [&] { return megabytes / std::stod(h5py.Ask("'" + path + "'")); };
-    rows.push_back(CompareRates(name, "MB", h5py.library(), load, theirs, command.repeats));
+    rows.push_back(CompareRates(name, "MB", h5py.library(), load, theirs, command.options.repeats));
   }
   for (const int context : {kContext, 1000}) {
-    rows.push_back(WindowRow(episodes, context, command.repeats));
+    rows.push_back(WindowRow(episodes, context, command.options.repeats));
   }
-  PrintRows(rows, command.json);
+  PrintRows(rows, command.options.json);
 }
 
 }  // namespace
@@ -192,14 +190,8 @@ void AddBenchData(CLI::App& bench) {
   CLI::App* app = bench.add_subcommand("data", "loading a dataset and sampling windows");
   app->add_option("--dataset", command->dataset,
                   "HDF5 file (default: a made-up one of hopper-medium-v2's size)");
-  app->add_option("--threads", command->threads, "threads that inflate")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  app->add_option("--repeats", command->repeats, "turns of which the median is reported")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  app->add_option("--python", command->python, "a Python with h5py to compare with");
-  app->add_flag("--json", command->json, "print one JSON object");
+  AddBenchOptions(*app, command->options, "threads that inflate",
+                  "a Python with h5py to compare with");
   app->callback([command] { Run(*command); });
 }
 

@@ -23,10 +23,7 @@ constexpr int kRecordedSteps = 20000;
 
 struct BenchEnvCommand {
   std::vector<std::string> envs = envs::BodyNames();
-  int threads = 2;
-  int repeats = 5;
-  std::string python;
-  bool json = false;
+  BenchOptions options = {.threads = 2};
 };
 
 // Random-policy episodes, so that two loops can go through the same states.
@@ -146,29 +143,31 @@ double StepsPerSecond(const PythonRival& rival, const std::string& env, int thre
 void Run(const BenchEnvCommand& command) {
   std::vector<BenchRow> rows;
   std::unique_ptr<PythonRival> rival;
-  if (!command.python.empty()) {
-    rival = std::make_unique<PythonRival>(command.python, kBenchEnvPy, "envpool or gymnasium");
+  if (!command.options.python.empty()) {
+    rival =
+        std::make_unique<PythonRival>(command.options.python, kBenchEnvPy, "envpool or gymnasium");
   } else {
     std::fprintf(stderr, "without --python there is no comparison with envpool\n");
   }
   for (const std::string& name : command.envs) {
-    rows.push_back(AgainstBareLoop(name, command.repeats));
+    rows.push_back(AgainstBareLoop(name, command.options.repeats));
     RandomVector one(*envs::MakeEnv(name), 1);
-    RandomVector many(*envs::MakeEnv(name), command.threads);
-    const std::string threads = ", " + std::to_string(command.threads) + " threads";
+    RandomVector many(*envs::MakeEnv(name), command.options.threads);
+    const std::string threads = ", " + std::to_string(command.options.threads) + " threads";
     rows.push_back(CompareRates(
         name + threads, "environment steps", "1 thread", [&] { return many.StepsPerSecond(); },
-        [&] { return one.StepsPerSecond(); }, command.repeats));
+        [&] { return one.StepsPerSecond(); }, command.options.repeats));
     if (!rival) continue;
     // the body that the rival has: gymnasium's
-    RandomVector same(*envs::MakeEnv(name, envs::Physics::kGymnasiumV4), command.threads);
+    RandomVector same(*envs::MakeEnv(name, envs::Physics::kGymnasiumV4), command.options.threads);
     rows.push_back(CompareRates(
         name + threads, "environment steps",
-        rival->library() + ", " + std::to_string(command.threads) + " threads",
+        rival->library() + ", " + std::to_string(command.options.threads) + " threads",
         [&] { return same.StepsPerSecond(); },
-        [&] { return StepsPerSecond(*rival, name, command.threads); }, command.repeats));
+        [&] { return StepsPerSecond(*rival, name, command.options.threads); },
+        command.options.repeats));
   }
-  PrintRows(rows, command.json);
+  PrintRows(rows, command.options.json);
 }
 
 }  // namespace
@@ -177,15 +176,8 @@ void AddBenchEnv(CLI::App& bench) {
   auto command = std::make_shared<BenchEnvCommand>();
   CLI::App* app = bench.add_subcommand("env", "environment steps a second");
   app->add_option("--env", command->envs, "bodies")->check(CLI::IsMember(envs::BodyNames()));
-  app->add_option("--threads", command->threads, "compared with one")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  app->add_option("--repeats", command->repeats, "turns of which the median is reported")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  app->add_option("--python", command->python,
+  AddBenchOptions(*app, command->options, "compared with one",
                   "a Python with envpool (or gymnasium) to compare with");
-  app->add_flag("--json", command->json, "print one JSON object");
   app->callback([command] { Run(*command); });
 }
 

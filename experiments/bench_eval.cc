@@ -25,10 +25,7 @@ constexpr double kReturnScale = 1000;
 
 struct BenchEvalCommand {
   std::vector<std::string> envs = {"hopper", "halfcheetah"};
-  int threads = 1;
-  int repeats = 5;
-  std::string python;
-  bool json = false;
+  BenchOptions options;
 };
 
 // The original's size with random weights. Recurrent decoding needs a longer reach.
@@ -157,30 +154,31 @@ void Run(const BenchEvalCommand& command) {
   at::set_num_threads(1);
   std::vector<BenchRow> rows;
   std::unique_ptr<PythonRival> rival;
-  if (!command.python.empty()) {
-    rival = std::make_unique<PythonRival>(command.python, kBenchEvalPy,
+  if (!command.options.python.empty()) {
+    rival = std::make_unique<PythonRival>(command.options.python, kBenchEvalPy,
                                           "torch, transformers and gymnasium[mujoco]");
   } else {
     std::fprintf(stderr, "without --python the modes are compared with window\n");
   }
-  const std::string threads =
-      command.threads == 1 ? "" : ", " + std::to_string(command.threads) + " threads";
+  const std::string threads = command.options.threads == 1
+                                  ? ""
+                                  : ", " + std::to_string(command.options.threads) + " threads";
   for (const std::string& name : command.envs) {
     // the body that the rival has: gymnasium's
     const auto env = envs::MakeEnv(name, envs::Physics::kGymnasiumV4);
-    LockStep window(*env, agents::DecodeMode::kWindow, command.threads);
+    LockStep window(*env, agents::DecodeMode::kWindow, command.options.threads);
     for (const agents::DecodeMode mode : agents::kAllDecodeModes) {
-      LockStep ours(*env, mode, command.threads);
+      LockStep ours(*env, mode, command.options.threads);
       rows.push_back(CompareRates(
           name + ", " + agents::DecodeModeName(mode) + threads, "environment steps",
           rival ? rival->library() + ", 1 episode, 1 thread" : "window",
           [&] { return ours.StepsPerSecond(); },
           [&] { return rival ? StepsPerSecond(*rival, name) : window.StepsPerSecond(); },
-          command.repeats));
+          command.options.repeats));
     }
   }
-  AddLatencies(command.repeats, rows);
-  PrintRows(rows, command.json);
+  AddLatencies(command.options.repeats, rows);
+  PrintRows(rows, command.options.json);
 }
 
 }  // namespace
@@ -189,15 +187,8 @@ void AddBenchEval(CLI::App& bench) {
   auto command = std::make_shared<BenchEvalCommand>();
   CLI::App* app = bench.add_subcommand("eval", "environment steps a second of agents that act");
   app->add_option("--env", command->envs, "bodies")->check(CLI::IsMember(envs::BodyNames()));
-  app->add_option("--threads", command->threads, "of cosdt; the other side has one")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  app->add_option("--repeats", command->repeats, "turns of which the median is reported")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  app->add_option("--python", command->python,
+  AddBenchOptions(*app, command->options, "of cosdt; the other side has one",
                   "a Python with torch, transformers and gymnasium[mujoco] to compare with");
-  app->add_flag("--json", command->json, "print one JSON object");
   app->callback([command] { Run(*command); });
 }
 

@@ -20,10 +20,7 @@ constexpr int kLength = 1000;  // of an episode
 
 struct BenchTrainCommand {
   std::vector<std::string> envs = {"hopper", "halfcheetah"};
-  int threads = 1;
-  int repeats = 5;
-  std::string python;
-  bool json = false;
+  BenchOptions options;
 };
 
 datasets::Episodes RandomEpisodes(const envs::EnvSpec& spec) {
@@ -84,8 +81,9 @@ class Training {
 
 void AddRivalRows(const BenchTrainCommand& command, const PythonRival& rival,
                   std::vector<BenchRow>& rows) {
-  const std::string threads =
-      command.threads == 1 ? "" : ", " + std::to_string(command.threads) + " threads";
+  const std::string threads = command.options.threads == 1
+                                  ? ""
+                                  : ", " + std::to_string(command.options.threads) + " threads";
   struct Pair {
     const char *attention, *precision, *against;
   };
@@ -98,13 +96,14 @@ void AddRivalRows(const BenchTrainCommand& command, const PythonRival& rival,
     const datasets::Episodes episodes = RandomEpisodes(spec);
     for (const Pair& pair : pairs) {
       Training ours(episodes, pair.attention, pair.precision, 20, 64);
-      const std::string arguments =
-          std::to_string(spec.observation_size) + " " + std::to_string(spec.action_size) + " " +
-          pair.against + " " + std::to_string(command.threads) + " " + std::to_string(kSeconds);
+      const std::string arguments = std::to_string(spec.observation_size) + " " +
+                                    std::to_string(spec.action_size) + " " + pair.against + " " +
+                                    std::to_string(command.options.threads) + " " +
+                                    std::to_string(kSeconds);
       rows.push_back(CompareRates(
           name + ", " + pair.attention + " " + pair.precision + threads, "updates",
           rival.library() + " " + pair.against, [&] { return ours.UpdatesPerSecond(); },
-          [&] { return std::stod(rival.Ask(arguments)); }, command.repeats));
+          [&] { return std::stod(rival.Ask(arguments)); }, command.options.repeats));
     }
   }
 }
@@ -120,22 +119,23 @@ void AddContextRows(const BenchTrainCommand& command, std::vector<BenchRow>& row
     rows.push_back(CompareRates(
         attention + ", K = 1000", "tokens", attention + ", K = 100",
         [&] { return kTokens * longer.UpdatesPerSecond(); },
-        [&] { return kTokens * shorter.UpdatesPerSecond(); }, command.repeats));
+        [&] { return kTokens * shorter.UpdatesPerSecond(); }, command.options.repeats));
   }
 }
 
 void Run(const BenchTrainCommand& command) {
   agents::KeepFreedMemory();
-  at::set_num_threads(command.threads);
+  at::set_num_threads(command.options.threads);
   std::vector<BenchRow> rows;
-  if (!command.python.empty()) {
-    AddRivalRows(command, PythonRival(command.python, kBenchTrainPy, "torch and transformers"),
+  if (!command.options.python.empty()) {
+    AddRivalRows(command,
+                 PythonRival(command.options.python, kBenchTrainPy, "torch and transformers"),
                  rows);
   } else {
     std::fprintf(stderr, "without --python only contexts are compared\n");
   }
   AddContextRows(command, rows);
-  PrintRows(rows, command.json);
+  PrintRows(rows, command.options.json);
 }
 
 }  // namespace
@@ -144,15 +144,8 @@ void AddBenchTrain(CLI::App& bench) {
   auto command = std::make_shared<BenchTrainCommand>();
   CLI::App* app = bench.add_subcommand("train", "updates a second of Decision Transformers");
   app->add_option("--env", command->envs, "bodies")->check(CLI::IsMember(envs::BodyNames()));
-  app->add_option("--threads", command->threads, "of LibTorch, on both sides")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  app->add_option("--repeats", command->repeats, "turns of which the median is reported")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  app->add_option("--python", command->python,
+  AddBenchOptions(*app, command->options, "of LibTorch, on both sides",
                   "a Python with torch and transformers to compare with");
-  app->add_flag("--json", command->json, "print one JSON object");
   app->callback([command] { Run(*command); });
 }
 

@@ -7,11 +7,9 @@
 #include <sstream>
 #include <stdexcept>
 
-#define TOML_EXCEPTIONS 1
-#include <toml++/toml.h>
-
 #include "agents/demo.h"
 #include "datasets/data_folder.h"
+#include "experiments/toml_table.h"
 
 namespace cosdt::experiments {
 namespace {
@@ -118,15 +116,7 @@ Cell MakeCell(const Sweep& sweep, const std::string& dataset, const std::string&
 }  // namespace
 
 void ReadSweep(const std::string& source, std::string_view text, Sweep& sweep) {
-  toml::table table;
-  try {
-    table = toml::parse(text, source);
-  } catch (const toml::parse_error& e) {
-    std::ostringstream message;
-    message << source << ": line " << e.source().begin.line
-            << ": expected TOML, found: " << e.description();
-    throw std::invalid_argument(message.str());
-  }
+  const toml::table table = ParseToml(source, text);
   const std::vector<std::string> names = {"datasets", "attention", "contexts", "baselines",
                                           "seeds",    "equal",     "train",    "dataset"};
   for (const auto& [key, node] : table) {

@@ -10,10 +10,8 @@
 #include <type_traits>
 #include <utility>
 
-#define TOML_EXCEPTIONS 1
-#include <toml++/toml.h>
-
 #include "experiments/embedded.h"
+#include "experiments/toml_table.h"
 
 namespace cosdt::experiments {
 namespace {
@@ -185,15 +183,7 @@ void SetFromText(const TrainField& field, const std::string& text) {
 }
 
 void ReadToml(const std::string& source, std::string_view text, TrainOptions& options) {
-  toml::table table;
-  try {
-    table = toml::parse(text, source);
-  } catch (const toml::parse_error& e) {
-    std::ostringstream message;
-    message << source << ": line " << e.source().begin.line
-            << ": expected TOML, found: " << e.description();
-    throw std::invalid_argument(message.str());
-  }
+  const toml::table table = ParseToml(source, text);
   const std::vector<TrainField> fields = TrainFields(options);
   for (const auto& [key, node] : table) {
     const std::string name(key.str());

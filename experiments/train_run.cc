@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
-#include <fstream>
 #include <ranges>
 #include <stdexcept>
 
@@ -53,11 +52,6 @@ void FillEnvOptions(TrainOptions& options) {
   }
   options.trainer.return_scale = options.return_scale;
   options.agent.dt.max_timestep = options.max_timestep;
-}
-
-std::string ReadText(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
 }
 
 // Metrics as JSON lines and for TensorBoard.
@@ -199,7 +193,7 @@ std::optional<TrainOptions> ReadRunOptions(const std::string& folder) {
   const std::string path = folder + "/config.toml";
   if (!fs::exists(path)) return std::nullopt;
   TrainOptions options;
-  ReadToml(path, ReadText(path), options);
+  ReadToml(path, ReadConfigFile(path), options);
   return options;
 }
 

@@ -1,0 +1,14 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#define TOML_EXCEPTIONS 1
+#include <toml++/toml.h>
+
+namespace cosdt::experiments {
+
+// Throws std::invalid_argument naming `source` and the line where the text is no TOML.
+toml::table ParseToml(const std::string& source, std::string_view text);
+
+}  // namespace cosdt::experiments
