@@ -37,19 +37,38 @@ AdamW::AdamW(torch::nn::Module& module, double weight_decay) : weight_decay_(wei
 
 void AdamW::ZeroGradients() { gradients_.zero_(); }
 
-double AdamW::GradientNorm() const { return gradients_.norm().item<double>(); }
+torch::Tensor AdamW::GradientNorm() const { return gradients_.norm(); }
+
+AdamW::Scalars AdamW::ScalarsOf(int64_t step, double learning_rate) const {
+  const auto t = static_cast<double>(step);
+  return {1 - learning_rate * weight_decay_, std::sqrt(1 - std::pow(kBeta2, t)),
+          learning_rate / (1 - std::pow(kBeta1, t))};
+}
 
 void AdamW::Step(double learning_rate, double gradient_scale) {
   const torch::NoGradGuard no_grad;
-  ++steps_;
-  const auto t = static_cast<double>(steps_);
-  const double correction1 = 1 - std::pow(kBeta1, t), correction2 = 1 - std::pow(kBeta2, t);
+  const Scalars s = ScalarsOf(++steps_, learning_rate);
   if (gradient_scale != 1) gradients_.mul_(gradient_scale);
-  parameters_.mul_(1 - learning_rate * weight_decay_);
+  parameters_.mul_(s.decay);
   first_.lerp_(gradients_, 1 - kBeta1);
   second_.mul_(kBeta2).addcmul_(gradients_, gradients_, 1 - kBeta2);
-  torch::sqrt_out(scratch_, second_).div_(std::sqrt(correction2)).add_(kEpsilon);
-  parameters_.addcdiv_(first_, scratch_, -learning_rate / correction1);
+  torch::sqrt_out(scratch_, second_).div_(s.root_correction).add_(kEpsilon);
+  parameters_.addcdiv_(first_, scratch_, -s.rate);
+}
+
+void AdamW::Step(const Tensor& scalars, const Tensor& gradient_scale, const Tensor& change) {
+  const torch::NoGradGuard no_grad;
+  gradients_.mul_(gradient_scale);
+  first_.lerp_(gradients_, 1 - kBeta1);
+  second_.mul_(kBeta2).addcmul_(gradients_, gradients_, 1 - kBeta2);
+  torch::sqrt_out(scratch_, second_).div_(scalars[1]).add_(kEpsilon);
+  const Tensor changed = parameters_ * scalars[0] - first_ / scratch_ * scalars[2];
+  parameters_.copy_(torch::where(change, changed, parameters_));
+}
+
+torch::Tensor AdamW::NextScalars(double learning_rate) const {
+  const Scalars s = ScalarsOf(steps_ + 1, learning_rate);
+  return torch::tensor({s.decay, s.root_correction, s.rate}, torch::kFloat64);
 }
 
 void AdamW::Save(Safetensors& file) const {

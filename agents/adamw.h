@@ -22,11 +22,20 @@ class AdamW {
   // Sets all gradients to 0; they are there from the beginning.
   void ZeroGradients();
 
-  // The Euclidean norm of all gradients together.
-  double GradientNorm() const;
+  // The Euclidean norm of all gradients together, [].
+  torch::Tensor GradientNorm() const;
 
   // One update with the gradients times `gradient_scale`.
   void Step(double learning_rate, double gradient_scale = 1);
+
+  // The same for a recording on a device, which reads its numbers when it is replayed: what
+  // NextScalars gives, [kScalars] in float64, the gradients' scale [], and whether the weights are
+  // to be changed at all, [] bool. Whoever runs it counts the step.
+  static constexpr int64_t kScalars = 3;
+  void Step(const torch::Tensor& scalars, const torch::Tensor& gradient_scale,
+            const torch::Tensor& change);
+  torch::Tensor NextScalars(double learning_rate) const;
+  void CountStep() { ++steps_; }
 
   int64_t steps() const { return steps_; }
 
@@ -35,6 +44,11 @@ class AdamW {
   void Load(const std::string& path, const Safetensors& file, int64_t steps);
 
  private:
+  struct Scalars {
+    double decay, root_correction, rate;
+  };
+  Scalars ScalarsOf(int64_t step, double learning_rate) const;
+
   double weight_decay_;
   int64_t steps_ = 0;
   torch::Tensor parameters_, gradients_, first_, second_, scratch_;  // flat

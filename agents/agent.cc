@@ -88,11 +88,6 @@ AgentOptions ParseAgentOptions(const std::string& file, const std::string& text)
   return options;
 }
 
-Batch Batch::to(const torch::Device& device) const {
-  return {returns_to_go.to(device), observations.to(device), actions.to(device),
-          timesteps.to(device), mask.defined() ? mask.to(device) : mask};
-}
-
 Agent::Agent(const AgentOptions& options) : options_(options) {
   options_.Validate();
   if (options_.kind == "bc") {
@@ -115,6 +110,10 @@ void Agent::set_compute_type(torch::ScalarType type) {
 
 void Agent::set_dropout_key(uint64_t key) {
   if (dt_) dt_->set_dropout_key(key);
+}
+
+void Agent::set_dropout_keys(torch::Tensor keys) {
+  if (dt_) dt_->set_dropout_keys(std::move(keys));
 }
 
 }  // namespace cosdt::agents

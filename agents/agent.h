@@ -39,8 +39,6 @@ AgentOptions ParseAgentOptions(const std::string& file, const std::string& json)
 // Windows of training data on one device; shapes are DecisionTransformerImpl::forward's.
 struct Batch {
   torch::Tensor returns_to_go, observations, actions, timesteps, mask;
-
-  Batch to(const torch::Device& device) const;
 };
 
 class Agent {
@@ -60,8 +58,10 @@ class Agent {
   // gain by it and stays in float32.
   void set_compute_type(torch::ScalarType type);
 
-  // See DecisionTransformerImpl::set_dropout_key.
+  // See DecisionTransformerImpl; behaviour cloning drops nothing.
   void set_dropout_key(uint64_t key);
+  void set_dropout_keys(torch::Tensor keys);
+  int64_t dropout_layers() const { return dt_ ? dt_->dropout_layers() : 0; }
 
   // Null for the other kind.
   DecisionTransformer dt() const { return dt_; }

@@ -172,7 +172,8 @@ torch::Tensor DecisionTransformerImpl::forward(const Tensor& returns_to_go,
     key_mask = mask.unsqueeze(-1).expand({batch, steps, kTokensPerStep}).reshape({batch, -1});
   }
 
-  const Dropout dropout{is_training() ? options_.dropout : 0, dropout_key_};
+  Dropout dropout = dropout_;
+  dropout.p = is_training() ? options_.dropout : 0;
   uint64_t layer = 0;
   const int64_t heads = options_.heads;
   // x is the residual stream, y what comes out of the LayerNorm before the next layer

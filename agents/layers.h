@@ -10,10 +10,11 @@
 namespace cosdt::agents {
 
 // Which numbers are dropped, and with them all of dropout's randomness: the same p, key and shape
-// drop the same numbers. p is below 1; 0 drops nothing.
+// drop the same numbers, on any device. p is below 1; 0 drops nothing.
 struct Dropout {
   double p = 0;
   uint64_t key = 0;
+  torch::Tensor keys = {};  // where defined, int64 [layers] or, of one layer, [], in place of `key`
 
   // The same with another key, for the layer `i`.
   Dropout For(uint64_t i) const;

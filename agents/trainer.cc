@@ -50,7 +50,8 @@ std::string ToJson(const TrainerOptions& o) {
               {"return_scale", o.return_scale},
               {"precision", o.precision},
               {"seed", o.seed},
-              {"windows", o.windows}}
+              {"windows", o.windows},
+              {"cuda_graph", o.cuda_graph}}
       .dump();
 }
 
@@ -125,6 +126,16 @@ Trainer::Trainer(Agent agent, const datasets::Episodes& episodes, datasets::Norm
   CheckFinite("returns_to_go", episodes.returns_to_go, 1);
   if (options_.precision == "bf16") agent_.set_compute_type(torch::kBFloat16);
   agent_.module().train();
+  if (agent_.device().is_cuda() || options_.cuda_graph) {
+    DeviceWindows data(episodes, normalizer_, SamplerOptions(agent_, options_), agent_.device());
+    if (options_.cuda_graph) {
+      recorded_ = std::make_unique<RecordedUpdate>(agent_, optimizer_, std::move(data),
+                                                   options_.batch_size, options_.clip);
+    } else {
+      device_windows_ = std::move(data);
+    }
+    return;
+  }
   const int64_t batch = options_.batch_size, steps = agent_.options().context();
   batch_ = {.returns_to_go = torch::empty({batch, steps}),
             .observations = torch::empty({batch, steps, observation_size}),
@@ -133,48 +144,62 @@ Trainer::Trainer(Agent agent, const datasets::Episodes& episodes, datasets::Norm
             .mask = torch::empty({batch, steps}, torch::kBool)};
 }
 
-void Trainer::FillBatch() {
-  sampler_.Sample(windows_);
+Batch Trainer::NextBatch() {
+  if (device_windows_) {
+    return device_windows_->Gather(device_windows_->Describe(windows_).to(agent_.device()));
+  }
   sampler_.Fill(windows_, &normalizer_,
                 {.observations = Span<float>(batch_.observations),
                  .actions = Span<float>(batch_.actions),
                  .returns_to_go = Span<float>(batch_.returns_to_go),
                  .timesteps = Span<int64_t>(batch_.timesteps),
                  .mask = Span<bool>(batch_.mask)});
+  return batch_;
+}
+
+double Trainer::LearningRate(int64_t update) const {
+  // how far an update is in a phase of the rate; 1 after it
+  const auto part = [](int64_t at, int64_t updates) {
+    return updates > 0 ? std::min(1.0, static_cast<double>(at) / static_cast<double>(updates))
+                       : 1.0;
+  };
+  double rate = options_.learning_rate * part(update, options_.warmup);
+  if (options_.decay > 0) {
+    rate *= (1 + std::cos(std::numbers::pi * part(update - 1, options_.decay))) / 2;
+  }
+  return rate;
 }
 
 UpdateResult Trainer::Update() {
   UpdateResult result;
   result.update = updates() + 1;
+  result.learning_rate = LearningRate(result.update);
   const auto check = [&](const char* name, double found) {
     if (std::isfinite(found)) return;
     throw std::runtime_error("training: update " + std::to_string(result.update) +
                              ": expected a finite " + name + ", found " + std::to_string(found));
   };
-  FillBatch();
-  agent_.set_dropout_key(Dropout{0, options_.seed ^ kDropoutStream}.For(result.update).key);
-  const Batch batch = batch_.to(agent_.device());
+  sampler_.Sample(windows_);
+  const uint64_t key = Dropout{0, options_.seed ^ kDropoutStream}.For(result.update).key;
+  if (recorded_) {
+    const auto [loss, norm] = recorded_->Run(windows_, key, result.learning_rate);
+    check("loss", result.loss = loss);
+    check("gradient", result.gradient_norm = norm);
+    return result;
+  }
+  agent_.set_dropout_key(key);
+  const Batch batch = NextBatch();
   const torch::Tensor loss = ActionLoss(agent_.Predict(batch), batch.actions, batch.mask);
   result.loss = loss.item<double>();
   check("loss", result.loss);
   optimizer_.ZeroGradients();
   loss.backward();
-  result.gradient_norm = optimizer_.GradientNorm();
+  result.gradient_norm = optimizer_.GradientNorm().item<double>();
   check("gradient", result.gradient_norm);
 
   const double scale = options_.clip > 0 && result.gradient_norm > options_.clip
                            ? options_.clip / (result.gradient_norm + 1e-6)
                            : 1;
-  // how far an update is in a phase of the rate; 1 after it
-  const auto part = [](int64_t update, int64_t updates) {
-    return updates > 0 ? std::min(1.0, static_cast<double>(update) / static_cast<double>(updates))
-                       : 1.0;
-  };
-  result.learning_rate = options_.learning_rate * part(result.update, options_.warmup);
-  if (options_.decay > 0) {
-    result.learning_rate *=
-        (1 + std::cos(std::numbers::pi * part(result.update - 1, options_.decay))) / 2;
-  }
   optimizer_.Step(result.learning_rate, scale);
   return result;
 }

@@ -6,11 +6,15 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "agents/adamw.h"
 #include "agents/agent.h"
+#include "agents/device_windows.h"
+#include "agents/recorded_update.h"
 #include "datasets/episodes.h"
 #include "datasets/normalizer.h"
 #include "datasets/window_sampler.h"
@@ -28,6 +32,7 @@ struct TrainerOptions {
   std::string precision = "fp32";  // or bf16: of matrix products and attention
   uint64_t seed = 0;               // of windows and dropout
   std::string windows = "any";     // or whole: not cut by an episode's end (WindowOptions)
+  bool cuda_graph = false;         // the update is recorded once and replayed (RecordedUpdate)
 
   // Throws std::invalid_argument for numbers out of range and unknown names.
   void Validate() const;
@@ -49,13 +54,16 @@ struct UpdateResult {
 };
 
 // Same seed, same weights, bit for bit: on one machine, with the same number of threads (torch's).
+// Where the agent is on a GPU, so is the data, and batches are assembled there.
 class Trainer {
  public:
-  // Takes the agent's weights as they are; episodes must outlive this object. Throws
+  // Takes the agent's weights as they are; episodes must outlive this object. cuda_graph with an
+  // agent on the CPU computes what would be recorded, without a recording. Throws
   // std::invalid_argument where sizes do not fit, and naming the array and row where a number of
   // the data is not finite.
   Trainer(Agent agent, const datasets::Episodes& episodes, datasets::Normalizer normalizer,
           const TrainerOptions& options);
+  Trainer(Trainer&&) = delete;  // a recorded update refers to what it changes
 
   // One update. Throws std::runtime_error naming the update where the loss or a gradient is not
   // finite; the weights are then those before it.
@@ -74,7 +82,8 @@ class Trainer {
   std::map<std::string, std::string> Restore(const std::string& path);
 
  private:
-  void FillBatch();
+  Batch NextBatch();
+  double LearningRate(int64_t update) const;
 
   Agent agent_;
   datasets::Normalizer normalizer_;
@@ -83,6 +92,8 @@ class Trainer {
   AdamW optimizer_;
   std::vector<datasets::Window> windows_;
   Batch batch_;  // on the CPU, filled anew for every update
+  std::optional<DeviceWindows> device_windows_;
+  std::unique_ptr<RecordedUpdate> recorded_;
 };
 
 }  // namespace cosdt::agents

@@ -93,6 +93,10 @@ json TrainOne(const TrainCommand& command, const TrainOptions& asked, const std:
   if (options.trainer.precision == "bf16" && device.is_cpu() && !agents::ProcessorHasBFloat16()) {
     std::fprintf(stderr, "cosdt: this processor has no bfloat16 products: bf16 is slower here\n");
   }
+  if (options.trainer.cuda_graph && !device.is_cuda()) {
+    throw std::invalid_argument("cuda-graph: expected a GPU (--device cuda), found " +
+                                device.str());
+  }
   at::set_num_threads(static_cast<int>(options.threads));
   json report = TrainInFolder(options, data, folder, command.resume, device,
                               [&] { return signal.received() != 0; });

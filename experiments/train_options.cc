@@ -166,6 +166,8 @@ std::vector<TrainField> TrainFields(TrainOptions& o) {
        &o.trainer.decay},
       {"clip", "the gradient's largest norm; 0: not clipped", &o.trainer.clip},
       {"return-scale", "returns-to-go are divided by it; 0: 1000, of a T-maze 1", &o.return_scale},
+      {"cuda-graph", "record the update once and replay it; on a GPU, not yet run on one",
+       &o.trainer.cuda_graph},
       {"precision", "of matrix products: fp32 or bf16", &o.trainer.precision},
       {"seed", "of weights, windows and dropout", &o.trainer.seed},
       {"save-every", "updates between saves", &o.save_every},
