@@ -1,7 +1,9 @@
 #include "agents/recorded_update.h"
 
 #ifdef COSDT_USE_CUDA
+#include <ATen/cuda/CUDAGeneratorImpl.h>  // which the next one needs
 #include <ATen/cuda/CUDAGraph.h>
+#include <c10/cuda/CUDAFunctions.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 #endif
@@ -85,7 +87,11 @@ RecordedUpdate::Result RecordedUpdate::Run(std::span<const datasets::Window> win
   };
 #ifdef COSDT_USE_CUDA
   std::optional<c10::cuda::CUDAStreamGuard> guard;
-  if (recording_) guard.emplace(recording_->stream);
+  if (recording_) {
+    // weights and data came on the default stream
+    if (recording_->runs == 0) c10::cuda::device_synchronize();
+    guard.emplace(recording_->stream);
+  }
 #endif
   compute();
   const Tensor results = results_.cpu();

@@ -23,7 +23,7 @@ using nlohmann::json;
 
 struct TrainCommand {
   TrainFlags flags;
-  std::string preset, config, data_dir, out, seeds, device = "cpu", export_hf;
+  std::string preset, config, data_dir, out, seeds, device = "cpu", import_hf, export_hf;
   bool resume = false, json = false, list_presets = false;
 };
 
@@ -62,6 +62,20 @@ TrainOptions ResumedOptions(const TrainCommand& command, const TrainOptions& beg
   return options;
 }
 
+// A checkpoint of transformers to begin with; it decides the model's shape.
+agents::DecisionTransformer Import(const std::string& folder, TrainOptions& options) {
+  agents::DecisionTransformerOptions& dt = options.agent.dt;
+  const agents::DecisionTransformer model = agents::ImportHfCheckpoint(folder, dt.context);
+  const double dropout = dt.dropout;
+  options.agent.kind = "dt";
+  dt = model->options();
+  dt.dropout = dropout;
+  options.layers = dt.layers;
+  options.width = dt.width;
+  options.max_timestep = dt.max_timestep;
+  return model;
+}
+
 torch::Device ParseDevice(const std::string& name) {
   if (name == "auto") return torch::cuda::is_available() ? torch::kCUDA : torch::kCPU;
   if (name != "cpu" && !torch::cuda::is_available()) {
@@ -69,6 +83,19 @@ torch::Device ParseDevice(const std::string& name) {
                                 name);
   }
   return torch::Device(name);
+}
+
+void ExpectSizesOf(const TrainData& data, const std::string& source,
+                   const agents::DecisionTransformerOptions& found) {
+  const auto sizes = [](int64_t observations, int64_t actions) {
+    return std::to_string(observations) + " observations and " + std::to_string(actions) +
+           " actions";
+  };
+  const std::string expected = sizes(data.episodes.observation_size, data.episodes.action_size),
+                    text = sizes(found.observation_size, found.action_size);
+  if (text == expected) return;
+  throw std::invalid_argument(source + ": expected a model for the data's " + expected +
+                              ", found one for " + text);
 }
 
 // One run; `folder` is --out or one of its seeds'.
@@ -82,8 +109,11 @@ json TrainOne(const TrainCommand& command, const TrainOptions& asked, const std:
     throw std::invalid_argument("dataset: expected a file or a name (--dataset), found none");
   }
   envs::ParsePhysics(options.physics);
+  agents::DecisionTransformer imported{nullptr};
+  if (!command.import_hf.empty()) imported = Import(command.import_hf, options);
   options.Resolve();
   const TrainData data = ReadTrainData(options, command.data_dir);
+  if (imported) ExpectSizesOf(data, command.import_hf, imported->options());
   options.Validate();
   if (!command.export_hf.empty() &&
       (options.agent.kind != "dt" || options.agent.dt.attention.kind != "softmax")) {
@@ -98,8 +128,9 @@ json TrainOne(const TrainCommand& command, const TrainOptions& asked, const std:
                                 device.str());
   }
   at::set_num_threads(static_cast<int>(options.threads));
-  json report = TrainInFolder(options, data, folder, command.resume, device,
-                              [&] { return signal.received() != 0; });
+  json report = TrainInFolder(
+      options, data, folder, command.resume, device, [&] { return signal.received() != 0; },
+      imported);
   if (!command.export_hf.empty()) {
     const agents::Checkpoint last = agents::ReadCheckpoint(folder + "/last.safetensors");
     agents::ExportHfCheckpoint(last.agent.dt(), command.export_hf);
@@ -156,6 +187,9 @@ void AddTrainCommand(CLI::App& program) {
                   "several runs, one after another, in folders of --out: 0-9 or 0,3,7");
   app->add_option("--device", command->device, "cpu, cuda, cuda:1 or auto")->capture_default_str();
   app->add_flag("--resume", command->resume, "go on with the run in --out, if there is one");
+  app->add_option("--import-hf", command->import_hf,
+                  "begin with a DecisionTransformerModel of transformers in this folder, which "
+                  "decides the model's shape; with --updates 0 to evaluate it");
   app->add_option("--export-hf", command->export_hf,
                   "write the last weights to this folder for transformers, too");
   app->add_flag("--json", command->json, "print one JSON object");

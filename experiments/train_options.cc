@@ -108,7 +108,9 @@ void TrainOptions::Resolve() {
 void TrainOptions::Validate() const {
   agent.Validate();
   trainer.Validate();
-  ExpectAtLeastOne("updates", updates);
+  if (updates < 0) {
+    throw std::invalid_argument("updates: expected at least 0, found " + std::to_string(updates));
+  }
   ExpectAtLeastOne("save-every", save_every);
   ExpectAtLeastOne("threads", threads);
   ExpectAtLeastOne("episodes", episodes);

@@ -163,6 +163,12 @@ class Evaluations {
   JsonLines lines_;
 };
 
+void CopyWeights(const torch::nn::Module& from, torch::nn::Module& to) {
+  const torch::NoGradGuard no_grad;
+  const auto weights = from.named_parameters();
+  for (const auto& weight : to.named_parameters()) weight.value().copy_(weights[weight.key()]);
+}
+
 }  // namespace
 
 TrainData ReadTrainData(TrainOptions& options, const std::string& data_dir) {
@@ -198,7 +204,8 @@ std::optional<TrainOptions> ReadRunOptions(const std::string& folder) {
 }
 
 json TrainInFolder(const TrainOptions& options, const TrainData& data, const std::string& folder,
-                   bool resume, const torch::Device& device, const std::function<bool()>& stop) {
+                   bool resume, const torch::Device& device, const std::function<bool()>& stop,
+                   const agents::DecisionTransformer& initial) {
   const agents::FolderLock lock(folder);
   const std::string state = folder + "/resume.safetensors", last = folder + "/last.safetensors";
   const bool goes_on = resume && fs::exists(state);
@@ -211,6 +218,7 @@ json TrainInFolder(const TrainOptions& options, const TrainData& data, const std
 
   torch::manual_seed(options.trainer.seed);
   agents::Agent agent(options.agent);
+  if (initial) CopyWeights(*initial, agent.module());
   agent.module().to(device);
   agents::Trainer trainer(std::move(agent), data.episodes, data.normalizer, options.trainer);
   double sum = 0;  // of the losses since the last line of the metrics

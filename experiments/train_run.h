@@ -30,12 +30,14 @@ TrainData ReadTrainData(TrainOptions& options, const std::string& data_dir);
 //                                          first target
 // With `resume` it goes on from the last save, if there is one: after a kill at any moment the
 // final weights are those of an undisturbed run, bit for bit. `stop` is asked after every update;
-// where it says so, the run is saved and ends. Returns what `cosdt train --json` reports. Throws
-// std::runtime_error where there is a run already and `resume` is false; where training fails,
-// after saving the last good weights.
+// where it says so, the run is saved and ends. A run that begins takes the weights of `initial`,
+// which has the options' shape, where it is given. Returns what `cosdt train --json` reports.
+// Throws std::runtime_error where there is a run already and `resume` is false; where training
+// fails, after saving the last good weights.
 nlohmann::json TrainInFolder(const TrainOptions& options, const TrainData& data,
                              const std::string& folder, bool resume, const torch::Device& device,
-                             const std::function<bool()>& stop);
+                             const std::function<bool()>& stop,
+                             const agents::DecisionTransformer& initial = nullptr);
 
 // The options that a run in the folder began with, or null where none began.
 std::optional<TrainOptions> ReadRunOptions(const std::string& folder);

@@ -170,6 +170,26 @@ TEST_F(TrainCommandTest, ExportsToTransformers) {
               HasSubstr("expected a dt agent with softmax attention, found dt cosformer"));
 }
 
+TEST_F(TrainCommandTest, BeginsWithAModelOfTransformers) {
+  const std::string hf = Out("hf").string();
+  ASSERT_EQ(Train("run", "--updates 2 --attention softmax --export-hf " + hf).exit_code, 0);
+  const ProgramResult result = Train("imported", "--updates 0 --json --import-hf " + hf);
+  ASSERT_EQ(result.exit_code, 0);
+  EXPECT_EQ(json::parse(result.output)["updates"], 0);
+  // no update lies between the two, and transformers has no other weights
+  ASSERT_EQ(Train("again", "--updates 0 --attention softmax --export-hf " + Out("hf2").string() +
+                               " --import-hf " + hf)
+                .exit_code,
+            0);
+  EXPECT_EQ(ReadFile(Out("hf2/model.safetensors")), ReadFile(Out("hf/model.safetensors")));
+  EXPECT_EQ(ReadFile(Out("imported/last.safetensors")), ReadFile(Out("again/last.safetensors")));
+  const std::string golden =
+      std::string(COSDT_SOURCE_DIR) + "/tests/agents/golden_decision_transformer/relu/model";
+  EXPECT_THAT(Train("other", "--import-hf " + golden + " 2>&1").output,
+              HasSubstr("expected a model for the data's 11 observations and 3 actions, found one "
+                        "for 4 observations and 2 actions"));
+}
+
 TEST_F(TrainCommandTest, SaysWhatIsWrong) {
   const auto config = [&](const std::string& text) {
     std::ofstream(Out("c.toml")) << text;
@@ -186,6 +206,9 @@ TEST_F(TrainCommandTest, SaysWhatIsWrong) {
   EXPECT_THAT(Train("x", "--preset original-hoper 2>&1").output,
               HasSubstr("such as original-hopper, found original-hoper"));
   EXPECT_EQ(Train("x", "--lr fast 2>/dev/null").exit_code, 2);
+  EXPECT_THAT(Train("x", "--cuda-graph true 2>&1").output,
+              HasSubstr("cuda-graph: expected a GPU (--device cuda), found cpu"));
+  EXPECT_THAT(Train("x", "--updates -1 2>&1").output, HasSubstr("updates: expected at least 0"));
   EXPECT_THAT(Train("x", "--attention cosine 2>&1").output, HasSubstr("cosine"));
   EXPECT_THAT(Train("x", "--seeds 5-3 2>&1").output, HasSubstr("seeds: expected"));
   EXPECT_THAT(RunProgram("train --dataset nothing-v9 --out " + Out("x").string() + " 2>&1").output,
