@@ -1,5 +1,5 @@
-// A dataset on the device where the model is, and windows of it gathered there: an update sends three
-// numbers a window instead of its steps.
+// A dataset on the device where the model is, and windows of it gathered there: an update sends
+// three numbers a window instead of its steps.
 #pragma once
 
 #include <torch/torch.h>
@@ -20,8 +20,8 @@ class DeviceWindows {
   DeviceWindows(const datasets::Episodes& episodes, const datasets::Normalizer& normalizer,
                 const datasets::WindowOptions& options, const torch::Device& device);
 
-  // What Gather needs of windows: int64 [B, 3] on the CPU, each the first row of the data, the first
-  // timestep and the length.
+  // What Gather needs of windows: int64 [B, 3] on the CPU, each the first row of the data, the
+  // first timestep and the length.
   torch::Tensor Describe(std::span<const datasets::Window> windows) const;
 
   // The batch that WindowSampler::Fill writes, bit for bit. `described` is on the device. Neither
