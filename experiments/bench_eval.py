@@ -9,6 +9,7 @@ falls is set up again and the context goes on, so that every step has the whole 
 """
 import sys
 import time
+import warnings
 
 import gymnasium
 import torch
@@ -22,6 +23,7 @@ if sys.argv[1] == "which":
     print("transformers", transformers.__version__)
     sys.exit()
 
+warnings.filterwarnings("ignore", message=".*out of date")  # v4 is what is compared with
 torch.set_num_threads(1)
 torch.manual_seed(0)
 env = gymnasium.make(IDS[sys.argv[1]]).unwrapped
