@@ -1,5 +1,6 @@
 #include "agents/decision_transformer.h"
 
+#include <cmath>
 #include <stdexcept>
 #include <tuple>
 #include <utility>
@@ -94,6 +95,11 @@ void DecisionTransformerOptions::Validate() const {
         "decision transformer: dropout: expected a number in [0, 1), found " +
         std::to_string(dropout));
   }
+  if (!(timestep_std >= 0 && std::isfinite(timestep_std))) {
+    throw std::invalid_argument(
+        "decision transformer: timestep_std: expected a number, 0 or more, found " +
+        std::to_string(timestep_std));
+  }
   const attention::AttentionOptions resolved = ResolvedAttention();
   resolved.Validate();
   if (!resolved.causal) {
@@ -131,6 +137,10 @@ DecisionTransformerImpl::DecisionTransformerImpl(DecisionTransformerOptions opti
   const int64_t width = options_.width;
   embed_timestep =
       register_module("embed_timestep", torch::nn::Embedding(options_.max_timestep, width));
+  {
+    const torch::NoGradGuard no_grad;
+    embed_timestep->weight.mul_(options_.timestep_std);
+  }
   embed_return = register_module("embed_return", torch::nn::Linear(1, width));
   embed_observation =
       register_module("embed_observation", torch::nn::Linear(options_.observation_size, width));

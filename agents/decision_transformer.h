@@ -33,6 +33,7 @@ struct DecisionTransformerOptions {
   std::string activation = "relu";  // of the MLP: relu, or gelu (with erf)
   double dropout = 0.1;             // of embeddings, mixed values and what is added to the residual
   int64_t max_timestep = 1000;      // timesteps of this and more are its predecessor
+  double timestep_std = 0.02;  // of the timestep embeddings' initial numbers; the original's: 1
 
   // Causal. A reweight_length of 0 is taken as twice the context in tokens.
   attention::AttentionOptions attention;
@@ -61,8 +62,10 @@ TORCH_MODULE(TransformerBlock);
 class DecisionTransformerImpl : public torch::nn::Module {
  public:
   // Draws the weights from torch's generator as the original does: weights of the blocks' linear
-  // layers N(0, 0.02^2) and their biases 0; embeddings and head by PyTorch's defaults (timesteps
-  // N(0, 1), linear layers uniform within 1 / sqrt(inputs)). transformers draws all of them from
+  // layers N(0, 0.02^2) and their biases 0; embeddings and head by PyTorch's defaults (linear
+  // layers uniform within 1 / sqrt(inputs)). Timestep embeddings are N(0, timestep_std^2): at the
+  // original's N(0, 1) they drown what shares a token with them until training has shrunk them,
+  // which short trainings do not live to see. transformers and CORL draw everything from
   // N(0, 0.02^2). Throws what Validate() throws.
   explicit DecisionTransformerImpl(DecisionTransformerOptions options);
 

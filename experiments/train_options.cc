@@ -157,6 +157,8 @@ std::vector<TrainField> TrainFields(TrainOptions& o) {
       {"dropout", "share of numbers", &dt.dropout},
       {"max-timestep", "rows of the timestep table; 0: 1000, or the task's horizon if longer",
        &o.max_timestep},
+      {"timestep-std", "of the timestep embeddings' initial numbers; the original's is 1",
+       &dt.timestep_std},
       {"batch-size", "windows an update", &o.trainer.batch_size},
       {"windows", "any, or whole: only those that an episode's end does not cut",
        &o.trainer.windows},

@@ -141,7 +141,9 @@ TEST(DecisionTransformerInitTest, DrawsTheOriginalsDistributions) {
       EXPECT_TRUE(layer->bias.eq(0).all().item<bool>());
     }
   }
-  EXPECT_NEAR(std(model->embed_timestep->weight), 1, 0.02);
+  EXPECT_NEAR(std(model->embed_timestep->weight), 0.02, 0.0004);
+  options.timestep_std = 1;
+  EXPECT_NEAR(std(DecisionTransformer(options)->embed_timestep->weight), 1, 0.02);
   // uniform within 1 / sqrt(5)
   const Tensor weight = model->embed_observation->weight.abs();
   EXPECT_LE(weight.max().item<double>(), 1 / std::sqrt(5.0));
@@ -175,6 +177,7 @@ TEST(DecisionTransformerOptionsTest, SaysWhatIsWrong) {
   EXPECT_THAT(message([](auto& o) { o.activation = "tanh"; }),
               HasSubstr("relu or gelu, found tanh"));
   EXPECT_THAT(message([](auto& o) { o.dropout = 1; }), HasSubstr("[0, 1), found 1"));
+  EXPECT_THAT(message([](auto& o) { o.timestep_std = -1; }), HasSubstr("timestep_std: expected"));
   EXPECT_THAT(message([](auto& o) { o.layers = 0; }), HasSubstr("layers: expected at least 1"));
   EXPECT_THAT(message([](auto& o) { o.attention.kind = "cosine"; }), HasSubstr("cosine"));
   EXPECT_THAT(message([](auto& o) { o.attention.causal = false; }), HasSubstr("causal"));
