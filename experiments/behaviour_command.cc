@@ -57,9 +57,9 @@ void Print(const BehaviourTrainCommand& command, const agents::SacTrainer& train
 void Run(const BehaviourTrainCommand& command) {
   at::set_num_threads(command.threads);
   const std::unique_ptr<envs::Env> env = envs::MakeEnv(command.env, command.physics);
+  const StopSignal signal;  // before the run can be seen in its folder
   agents::SacTrainer trainer(dynamic_cast<const envs::MujocoEnv&>(*env), command.training,
                              command.out, command.resume);
-  const StopSignal signal;
   {
     Progress progress("training", "updates", static_cast<double>(command.training.steps));
     trainer.Run(
