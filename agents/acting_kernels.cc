@@ -13,6 +13,7 @@
 #include <cmath>
 #include <vector>
 
+#include <hwy/cache_control.h>
 #include <hwy/contrib/math/math-inl.h>
 
 #include "agents/products-inl.h"
@@ -81,6 +82,29 @@ HWY_INLINE void Scale(const float* x, float factor, int64_t n, float* to) {
   for (int64_t i = 0; i < n; ++i) to[i] = x[i] * factor;
 }
 
+// A head's sums lie tile by tile, in the order of ForColumns: [features][columns of the tile]. Many
+// rows' sums are more than a cache holds, and what is read in one run comes from memory fastest.
+template <size_t kPanels>
+struct SumsTile {
+  static constexpr ptrdiff_t kStep = kPanels * kPanel;  // of a feature
+  static constexpr ptrdiff_t kAhead = 4096 / sizeof(float);
+
+  // tile += queries sums. Apart from what surrounds it, so that the sums stay in registers.
+  template <size_t kRows>
+  static HWY_NOINLINE void MulAdd(const float* HWY_RESTRICT queries, int64_t features,
+                                  const float* HWY_RESTRICT sums, Tile<kRows, kPanels>& tile) {
+    Tile<kRows, kPanels> t = tile;
+    for (int64_t f = 0; f < features; ++f) {
+      for (size_t panel = 0; panel < kPanels; ++panel) {
+        hwy::Prefetch(sums + kAhead + panel * kPanel);
+      }
+      t.MulAdd(queries + f, features, sums, kStep, kPanel, 1);
+      sums += kStep;
+    }
+    tile = t;
+  }
+};
+
 void AttendLinear(const Memory& memory, const float* weights, const float* phases, int64_t parts,
                   float epsilon, Rows q, int64_t count, Rows out) {
   const int64_t d = memory.width, padded = Padded(d), columns = memory.columns();
@@ -97,8 +121,8 @@ void AttendLinear(const Memory& memory, const float* weights, const float* phase
       ForColumns(Padded(seen), [&](int64_t column, auto panels) HWY_ATTR {
         Tile<rows, panels> tile;
         tile.Clear();
-        tile.MulAdd(queries, q.stride, memory.keys + head * padded * kRecent + column, kRecent,
-                    kPanel, d);
+        tile.MulAdd(queries, q.stride, memory.keys + column * columns + head * padded * kPanel,
+                    kPanel, columns * kPanel, d);
         tile.Store(scores + column, kRecent, [&](auto y, size_t row, const float* at) HWY_ATTR {
           const ptrdiff_t j = at - scores - static_cast<ptrdiff_t>(row) * kRecent;
           const auto weight = hn::LoadU(kTag, weights + j - token - static_cast<ptrdiff_t>(row));
@@ -123,7 +147,7 @@ void AttendLinear(const Memory& memory, const float* weights, const float* phase
         tile.Clear();
         tile.MulAdd(scores, kRecent, memory.values + head * padded + column, columns, kPanel, seen);
         if (features > 0) {
-          tile.MulAdd(phased, features, sums + column, padded, kPanel, features);
+          SumsTile<panels>::MulAdd(phased, features, sums + column * features, tile);
         }
         tile.Store(out.data + first * out.stride + head * padded + column, out.stride,
                    [&](auto y, size_t row, const float*)
@@ -158,18 +182,14 @@ void AttendSoftmax(const Memory& memory, Rows q, int64_t count, Rows out) {
     ForRows(count, [&](int64_t first, auto rows) HWY_ATTR {
       const int64_t token = memory.length - count + first;
       const int64_t seen = token + static_cast<int64_t>(rows);
-      for (int64_t block = 0; block < seen; block += kRecent) {
-        const float* const keys = memory.keys + block * columns + head * padded * kRecent;
-        ForColumns(std::min(kRecent, Padded(seen - block)),
-                   [&](int64_t column, auto panels) HWY_ATTR {
-                     Tile<rows, panels> tile;
-                     tile.Clear();
-                     tile.MulAdd(q.data + first * q.stride + head * padded, q.stride, keys + column,
-                                 kRecent, kPanel, memory.width);
-                     tile.Store(scores + block + column, room,
-                                [](auto y, size_t, const float*) HWY_ATTR { return y; });
-                   });
-      }
+      ForColumns(Padded(seen), [&](int64_t column, auto panels) HWY_ATTR {
+        Tile<rows, panels> tile;
+        tile.Clear();
+        tile.MulAdd(q.data + first * q.stride + head * padded, q.stride,
+                    memory.keys + column * columns + head * padded * kPanel, kPanel,
+                    columns * kPanel, memory.width);
+        tile.Store(scores + column, room, [](auto y, size_t, const float*) HWY_ATTR { return y; });
+      });
       for (size_t r = 0; r < rows; ++r) {
         inverse[r] = 1 / Exponentials(scores + static_cast<int64_t>(r) * room,
                                       token + static_cast<int64_t>(r) + 1, Padded(seen));
@@ -187,25 +207,32 @@ void AttendSoftmax(const Memory& memory, Rows q, int64_t count, Rows out) {
 }
 
 void Fold(const Memory& memory, const float* phases, int64_t parts, float* sums, float* key_sums) {
-  const int64_t d = memory.width, padded = Padded(d);
+  const int64_t d = memory.width, padded = Padded(d), columns = memory.columns();
+  const int64_t length = Padded(memory.length);
   float* const phased = Scratch(d * kRecent);
   for (int64_t head = 0; head < memory.heads; ++head) {
     for (int64_t part = 0; part < parts; ++part) {
       const float* const phase = phases + part * kRecent;
       const int64_t at = head * parts + part;
       for (int64_t f = 0; f < d; ++f) {
-        const float* const key = memory.keys + (head * padded + f) * kRecent;
-        for (int64_t j = 0; j < kRecent; ++j) phased[f * kRecent + j] = key[j] * phase[j];
-        key_sums[at * d + f] += SumVectors(phased + f * kRecent, kRecent);
+        const float* const key = memory.keys + (head * padded + f) * kPanel;
+        float* const to = phased + f * kRecent;
+        for (int64_t block = 0; block < length; block += kPanel) {
+          for (int64_t j = 0; j < kPanel; ++j) {
+            to[block + j] = key[block * columns + j] * phase[block + j];
+          }
+        }
+        key_sums[at * d + f] += SumVectors(to, length);
       }
-      float* const to = sums + at * d * padded;
+      float* const to = sums + head * parts * d * padded;
       ForTiles(d, padded, [&](int64_t row, auto count, int64_t column, auto panels) HWY_ATTR {
         Tile<count, panels> tile;
-        tile.Start(to + row * padded + column, padded);
+        constexpr ptrdiff_t kStep = SumsTile<panels>::kStep;
+        float* const tile_sums = to + column * parts * d + (part * d + row) * kStep;
+        tile.Start(tile_sums, kStep);
         tile.MulAdd(phased + row * kRecent, kRecent, memory.values + head * padded + column,
-                    memory.columns(), kPanel, memory.length);
-        tile.Store(to + row * padded + column, padded,
-                   [](auto y, size_t, const float*) HWY_ATTR { return y; });
+                    columns, kPanel, memory.length);
+        tile.Store(tile_sums, kStep, [](auto y, size_t, const float*) HWY_ATTR { return y; });
       });
     }
   }

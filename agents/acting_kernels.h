@@ -26,13 +26,14 @@ void Normalize(Rows from, int64_t rows, int64_t width, const float* gamma, const
 
 // One layer's memory of one row's tokens: the latest ones with their keys and values, and of those
 // before them sums, from which linear kinds go on.
-inline constexpr int64_t kRecent = 64;  // tokens in a block of keys
+inline constexpr int64_t kRecent = 64;  // tokens that linear kinds keep at most
 struct Memory {
   int64_t heads = 1, width = 1;     // of a head; its columns begin at multiples of Padded(width)
   int64_t length = 0;               // of the latest tokens; linear kinds: at most kRecent
-  const float* keys = nullptr;      // [length / kRecent][columns][kRecent]: token by token in a row
+  const float* keys = nullptr;      // [length / kPanel][columns][kPanel]: token by token in a row
   const float* values = nullptr;    // [length][columns]
-  const float* sums = nullptr;      // [heads][parts][width][Padded(width)], or null
+  const float* sums = nullptr;      // [heads][parts width Padded(width)], or null: in an order of
+                                    // the kernels' own
   const float* key_sums = nullptr;  // [heads][parts][width]
   int64_t columns() const { return heads * Padded(width); }
 };

@@ -11,8 +11,6 @@
 namespace cosdt::agents {
 namespace {
 
-constexpr int kMostAtOnce = 256;  // bounds the memory of a rollout of many episodes
-
 // One wave of episodes: row i plays episode first + i, counted over all targets.
 class Wave {
  public:
@@ -142,9 +140,12 @@ std::vector<RolloutResult> RolloutAgent(const envs::Env& prototype, const Checkp
     result.lengths.resize(options.episodes);
   }
   const int all = static_cast<int>(results.size()) * options.episodes;
-  for (int first = 0; first < all; first += kMostAtOnce) {
-    const int count = std::min(kMostAtOnce, all - first);
-    Wave(prototype, checkpoint, factory, options, pool, first, count).Play(results);
+  const int most = factory.RowsAtOnce(options.threads);
+  const int waves = (all + most - 1) / most;
+  for (int wave = 0; wave < waves; ++wave) {
+    const auto begin = [&](int64_t w) { return static_cast<int>(w * all / waves); };
+    Wave(prototype, checkpoint, factory, options, pool, begin(wave), begin(wave + 1) - begin(wave))
+        .Play(results);
   }
   return results;
 }

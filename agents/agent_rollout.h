@@ -30,12 +30,13 @@ struct AgentRolloutOptions {
   void Validate() const;
 };
 
-// Plays all episodes of all targets in lock step, one decision for all rows a step; finished rows
-// leave. Gives one result for each target, and one for behaviour cloning, which has no targets.
-// Episode i begins in the same state for every target, and is the same for any number of episodes,
-// targets and threads. The return-to-go is the target less the rewards so far. Throws
-// std::invalid_argument naming the sizes where the agent does not fit the environment, where
-// targets are missing or not wanted, and what DecoderFactory throws.
+// Plays the episodes of all targets in waves of DecoderFactory::RowsAtOnce. A wave runs in lock
+// step, one decision for all rows a step; finished rows leave. Gives one result for each target,
+// and one for behaviour cloning, which has no targets. Episode i begins in the same state for every
+// target, and is the same for any number of episodes, targets and threads. The return-to-go is the
+// target less the rewards so far. Throws std::invalid_argument naming the sizes where the agent
+// does not fit the environment, where targets are missing or not wanted, and what DecoderFactory
+// throws.
 std::vector<RolloutResult> RolloutAgent(const envs::Env& prototype, const Checkpoint& checkpoint,
                                         const AgentRolloutOptions& options);
 

@@ -73,8 +73,8 @@ void AttentionMemory::WritePhases(int64_t position, float* to, ptrdiff_t stride)
 
 void AttentionMemory::Append(Rows k, Rows v, int64_t count) {
   const int64_t columns = form_->columns();
-  const int64_t needed = (length_ + count + kRecent - 1) / kRecent * kRecent * columns;
-  if (keys_.size() < needed) {  // softmax alone has more than one block
+  const int64_t needed = std::max(kRecent, Padded(length_ + count)) * columns;
+  if (keys_.size() < needed) {  // softmax's alone grow
     const int64_t room = std::max(needed, 2 * keys_.size());
     for (Floats* numbers : {&keys_, &values_}) {
       Floats larger(room);
@@ -87,11 +87,11 @@ void AttentionMemory::Append(Rows k, Rows v, int64_t count) {
   }
   for (int64_t token = 0; token < count;) {
     const int64_t at = length_ + token;
-    const int64_t group = std::min(count - token, kRecent - at % kRecent);
-    float* const to = keys_.data() + at / kRecent * kRecent * columns + at % kRecent;
+    const int64_t group = std::min(count - token, kPanel - at % kPanel);
+    float* const to = keys_.data() + at / kPanel * kPanel * columns + at % kPanel;
     const float* const from = k.data + token * k.stride;
     for (int64_t c = 0; c < columns; ++c) {
-      for (int64_t j = 0; j < group; ++j) to[c * kRecent + j] = from[j * k.stride + c];
+      for (int64_t j = 0; j < group; ++j) to[c * kPanel + j] = from[j * k.stride + c];
     }
     token += group;
   }

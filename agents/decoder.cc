@@ -1,5 +1,6 @@
 #include "agents/decoder.h"
 
+#include <algorithm>
 #include <optional>
 #include <stdexcept>
 
@@ -65,6 +66,12 @@ std::unique_ptr<Decoder> DecoderFactory::Make(int rows, envs::ThreadPool& pool) 
   }
   return std::make_unique<acting::StreamDecoder>(
       *parts_->model, parts_->mode == DecodeMode::kStaggered ? context : 0, rows, pool);
+}
+
+int DecoderFactory::RowsAtOnce(int threads) const {
+  constexpr int kMost =
+      256;  // bounds memory; a call of LibTorch's operations costs less the fuller
+  return parts_->model ? std::min(kMost, 12 * threads) : kMost;
 }
 
 }  // namespace cosdt::agents

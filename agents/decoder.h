@@ -58,6 +58,11 @@ class DecoderFactory {
   // At the beginning of `rows` episodes. Factory and pool must outlive the decoder.
   std::unique_ptr<Decoder> Make(int rows, envs::ThreadPool& pool) const;
 
+  // How many episodes are best played side by side on so many threads. More share the reading of
+  // the weights, which a dozen of a thread's rows pays for; beyond that, what the rows remember and
+  // their simulations leave the cache, and steps take up to half as long again.
+  int RowsAtOnce(int threads) const;
+
  private:
   struct Parts;
   std::unique_ptr<const Parts> parts_;

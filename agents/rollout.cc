@@ -9,7 +9,8 @@
 namespace cosdt::agents {
 namespace {
 
-constexpr int kMostAtOnce = 256;  // bounds the memory of a rollout of many episodes
+// Bodies a thread: a policy computes 32 rows at once, and more simulations leave the cache.
+constexpr int kBodies = 32;
 
 }  // namespace
 
@@ -25,7 +26,8 @@ void RolloutOptions::Validate() const {
 RolloutResult Rollout(const envs::Env& prototype, Policy& policy, const RolloutOptions& options) {
   options.Validate();
   envs::ThreadPool pool(options.threads);
-  envs::VectorEnv envs(prototype, std::min(options.episodes, kMostAtOnce), pool);
+  envs::VectorEnv envs(prototype, std::min<int64_t>(options.episodes, kBodies * pool.threads()),
+                       pool);
   const int observation_size = envs.full_observation_size();
   const int action_size = envs.spec().action_size;
 

@@ -2,6 +2,7 @@
 // the latency of a decision.
 #include <ATen/Parallel.h>
 
+#include <algorithm>
 #include <chrono>
 #include <memory>
 #include <numeric>
@@ -18,7 +19,6 @@
 namespace cosdt::experiments {
 namespace {
 
-constexpr int kBodies = 100;      // in lock step, as an evaluation has
 constexpr double kSeconds = 3.0;  // of one measurement
 constexpr int kHorizon = 1000;
 constexpr double kReturnScale = 1000;
@@ -41,19 +41,20 @@ agents::Agent MakeAgent(const envs::EnvSpec& spec, agents::DecodeMode mode) {
   return agent;
 }
 
-// Bodies that an agent moves in lock step. One that falls is set up again and its context goes on,
-// so that every step has the whole context, as an agent's that does not fall.
+// Bodies that an agent moves in lock step, as many as an evaluation of 100 episodes has side by
+// side. One that falls is set up again and its context goes on, so that every step has the whole
+// context, as an agent's that does not fall.
 class LockStep {
  public:
   LockStep(const envs::Env& prototype, agents::DecodeMode mode, int threads)
       : agent_(MakeAgent(prototype.spec(), mode)),
         factory_(agent_, mode, kHorizon),
         pool_(threads),
-        env_(prototype, kBodies, pool_),
-        rows_(kBodies),
-        to_go_(kBodies),
-        observations_(kBodies * prototype.spec().observation_size),
-        actions_(kBodies * prototype.spec().action_size),
+        rows_(std::min(100, factory_.RowsAtOnce(threads))),
+        env_(prototype, static_cast<int>(rows_.size()), pool_),
+        to_go_(rows_.size()),
+        observations_(rows_.size() * prototype.spec().observation_size),
+        actions_(rows_.size() * prototype.spec().action_size),
         rng_(envs::MakeRng(0, 0)) {
     std::iota(rows_.begin(), rows_.end(), 0);
     normalizer_.mean.assign(prototype.spec().observation_size, 0.1f);
@@ -65,14 +66,14 @@ class LockStep {
     return Rate(kSeconds, [this] {
       if (step_ == kHorizon) Start();
       Step();
-      return static_cast<long>(kBodies);
+      return static_cast<long>(rows_.size());
     });
   }
 
  private:
   // Episodes of one context's length: what is measured comes after them.
   void Start() {
-    decoder_ = factory_.Make(kBodies, pool_);
+    decoder_ = factory_.Make(static_cast<int>(rows_.size()), pool_);
     for (const int row : rows_) env_.Reset(row, rng_());
     std::ranges::fill(to_go_, 3.6f);
     step_ = 0;
@@ -98,10 +99,10 @@ class LockStep {
   agents::Agent agent_;
   agents::DecoderFactory factory_;
   envs::ThreadPool pool_;
+  std::vector<int> rows_;
   envs::VectorEnv env_;
   std::unique_ptr<agents::Decoder> decoder_;
   datasets::Normalizer normalizer_;
-  std::vector<int> rows_;
   std::vector<float> to_go_, observations_, actions_;
   envs::Rng rng_;
   int step_ = 0;
