@@ -1,15 +1,7 @@
 #include "agents/demo.h"
 
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
-#include <cstdlib>
-#include <cstring>
-#include <filesystem>
-#include <map>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <stdexcept>
 #include <utility>
@@ -110,35 +102,6 @@ const EmbeddedFile* FindPolicy(const std::string& name) {
   return file == files.end() ? nullptr : &*file;
 }
 
-// Temporary files, because HDF5 reads files; removed when the program ends.
-class UnpackedFiles {
- public:
-  ~UnpackedFiles() {
-    for (const auto& [name, path] : paths_) unlink(path.c_str());
-  }
-
-  std::string Path(const EmbeddedFile& file) {
-    const std::lock_guard lock(mutex_);
-    std::string& path = paths_[file.name];
-    if (!path.empty()) return path;
-    std::string unpacked = std::filesystem::temp_directory_path() / "cosdt_policy_XXXXXX";
-    const int descriptor = mkstemp(unpacked.data());
-    const auto size = static_cast<ssize_t>(file.bytes.size());
-    const bool written = descriptor >= 0 && write(descriptor, file.bytes.data(), size) == size;
-    const int error = errno;
-    if (descriptor >= 0) close(descriptor);
-    if (!written) {
-      unlink(unpacked.c_str());
-      throw std::runtime_error(unpacked + ": cannot be written: " + std::strerror(error));
-    }
-    return path = unpacked;
-  }
-
- private:
-  std::mutex mutex_;
-  std::map<std::string, std::string> paths_;
-};
-
 // Transitions up to the end of the last complete episode.
 size_t CompleteRows(const datasets::Transitions& t) {
   size_t rows = t.rows();
@@ -167,11 +130,10 @@ std::vector<std::string> DemoPolicies() {
   return names;
 }
 
-std::string DemoPolicyPath(const std::string& name) {
+std::unique_ptr<datasets::Hdf5File> OpenDemoPolicy(const std::string& name) {
   const EmbeddedFile* const policy = FindPolicy(name);
   if (!policy) ThrowUnknown("policy", DemoPolicies(), name);
-  static UnpackedFiles files;
-  return files.Path(*policy);
+  return std::make_unique<datasets::Hdf5File>(name, policy->bytes);
 }
 
 void MakeDemoDataset(const std::string& name, const std::string& path, const DemoOptions& options) {
@@ -205,11 +167,11 @@ void MakeDemoDataset(const std::string& name, const std::string& path, const Dem
   }
   datasets::WriteTransitions(all, writer);
   if (parts == 1 && IsPolicyFile(demo->parts[0])) {
-    const std::string policy = DemoPolicyPath("demo/" + demo->parts[0]);
-    const datasets::PolicyOrigin origin = datasets::ReadPolicyOrigin(policy);
+    const auto policy = OpenDemoPolicy("demo/" + demo->parts[0]);
+    const datasets::PolicyOrigin origin = datasets::ReadPolicyOrigin(*policy);
     writer.Text("metadata/algorithm", origin.algorithm);
     writer.Integer("metadata/iteration", origin.iteration);
-    datasets::WritePolicy(datasets::ReadPolicy(policy), writer);
+    datasets::WritePolicy(datasets::ReadPolicy(*policy), writer);
   }
   writer.Commit();
 }

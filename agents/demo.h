@@ -2,8 +2,11 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
+
+#include "datasets/hdf5_file.h"
 
 namespace cosdt::agents {
 
@@ -22,9 +25,9 @@ bool IsDemoDataset(const std::string& name);
 // medium-replay is made of.
 std::vector<std::string> DemoPolicies();
 
-// Where this process can read such a policy's file, as long as it runs. Throws
-// std::invalid_argument naming the policies there are.
-std::string DemoPolicyPath(const std::string& name);
+// Such a policy's file, which is part of the program. Throws std::invalid_argument naming the
+// policies there are.
+std::unique_ptr<datasets::Hdf5File> OpenDemoPolicy(const std::string& name);
 
 struct DemoOptions {
   int64_t transitions = 0;  // 0: 100,000, of medium-expert 200,000, of a T-maze 500 episodes

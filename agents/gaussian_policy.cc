@@ -61,16 +61,16 @@ void GaussianPolicy::Act(std::span<const float> observations, std::span<envs::Rn
   }
 }
 
-std::unique_ptr<Policy> LoadGaussianPolicy(const std::string& path, const envs::EnvSpec& spec,
-                                           bool deterministic) {
-  const datasets::PolicyWeights weights = datasets::ReadPolicy(path);
+std::unique_ptr<Policy> LoadGaussianPolicy(const datasets::Hdf5File& file,
+                                           const envs::EnvSpec& spec, bool deterministic) {
+  const datasets::PolicyWeights weights = datasets::ReadPolicy(file);
   if (weights.observation_size() != spec.observation_size ||
       weights.action_size() != spec.action_size) {
     const auto sizes = [](int observation, int action) {
       return std::to_string(observation) + " observations and " + std::to_string(action) +
              " actions";
     };
-    throw datasets::FileError(path, "metadata/policy",
+    throw datasets::FileError(file.path(), "metadata/policy",
                               sizes(spec.observation_size, spec.action_size) + " of " + spec.name,
                               sizes(weights.observation_size(), weights.action_size()));
   }

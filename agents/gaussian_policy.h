@@ -35,7 +35,7 @@ class GaussianPolicy : public Policy {
 };
 
 // Reads a policy file. Throws FileError where its shapes do not fit the environment.
-std::unique_ptr<Policy> LoadGaussianPolicy(const std::string& path, const envs::EnvSpec& spec,
-                                           bool deterministic);
+std::unique_ptr<Policy> LoadGaussianPolicy(const datasets::Hdf5File& file,
+                                           const envs::EnvSpec& spec, bool deterministic);
 
 }  // namespace cosdt::agents

@@ -82,9 +82,9 @@ bool IsPolicyFile(const std::string& name) {
   return name != "random" && name != "zero" && name != "scripted";
 }
 
-std::string PolicyPath(const std::string& name) {
+std::unique_ptr<datasets::Hdf5File> OpenPolicy(const std::string& name) {
   const bool demo = name.starts_with("demo/") && !std::filesystem::exists(name);
-  return demo ? DemoPolicyPath(name) : name;
+  return demo ? OpenDemoPolicy(name) : std::make_unique<datasets::Hdf5File>(name);
 }
 
 std::unique_ptr<Policy> MakePolicy(const std::string& name, const envs::EnvSpec& spec,
@@ -92,7 +92,7 @@ std::unique_ptr<Policy> MakePolicy(const std::string& name, const envs::EnvSpec&
   if (name == "random") return MakeRandomPolicy(spec);
   if (name == "zero") return MakeZeroPolicy(spec);
   if (name == "scripted") return MakeScriptedPolicy(spec);
-  return LoadGaussianPolicy(PolicyPath(name), spec, deterministic);
+  return LoadGaussianPolicy(*OpenPolicy(name), spec, deterministic);
 }
 
 }  // namespace cosdt::agents

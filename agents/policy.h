@@ -4,6 +4,7 @@
 #include <span>
 #include <string>
 
+#include "datasets/hdf5_file.h"
 #include "envs/env.h"
 
 namespace cosdt::agents {
@@ -35,9 +36,10 @@ std::unique_ptr<Policy> MakeScriptedPolicy(const envs::EnvSpec& spec);
 // Whether MakePolicy reads this policy from a file.
 bool IsPolicyFile(const std::string& name);
 
-// The file of a policy given as a path or as one of DemoPolicies(). Throws std::invalid_argument
-// for another name that begins with "demo/" and is no file.
-std::string PolicyPath(const std::string& name);
+// Opens the file of a policy given as a path or as one of DemoPolicies(), which are part of the
+// program. Throws FileError, and std::invalid_argument for another name that begins with "demo/"
+// and is no file.
+std::unique_ptr<datasets::Hdf5File> OpenPolicy(const std::string& name);
 
 // "random", "zero", "scripted", the path of a file in the layout of D4RL's metadata/policy, or one
 // of DemoPolicies(). `spec` is that of the environment in full. `deterministic` takes the mean

@@ -89,13 +89,30 @@ Hdf5File::Hdf5File(std::string path) : path_(std::move(path)) {
   }
 }
 
+Hdf5File::Hdf5File(std::string name, std::span<const uint8_t> bytes)
+    : path_(std::move(name)), file_size_(bytes.size()), bytes_(bytes) {
+  const Lock lock(Hdf5Mutex());
+  H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
+  const Hdf5Id access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
+  H5Pset_fapl_core(access, kSmall, false);
+  // HDF5 makes a copy
+  H5Pset_file_image(access, const_cast<uint8_t*>(bytes.data()), bytes.size());
+  file_ = H5Fopen(path_.c_str(), H5F_ACC_RDONLY, access);
+  if (file_ < 0) throw FileError(path_, "", "a readable HDF5 file", "none");
+}
+
 Hdf5File::~Hdf5File() {
   const Lock lock(Hdf5Mutex());
   H5Fclose(file_);
-  close(descriptor_);
+  if (descriptor_ >= 0) close(descriptor_);
 }
 
 bool Hdf5File::ReadBytes(uint64_t offset, std::span<uint8_t> out) const {
+  if (descriptor_ < 0) {
+    if (offset > bytes_.size() || out.size() > bytes_.size() - offset) return false;
+    std::ranges::copy(bytes_.subspan(offset, out.size()), out.begin());
+    return true;
+  }
   while (!out.empty()) {
     const ssize_t n = pread(descriptor_, out.data(), out.size(), static_cast<off_t>(offset));
     if (n < 0 && errno == EINTR) continue;

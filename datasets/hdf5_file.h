@@ -44,11 +44,13 @@ struct ArrayInfo {
 class Hdf5File {
  public:
   explicit Hdf5File(std::string path);
+  // A file that is in memory, which must outlive this; messages give it the name.
+  Hdf5File(std::string name, std::span<const uint8_t> bytes);
   ~Hdf5File();
   Hdf5File(const Hdf5File&) = delete;
   Hdf5File& operator=(const Hdf5File&) = delete;
 
-  const std::string& path() const { return path_; }
+  const std::string& path() const { return path_; }  // or name
   uint64_t file_size() const { return file_size_; }
 
   // HDF5's identifier, for ReadArray.
@@ -86,7 +88,8 @@ class Hdf5File {
   std::string path_;
   uint64_t file_size_ = 0;
   int64_t file_ = -1;
-  int descriptor_ = -1;  // for ReadBytes
+  int descriptor_ = -1;  // for ReadBytes, or -1:
+  std::span<const uint8_t> bytes_;
 };
 
 }  // namespace cosdt::datasets

@@ -44,8 +44,7 @@ void ExpectString(const Hdf5File& file, const std::string& name, const std::stri
 
 }  // namespace
 
-PolicyWeights ReadPolicy(const std::string& path) {
-  const Hdf5File file(path);
+PolicyWeights ReadPolicy(const Hdf5File& file) {
   ExpectString(file, "nonlinearity", "relu");
   ExpectString(file, "output_distribution", "tanh_gaussian");
   PolicyWeights policy;
@@ -79,8 +78,7 @@ void WritePolicy(const PolicyWeights& policy, D4rlWriter& writer) {
   writer.Text(std::string(kRoot) + "output_distribution", "tanh_gaussian");
 }
 
-PolicyOrigin ReadPolicyOrigin(const std::string& path) {
-  const Hdf5File file(path);
+PolicyOrigin ReadPolicyOrigin(const Hdf5File& file) {
   PolicyOrigin origin;
   if (file.Has("metadata/algorithm")) origin.algorithm = file.ReadString("metadata/algorithm");
   if (file.Has("metadata/iteration")) {

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "datasets/d4rl_writer.h"
+#include "datasets/hdf5_file.h"
 
 namespace cosdt::datasets {
 
@@ -28,10 +29,10 @@ struct PolicyWeights {
   int action_size() const { return last_fc.outputs; }
 };
 
-// Reads metadata/policy of an HDF5 file. Throws FileError where a key is missing, shapes do not fit
+// Reads a file's metadata/policy. Throws FileError where a key is missing, shapes do not fit
 // each other, a number is not finite, or the nonlinearity or distribution is not "relu" and
 // "tanh_gaussian".
-PolicyWeights ReadPolicy(const std::string& path);
+PolicyWeights ReadPolicy(const Hdf5File& file);
 
 // Writes the keys that ReadPolicy reads. Throws std::runtime_error.
 void WritePolicy(const PolicyWeights& policy, D4rlWriter& writer);
@@ -43,6 +44,6 @@ struct PolicyOrigin {
 };
 
 // Reads the origin beside a policy; what is missing keeps its default. Throws FileError.
-PolicyOrigin ReadPolicyOrigin(const std::string& path);
+PolicyOrigin ReadPolicyOrigin(const Hdf5File& file);
 
 }  // namespace cosdt::datasets

@@ -53,7 +53,7 @@ json PolicyReturns(const std::string& path, const std::string& env,
                  PhysicsName(physics));
     const std::unique_ptr<envs::Env> body = envs::MakeEnv(env, physics);
     const std::unique_ptr<agents::Policy> policy =
-        agents::LoadGaussianPolicy(path, body->spec(), false);
+        agents::LoadGaussianPolicy(datasets::Hdf5File(path), body->spec(), false);
     const std::vector<double> returns = agents::Rollout(*body, *policy, options).returns;
     report[PhysicsName(physics)] = {{"mean", Mean(returns)},
                                     {"standard_error", StandardError(returns)}};

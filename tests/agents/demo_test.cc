@@ -96,11 +96,12 @@ TEST_F(DemoTest, PartsFollowEachOtherInCompleteEpisodes) {
 
 TEST_F(DemoTest, KeepsThePolicyOfDatasetsThatHaveOne) {
   const std::string medium = Make("demo/hopper-medium", 100);
-  EXPECT_EQ(datasets::ReadPolicy(medium).observation_size(), 11);
-  EXPECT_EQ(datasets::ReadPolicyOrigin(medium).algorithm, "SAC");
-  EXPECT_GT(datasets::ReadPolicyOrigin(medium).iteration, 0);
-  EXPECT_ANY_THROW(datasets::ReadPolicy(Make("demo/hopper-random", 100)));
-  EXPECT_ANY_THROW(datasets::ReadPolicy(Make("demo/hopper-medium-expert", 100)));
+  EXPECT_EQ(datasets::ReadPolicy(datasets::Hdf5File(medium)).observation_size(), 11);
+  EXPECT_EQ(datasets::ReadPolicyOrigin(datasets::Hdf5File(medium)).algorithm, "SAC");
+  EXPECT_GT(datasets::ReadPolicyOrigin(datasets::Hdf5File(medium)).iteration, 0);
+  EXPECT_ANY_THROW(datasets::ReadPolicy(datasets::Hdf5File(Make("demo/hopper-random", 100))));
+  EXPECT_ANY_THROW(
+      datasets::ReadPolicy(datasets::Hdf5File(Make("demo/hopper-medium-expert", 100))));
 }
 
 TEST_F(DemoTest, NamesWhatThereIsForAnotherName) {
@@ -108,7 +109,7 @@ TEST_F(DemoTest, NamesWhatThereIsForAnotherName) {
               Throws<std::invalid_argument>(Property(
                   &std::exception::what,
                   HasSubstr("dataset: expected one of demo/hopper-random, demo/hopper-medium"))));
-  EXPECT_THAT([&] { DemoPolicyPath("demo/ant-medium"); },
+  EXPECT_THAT([&] { OpenDemoPolicy("demo/ant-medium"); },
               Throws<std::invalid_argument>(
                   Property(&std::exception::what, HasSubstr("found 'demo/ant-medium'"))));
   EXPECT_THAT([&] { Make("demo/hopper-medium-expert", 1); },

@@ -152,7 +152,8 @@ TEST(LoadGaussianPolicyTest, NamesBothShapesWhereTheyDoNotFit) {
   const auto env = envs::MakeEnv("halfcheetah");
   EXPECT_THAT(
       [&] {
-        LoadGaussianPolicy(SharedFile("reference_policies/hopper-medium.hdf5"), env->spec(), false);
+        LoadGaussianPolicy(datasets::Hdf5File(SharedFile("reference_policies/hopper-medium.hdf5")),
+                           env->spec(), false);
       },
       Throws<datasets::FileError>(
           Property(&datasets::FileError::what,

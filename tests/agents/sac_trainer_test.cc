@@ -133,13 +133,15 @@ TEST_F(SacTrainerTest, TellsWhichPoliciesItKeeps) {
   trainer.Run();
   std::vector<std::string> names;
   for (const SavedPolicy& p : trainer.policies()) {
-    EXPECT_NO_THROW(datasets::ReadPolicy(p.path));
+    EXPECT_NO_THROW(datasets::ReadPolicy(datasets::Hdf5File(p.path)));
     names.push_back(std::filesystem::path(p.path).filename());
   }
   EXPECT_THAT(names, ::testing::ElementsAre("policy-40.hdf5", "policy-50.hdf5", "policy-best.hdf5",
                                             "policy-last.hdf5"));
-  EXPECT_EQ(datasets::ReadPolicyOrigin(Folder("run/policy-50.hdf5")).iteration, 50);
-  EXPECT_EQ(datasets::ReadPolicyOrigin(Folder("run/policy-50.hdf5")).algorithm, "SAC");
+  EXPECT_EQ(datasets::ReadPolicyOrigin(datasets::Hdf5File(Folder("run/policy-50.hdf5"))).iteration,
+            50);
+  EXPECT_EQ(datasets::ReadPolicyOrigin(datasets::Hdf5File(Folder("run/policy-50.hdf5"))).algorithm,
+            "SAC");
 }
 
 TEST_F(SacTrainerTest, ReplayHoldsEveryStepWithItsSimulatorState) {

@@ -169,7 +169,7 @@ void FuzzFile(std::span<const uint8_t> bytes, const std::string& path) {
                      GuessBody(path, transitions.observation_size, transitions.action_size,
                                transitions.observations[0]));
   });
-  OrFileError([&] { ReadPolicy(path); });
+  OrFileError([&] { ReadPolicy(Hdf5File(path)); });
 }
 
 }  // namespace cosdt::datasets

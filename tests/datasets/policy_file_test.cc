@@ -7,6 +7,8 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
+#include <span>
 
 #include "datasets/hdf5_file.h"
 #include "tests/shared_files.h"
@@ -92,13 +94,30 @@ TEST_F(PolicyFileTest, ReadsLayersAsWritten) {
   WriteLayer("last_fc", 2, 5, 200);
   WriteLayer("last_fc_log_std", 2, 5, 300);
   CloseFile();
-  const PolicyWeights policy = ReadPolicy(path_);
+  const PolicyWeights policy = ReadPolicy(Hdf5File(path_));
   EXPECT_EQ(policy.observation_size(), 3);
   EXPECT_EQ(policy.action_size(), 2);
   EXPECT_EQ(policy.fc0.outputs, 4);
   EXPECT_EQ(policy.fc1.weight.size(), 20u);
   EXPECT_EQ(policy.fc1.weight[7], 107);
   EXPECT_EQ(policy.last_fc_log_std.bias[1], -1);
+}
+
+TEST_F(PolicyFileTest, ReadsTheSameFromMemory) {
+  WriteStrings();
+  WriteLayer("fc0", 4, 3);
+  WriteLayer("fc1", 5, 4, 100);
+  WriteLayer("last_fc", 2, 5, 200);
+  WriteLayer("last_fc_log_std", 2, 5, 300);
+  CloseFile();
+  std::ifstream in(path_, std::ios::binary);
+  const std::string text(std::istreambuf_iterator<char>(in), {});
+  const std::span bytes(reinterpret_cast<const uint8_t*>(text.data()), text.size());
+  const PolicyWeights policy = ReadPolicy(Hdf5File("memory", bytes));
+  EXPECT_EQ(policy.fc1.weight, ReadPolicy(Hdf5File(path_)).fc1.weight);
+  EXPECT_EQ(policy.last_fc_log_std.bias[1], -1);
+  EXPECT_THAT([&] { Hdf5File("memory", bytes.first(bytes.size() / 2)); },
+              Throws<FileError>(Says("memory: expected a readable HDF5 file, found none")));
 }
 
 TEST_F(PolicyFileTest, NamesLayersThatDoNotFit) {
@@ -108,7 +127,7 @@ TEST_F(PolicyFileTest, NamesLayersThatDoNotFit) {
   WriteLayer("last_fc", 2, 5);
   WriteLayer("last_fc_log_std", 2, 5);
   CloseFile();
-  EXPECT_THAT([&] { ReadPolicy(path_); },
+  EXPECT_THAT([&] { ReadPolicy(Hdf5File(path_)); },
               Throws<FileError>(Says("metadata/policy/fc1/weight: expected 4 columns, found 6")));
 }
 
@@ -119,7 +138,7 @@ TEST_F(PolicyFileTest, NamesHeadsOfDifferentWidths) {
   WriteLayer("last_fc", 2, 5);
   WriteLayer("last_fc_log_std", 3, 5);
   CloseFile();
-  EXPECT_THAT([&] { ReadPolicy(path_); },
+  EXPECT_THAT([&] { ReadPolicy(Hdf5File(path_)); },
               Throws<FileError>(Says("last_fc_log_std/weight: expected 2 rows, found 3")));
 }
 
@@ -128,7 +147,7 @@ TEST_F(PolicyFileTest, NamesAMissingKey) {
   WriteLayer("fc0", 4, 3);
   CloseFile();
   EXPECT_THAT(
-      [&] { ReadPolicy(path_); },
+      [&] { ReadPolicy(Hdf5File(path_)); },
       Throws<FileError>(Says("metadata/policy/fc1/weight: expected a dataset, found none")));
 }
 
@@ -136,7 +155,7 @@ TEST_F(PolicyFileTest, RefusesOtherDistributions) {
   WriteString("metadata/policy/nonlinearity", "relu");
   WriteString("metadata/policy/output_distribution", "gaussian");
   CloseFile();
-  EXPECT_THAT([&] { ReadPolicy(path_); },
+  EXPECT_THAT([&] { ReadPolicy(Hdf5File(path_)); },
               Throws<FileError>(Says("expected tanh_gaussian, found gaussian")));
 }
 
@@ -144,7 +163,7 @@ TEST_F(PolicyFileTest, RefusesWeightsThatAreNotFinite) {
   WriteStrings();
   WriteLayer("fc0", 4, 3, NAN);
   CloseFile();
-  EXPECT_THAT([&] { ReadPolicy(path_); },
+  EXPECT_THAT([&] { ReadPolicy(Hdf5File(path_)); },
               Throws<FileError>(Says("metadata/policy/fc0: expected finite weights")));
 }
 
@@ -152,25 +171,28 @@ TEST_F(PolicyFileTest, RefusesAVectorInPlaceOfAMatrix) {
   WriteStrings();
   WriteArray("metadata/policy/fc0/weight", {3}, {1, 2, 3});
   CloseFile();
-  EXPECT_THAT([&] { ReadPolicy(path_); }, Throws<FileError>(Says("found (3)")));
+  EXPECT_THAT([&] { ReadPolicy(Hdf5File(path_)); }, Throws<FileError>(Says("found (3)")));
 }
 
 TEST_F(PolicyFileTest, RefusesATextFileOfThatName) {
   CloseFile();
   std::ofstream(path_) << "not HDF5";
-  EXPECT_THAT([&] { ReadPolicy(path_); },
+  EXPECT_THAT([&] { ReadPolicy(Hdf5File(path_)); },
               Throws<FileError>(Says("expected a readable HDF5 file, found none")));
 }
 
 TEST_F(PolicyFileTest, RefusesAMissingFile) {
-  EXPECT_THAT([&] { ReadPolicy(path_ + ".missing"); }, Throws<FileError>(Says(".missing")));
+  EXPECT_THAT([&] { ReadPolicy(Hdf5File(path_ + ".missing")); },
+              Throws<FileError>(Says(".missing")));
 }
 
 TEST(ReferencePolicyFileTest, ReadsGzipChunkedPoliciesOfDatasets) {
   COSDT_NEEDS_SHARED("d4rl_samples/hopper_medium-sample.hdf5");
   // the sample was rolled out from this very policy, stored contiguously there, chunked here
-  const PolicyWeights policy = ReadPolicy(SharedFile("reference_policies/hopper-medium.hdf5"));
-  const PolicyWeights sample = ReadPolicy(SharedFile("d4rl_samples/hopper_medium-sample.hdf5"));
+  const PolicyWeights policy =
+      ReadPolicy(Hdf5File(SharedFile("reference_policies/hopper-medium.hdf5")));
+  const PolicyWeights sample =
+      ReadPolicy(Hdf5File(SharedFile("d4rl_samples/hopper_medium-sample.hdf5")));
   EXPECT_EQ(policy.observation_size(), 11);
   EXPECT_EQ(policy.action_size(), 3);
   EXPECT_EQ(policy.fc1.weight, sample.fc1.weight);

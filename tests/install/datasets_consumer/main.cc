@@ -5,7 +5,7 @@
 
 int main() {
   try {
-    cosdt::datasets::ReadPolicy("no such file");
+    cosdt::datasets::ReadPolicy(cosdt::datasets::Hdf5File("no such file"));
   } catch (const cosdt::datasets::FileError& e) {
     std::printf("%s\n", e.what());
     return 0;
