@@ -69,8 +69,7 @@ std::unique_ptr<Decoder> DecoderFactory::Make(int rows, envs::ThreadPool& pool) 
 }
 
 int DecoderFactory::RowsAtOnce(int threads) const {
-  constexpr int kMost =
-      256;  // bounds memory; a call of LibTorch's operations costs less the fuller
+  constexpr int kMost = 256;  // bounds memory; LibTorch's operations are best called for many rows
   return parts_->model ? std::min(kMost, 12 * threads) : kMost;
 }
 

@@ -9,8 +9,9 @@
 namespace cosdt::agents {
 namespace {
 
-// Bodies a thread: a policy computes 32 rows at once, and more simulations leave the cache.
-constexpr int kBodies = 32;
+// Bodies side by side: a policy computes 32 rows at once, and more simulations a thread leave its
+// cache. The second bounds memory.
+constexpr int kOfThread = 32, kMost = 256;
 
 }  // namespace
 
@@ -26,8 +27,8 @@ void RolloutOptions::Validate() const {
 RolloutResult Rollout(const envs::Env& prototype, Policy& policy, const RolloutOptions& options) {
   options.Validate();
   envs::ThreadPool pool(options.threads);
-  envs::VectorEnv envs(prototype, std::min<int64_t>(options.episodes, kBodies * pool.threads()),
-                       pool);
+  const int bodies = std::min({options.episodes, kOfThread * options.threads, kMost});
+  envs::VectorEnv envs(prototype, bodies, pool);
   const int observation_size = envs.full_observation_size();
   const int action_size = envs.spec().action_size;
 
