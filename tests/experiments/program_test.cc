@@ -78,7 +78,7 @@ TEST(ProgramTest, ALackOfMemoryIsAnErrorLikeAnyOther) {
 #endif
   const std::string command =
       "ulimit -v 2500000; '" COSDT_PROGRAM "' rollout --env hopper --policy random";
-  for (const char* options : {" --threads 1000", " --episodes 10000000 --threads 1"}) {
+  for (const char* options : {" --threads 1000", " --episodes 10000000 --threads 8"}) {
     FILE* const pipe = popen((command + options + " 2>&1").c_str(), "r");
     char text[512] = "";
     const size_t size = fread(text, 1, sizeof text - 1, pipe);
