@@ -167,11 +167,7 @@ void MakeDemoDataset(const std::string& name, const std::string& path, const Dem
   }
   datasets::WriteTransitions(all, writer);
   if (parts == 1 && IsPolicyFile(demo->parts[0])) {
-    const auto policy = OpenDemoPolicy("demo/" + demo->parts[0]);
-    const datasets::PolicyOrigin origin = datasets::ReadPolicyOrigin(*policy);
-    writer.Text("metadata/algorithm", origin.algorithm);
-    writer.Integer("metadata/iteration", origin.iteration);
-    datasets::WritePolicy(datasets::ReadPolicy(*policy), writer);
+    datasets::CopyPolicy(*OpenDemoPolicy("demo/" + demo->parts[0]), writer);
   }
   writer.Commit();
 }

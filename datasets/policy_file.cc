@@ -87,4 +87,11 @@ PolicyOrigin ReadPolicyOrigin(const Hdf5File& file) {
   return origin;
 }
 
+void CopyPolicy(const Hdf5File& from, D4rlWriter& writer) {
+  const PolicyOrigin origin = ReadPolicyOrigin(from);
+  writer.Text("metadata/algorithm", origin.algorithm);
+  writer.Integer("metadata/iteration", origin.iteration);
+  WritePolicy(ReadPolicy(from), writer);
+}
+
 }  // namespace cosdt::datasets

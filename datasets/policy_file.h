@@ -46,4 +46,8 @@ struct PolicyOrigin {
 // Reads the origin beside a policy; what is missing keeps its default. Throws FileError.
 PolicyOrigin ReadPolicyOrigin(const Hdf5File& file);
 
+// Keeps the policy that made a dataset, with its origin, in the dataset's file. Throws FileError
+// and std::runtime_error.
+void CopyPolicy(const Hdf5File& from, D4rlWriter& writer);
+
 }  // namespace cosdt::datasets

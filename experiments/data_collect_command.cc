@@ -67,11 +67,7 @@ void Run(DataCollectCommand& command) {
   datasets::WriteTransitions(transitions, writer);
   const std::string& name = names[0].name;
   if (names.size() == 1 && agents::IsPolicyFile(name)) {
-    const auto policy = agents::OpenPolicy(name);
-    const datasets::PolicyOrigin origin = datasets::ReadPolicyOrigin(*policy);
-    writer.Text("metadata/algorithm", origin.algorithm);
-    writer.Integer("metadata/iteration", origin.iteration);
-    datasets::WritePolicy(datasets::ReadPolicy(*policy), writer);
+    datasets::CopyPolicy(*agents::OpenPolicy(name), writer);
   }
   writer.Commit();
   const std::string sha256 = datasets::Sha256OfFile(command.out);

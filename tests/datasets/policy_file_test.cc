@@ -65,6 +65,16 @@ class PolicyFileTest : public ::testing::Test {
     WriteString("metadata/policy/output_distribution", "tanh_gaussian");
   }
 
+  // 3 observations, 2 actions.
+  void WriteWholePolicy() {
+    WriteStrings();
+    WriteLayer("fc0", 4, 3);
+    WriteLayer("fc1", 5, 4, 100);
+    WriteLayer("last_fc", 2, 5, 200);
+    WriteLayer("last_fc_log_std", 2, 5, 300);
+    CloseFile();
+  }
+
   std::string path_;
 
  private:
@@ -88,12 +98,7 @@ testing::Matcher<FileError> Says(const std::string& text) {
 }
 
 TEST_F(PolicyFileTest, ReadsLayersAsWritten) {
-  WriteStrings();
-  WriteLayer("fc0", 4, 3);
-  WriteLayer("fc1", 5, 4, 100);
-  WriteLayer("last_fc", 2, 5, 200);
-  WriteLayer("last_fc_log_std", 2, 5, 300);
-  CloseFile();
+  WriteWholePolicy();
   const PolicyWeights policy = ReadPolicy(Hdf5File(path_));
   EXPECT_EQ(policy.observation_size(), 3);
   EXPECT_EQ(policy.action_size(), 2);
@@ -104,12 +109,7 @@ TEST_F(PolicyFileTest, ReadsLayersAsWritten) {
 }
 
 TEST_F(PolicyFileTest, ReadsTheSameFromMemory) {
-  WriteStrings();
-  WriteLayer("fc0", 4, 3);
-  WriteLayer("fc1", 5, 4, 100);
-  WriteLayer("last_fc", 2, 5, 200);
-  WriteLayer("last_fc_log_std", 2, 5, 300);
-  CloseFile();
+  WriteWholePolicy();
   std::ifstream in(path_, std::ios::binary);
   const std::string text(std::istreambuf_iterator<char>(in), {});
   const std::span bytes(reinterpret_cast<const uint8_t*>(text.data()), text.size());
