@@ -32,6 +32,7 @@ void VisitFields(Options& o, const Visit& visit) {
   visit("attention", o.dt.attention.kind);
   visit("reweight_length", o.dt.attention.reweight_length);
   visit("reweight", o.dt.attention.reweight);
+  visit("feature_map", o.dt.attention.feature_map);
   visit("window", o.dt.attention.window);
   visit("features", o.dt.attention.features);
   visit("feature_seed", o.dt.attention.seed);

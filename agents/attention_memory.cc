@@ -23,9 +23,9 @@ AttentionForm::AttentionForm(const attention::AttentionOptions& options, int64_t
     : heads(head_count),
       width(head_width),
       softmax(options.kind == "softmax"),
-      features(softmax                       ? Then::kStore
-               : options.kind == "cosformer" ? Then::kRelu
-                                             : Then::kEluPlusOne),
+      features(softmax                                                        ? Then::kStore
+               : options.kind == "cosformer" && options.feature_map == "relu" ? Then::kRelu
+                                                                              : Then::kEluPlusOne),
       query_scale(softmax ? 1 / std::sqrt(static_cast<float>(width)) : 1),
       reweight_length(options.kind == "cosformer" && options.reweight ? options.reweight_length
                                                                       : 0),

@@ -18,6 +18,10 @@ void AttentionOptions::Validate() const {
         "attention: reweight_length must be given in tokens and be at least 1, found ",
         reweight_length);
   }
+  if (kind == "cosformer") {
+    TORCH_CHECK_VALUE(feature_map == "relu" || feature_map == "elu",
+                      "attention: feature_map must be relu or elu, found ", feature_map);
+  }
   if (kind == "local") {
     TORCH_CHECK_VALUE(window >= 1, "attention: window must be at least 1, found ", window);
   }
@@ -66,6 +70,7 @@ void AttentionImpl::pretty_print(std::ostream& stream) const {
   if (options_.kind == "cosformer" && options_.reweight) {
     stream << ", reweight_length=" << options_.reweight_length;
   }
+  if (options_.kind == "cosformer") stream << ", feature_map=" << options_.feature_map;
   if (options_.kind == "local") stream << ", window=" << options_.window;
   if (options_.kind == "performer") stream << ", features=" << projection_.size(0);
   stream << (options_.causal ? ", causal)" : ", not causal)");

@@ -23,7 +23,9 @@ struct AttentionOptions {
   // Lengths and step counts beyond it are an error. Twice the context is a good choice; it is never
   // taken from the input, because cached states would change with it.
   int64_t reweight_length = 0;
-  bool reweight = true;  // false: the paper's ablation, ReLU linear attention
+  bool reweight = true;  // false: the paper's ablation, linear attention without weights
+  // cosformer: phi of queries and keys. relu is the paper's; elu is ELU + 1, as in linear.
+  std::string feature_map = "relu";
 
   int64_t window = 64;  // local: tokens that a token sees, itself included
 

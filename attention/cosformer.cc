@@ -7,10 +7,10 @@ namespace cosdt::attention {
 namespace {
 
 LinearForm Form(const AttentionOptions& options) {
-  TORCH_CHECK_VALUE(!options.reweight || options.reweight_length >= 1,
-                    "attention: reweight_length must be given in tokens and be at least 1, found ",
-                    options.reweight_length);
-  return {.features = FeatureMap::kRelu,
+  TORCH_CHECK_VALUE(options.kind == "cosformer", "attention: kind must be cosformer, found ",
+                    options.kind);
+  options.Validate();
+  return {.features = options.feature_map == "elu" ? FeatureMap::kEluPlusOne : FeatureMap::kRelu,
           .reweight_length = options.reweight ? options.reweight_length : 0,
           .fused_cuda = options.fused_cuda};
 }

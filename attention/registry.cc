@@ -31,7 +31,7 @@ Make MakeState(const Shape& shape, const AttentionOptions& options, const torch:
 
 const std::vector<AttentionKind>& AttentionKinds() {
   static const std::vector<AttentionKind> kinds = {
-      {"cosformer", "ReLU linear attention with cosine weights", false, Attend<CosformerAttention>,
+      {"cosformer", "linear attention with cosine weights", false, Attend<CosformerAttention>,
        MakeState<MakeCosformerState>},
       {"softmax", "LibTorch's scaled dot product attention", false, Attend<SoftmaxAttention>,
        MakeState<MakeSoftmaxState>},

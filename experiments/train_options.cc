@@ -147,6 +147,8 @@ std::vector<TrainField> TrainFields(TrainOptions& o) {
       {"reweight-length", "cosformer's M in tokens; 0: twice the context",
        &dt.attention.reweight_length},
       {"reweight", "cosformer: weigh by distance at all", &dt.attention.reweight},
+      {"feature-map", "cosformer's, of queries and keys: elu (+ 1), or relu as in its paper",
+       &dt.attention.feature_map},
       {"window", "local: tokens that a token sees", &dt.attention.window},
       {"features", "performer: random features; 0: d ln d", &dt.attention.features},
       {"context", "K, steps that the agent sees", &dt.context},

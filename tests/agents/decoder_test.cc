@@ -85,11 +85,18 @@ int64_t ContextBegin(DecodeMode mode, int64_t t) {
 struct Case {
   std::string kind;
   DecodeMode mode;
+  std::string feature_map = "elu";
 };
 
 class DecoderTest : public testing::TestWithParam<Case> {
  protected:
-  DecoderTest() : agent_(SmallAgent(GetParam().kind)) { Roughen(agent_); }
+  DecoderTest() : agent_(Options()) { Roughen(agent_); }
+
+  static AgentOptions Options() {
+    AgentOptions options = SmallAgent(GetParam().kind);
+    options.dt.attention.feature_map = GetParam().feature_map;
+    return options;
+  }
 
   // Fewer for the kinds that LibTorch computes: they are slow.
   int64_t steps() const {
@@ -132,10 +139,14 @@ INSTANTIATE_TEST_SUITE_P(Kinds, DecoderTest, testing::ValuesIn([] {
                                cases.push_back({kind.name, mode});
                              }
                            }
+                           for (const DecodeMode mode : kAllDecodeModes) {
+                             cases.push_back({"cosformer", mode, "relu"});
+                           }
                            return cases;
                          }()),
                          [](const auto& test) {
-                           return test.param.kind + "_" + DecodeModeName(test.param.mode);
+                           return test.param.kind + "_" + test.param.feature_map + "_" +
+                                  DecodeModeName(test.param.mode);
                          });
 
 TEST_P(DecoderTest, EqualsRecomputingTheContext) {

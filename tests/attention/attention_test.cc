@@ -244,6 +244,17 @@ TEST(CosformerAttentionTest, WithoutReweightingMatchesTheReference) {
   }
 }
 
+TEST(CosformerAttentionTest, WithEluFeaturesMatchesTheReference) {
+  for (Case c : CheckedCases("cosformer")) {
+    c.options.feature_map = "elu";
+    for (const auto type : {torch::kFloat32, torch::kBFloat16, torch::kFloat64}) {
+      ExpectMatchesReference(c, MakeExample(c, type, true), Tolerance(type));
+    }
+    c.options.causal = false;
+    if (c.length <= 300) ExpectMatchesReference(c, MakeExample(c, torch::kFloat32, true), 2e-5);
+  }
+}
+
 TEST(CosformerAttentionTest, ClampsTheNormaliserWhereNothingIsInCommon) {
   Case c{CaseOptions("cosformer", 40), 2, 2, 40, 16, 16};
   for (const auto type : {torch::kFloat32, torch::kFloat64}) {

@@ -56,9 +56,14 @@ TEST_F(CudaAttentionTest, FusedKernelsMatchTheNaiveReference_CUDA) {
           ExpectMatchesReference(c, MakeExample(c, type, padded), Tolerance(type), torch::kCUDA);
         }
       }
+      const auto expect_matches = [&] {
+        ExpectMatchesReference(c, MakeExample(c, torch::kFloat32, true), Tolerance(torch::kFloat32),
+                               torch::kCUDA);
+      };
+      c.options.feature_map = "elu";
+      expect_matches();
       c.options.reweight = false;
-      ExpectMatchesReference(c, MakeExample(c, torch::kFloat32, true), Tolerance(torch::kFloat32),
-                             torch::kCUDA);
+      expect_matches();
     }
   }
 }

@@ -82,6 +82,8 @@ TEST(AttentionErrorsTest, RefuseOptionsOutOfRange) {
                         "identity, found \"cosfromer\""));
   EXPECT_THAT(error([](AttentionOptions& o) { o.reweight_length = 0; }),
               HasSubstr("reweight_length must be given in tokens and be at least 1, found 0"));
+  EXPECT_THAT(error([](AttentionOptions& o) { o.feature_map = "gelu"; }),
+              HasSubstr("feature_map must be relu or elu, found gelu"));
   EXPECT_THAT(error([](AttentionOptions& o) { o.kind = "flow", o.causal = false; }),
               HasSubstr("kind flow is causal only"));
   EXPECT_THAT(error([](AttentionOptions& o) { o.kind = "local", o.window = 0; }),

@@ -65,8 +65,8 @@ torch::Tensor Reference(const Tensor& q, const Tensor& k_any, const Tensor& v_an
     return torch::matmul(torch::where(seen.any(-1, true), weights, 0.0), v);
   }
   const auto features = [&](const Tensor& x) {
-    if (kind == "cosformer") return torch::relu(x);
-    if (kind == "linear") return torch::where(x > 0, x + 1, x.exp());
+    if (kind == "cosformer" && options.feature_map == "relu") return torch::relu(x);
+    if (kind == "linear" || kind == "cosformer") return torch::where(x > 0, x + 1, x.exp());
     const Tensor scaled = x / std::pow(static_cast<double>(x.size(-1)), 0.25);
     return torch::exp(torch::matmul(scaled, projection.t()) - scaled.square().sum(-1, true) / 2) /
            std::sqrt(static_cast<double>(projection.size(0)));
