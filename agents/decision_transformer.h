@@ -36,8 +36,8 @@ struct DecisionTransformerOptions {
   double timestep_std = 0.02;  // of the timestep embeddings' initial numbers; the original's: 1
 
   // Causal. A reweight_length of 0 is taken as twice the context in tokens. cosformer's features
-  // are ELU + 1 here: with the paper's ReLU, agents trained on few transitions fit them more
-  // closely and play worse (experiments/results/quality).
+  // are ELU + 1 here: with the paper's ReLU, agents trained on small batches of few transitions fit
+  // them more closely and play worse (experiments/results/quality).
   attention::AttentionOptions attention = {.feature_map = "elu"};
 
   // The attention with its reweight_length given.
