@@ -17,9 +17,10 @@ constexpr int64_t kContext = 24;  // more tokens than the kernels' blocks have
 constexpr int64_t kSteps = 60;
 constexpr int64_t kObservations = 5, kActions = 2;
 
-AgentOptions SmallAgent(const std::string& kind) {
+AgentOptions SmallAgent(const std::string& kind, const std::string& feature_map = "elu") {
   AgentOptions options;
   options.dt = SmallOptions(kind);
+  options.dt.attention.feature_map = feature_map;
   options.dt.context = kContext;
   options.dt.max_timestep = kSteps - 7;  // some timesteps are clamped
   options.dt.attention.reweight_length = kTokensPerStep * kSteps + 1;
@@ -90,13 +91,7 @@ struct Case {
 
 class DecoderTest : public testing::TestWithParam<Case> {
  protected:
-  DecoderTest() : agent_(Options()) { Roughen(agent_); }
-
-  static AgentOptions Options() {
-    AgentOptions options = SmallAgent(GetParam().kind);
-    options.dt.attention.feature_map = GetParam().feature_map;
-    return options;
-  }
+  DecoderTest() : agent_(SmallAgent(GetParam().kind, GetParam().feature_map)) { Roughen(agent_); }
 
   // Fewer for the kinds that LibTorch computes: they are slow.
   int64_t steps() const {
@@ -145,7 +140,8 @@ INSTANTIATE_TEST_SUITE_P(Kinds, DecoderTest, testing::ValuesIn([] {
                            return cases;
                          }()),
                          [](const auto& test) {
-                           return test.param.kind + "_" + test.param.feature_map + "_" +
+                           return test.param.kind +
+                                  (test.param.feature_map == "relu" ? "_relu_" : "_") +
                                   DecodeModeName(test.param.mode);
                          });
 

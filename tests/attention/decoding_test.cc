@@ -35,10 +35,9 @@ INSTANTIATE_TEST_SUITE_P(Kinds, DecodingTest, testing::ValuesIn([] {
 TEST_P(DecodingTest, EqualsTheParallelForm) {
   std::vector<Case> cases = CheckedCases(GetParam());
   if (GetParam() == "cosformer") {
-    for (Case c : CheckedCases("cosformer")) {
-      c.options.feature_map = "elu";
-      cases.push_back(c);
-    }
+    std::vector<Case> elu = cases;
+    for (Case& c : elu) c.options.feature_map = "elu";
+    cases.insert(cases.end(), elu.begin(), elu.end());
   }
   for (const Case& c : cases) {
     if (c.length > 300) continue;
