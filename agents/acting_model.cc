@@ -11,21 +11,25 @@ namespace {
 using torch::Tensor;
 
 using agents::Pack;
-Packed Pack(const torch::nn::Linear& layer) { return Pack(layer->weight, layer->bias); }
+Packed Pack(const torch::nn::Linear& layer, torch::ScalarType type = torch::kFloat32) {
+  return Pack(layer->weight, layer->bias, type);
+}
 
 // Queries are scaled; each head's columns are padded.
-Packed PackAttentionIn(const torch::nn::Linear& layer, const AttentionForm& form) {
+Packed PackAttentionIn(const torch::nn::Linear& layer, const AttentionForm& form,
+                       torch::ScalarType type) {
   const auto pad = [&](const Tensor& x) {  // [3 heads width, ..]
     Tensor parts = x.detach().unflatten(0, {3, form.heads, form.width}).clone();
     parts[0] *= form.query_scale;
     return PadLast(parts.movedim(2, -1)).movedim(-1, 2).flatten(0, 2);
   };
-  return Pack(pad(layer->weight), pad(layer->bias));
+  return Pack(pad(layer->weight), pad(layer->bias), type);
 }
 
-Packed PackAttentionOut(const torch::nn::Linear& layer, const AttentionForm& form) {
+Packed PackAttentionOut(const torch::nn::Linear& layer, const AttentionForm& form,
+                        torch::ScalarType type) {
   return Pack(PadLast(layer->weight.detach().unflatten(1, {form.heads, form.width})).flatten(1),
-              layer->bias);
+              layer->bias, type);
 }
 
 }  // namespace
@@ -49,7 +53,7 @@ ActingModel::Norm ActingModel::CopyNorm(const torch::nn::LayerNorm& norm) {
           static_cast<float>(norm->options.eps())};
 }
 
-ActingModel::ActingModel(const DecisionTransformer& model)
+ActingModel::ActingModel(const DecisionTransformer& model, torch::ScalarType type)
     : width_(model->options().width),
       observation_size_(model->options().observation_size),
       action_size_(model->options().action_size),
@@ -66,9 +70,9 @@ ActingModel::ActingModel(const DecisionTransformer& model)
       norm_(CopyNorm(model->norm)) {
   for (const TransformerBlock& block : model->blocks) {
     blocks_.push_back({CopyNorm(block->norm_1), CopyNorm(block->norm_2),
-                       PackAttentionIn(block->attention_in, form_),
-                       PackAttentionOut(block->attention_out, form_), Pack(block->mlp_in),
-                       Pack(block->mlp_out)});
+                       PackAttentionIn(block->attention_in, form_, type),
+                       PackAttentionOut(block->attention_out, form_, type),
+                       Pack(block->mlp_in, type), Pack(block->mlp_out, type)});
   }
 }
 

@@ -15,8 +15,10 @@ namespace cosdt::agents::acting {
 
 class ActingModel {
  public:
-  // Copies the weights, as float32. Throws std::invalid_argument where Supports is false.
-  explicit ActingModel(const DecisionTransformer& model);
+  // Copies the weights. `type`, float32 or bfloat16, is that of the blocks' matrix products;
+  // embeddings, head, attention and all sums are in float32. Throws std::invalid_argument where
+  // Supports is false.
+  explicit ActingModel(const DecisionTransformer& model, torch::ScalarType type = torch::kFloat32);
 
   // Whether the attention is of a kind that AttentionForm knows.
   static bool Supports(const DecisionTransformerOptions& options);

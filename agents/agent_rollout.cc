@@ -132,7 +132,8 @@ std::vector<RolloutResult> RolloutAgent(const envs::Env& prototype, const Checkp
   if (checkpoint.agent.dt() && options.targets.empty()) {
     throw std::invalid_argument("targets: expected at least one, found none");
   }
-  const DecoderFactory factory(checkpoint.agent, options.decode, prototype.spec().horizon);
+  const DecoderFactory factory(checkpoint.agent, options.decode, prototype.spec().horizon,
+                               options.compute_type);
   envs::ThreadPool pool(options.threads);
   std::vector<RolloutResult> results(std::max<size_t>(1, options.targets.size()));
   for (RolloutResult& result : results) {

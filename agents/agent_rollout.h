@@ -17,6 +17,7 @@ struct AgentRolloutOptions {
   uint64_t seed = 0;
   int threads = 1;
   DecodeMode decode = DecodeMode::kWindow;
+  torch::ScalarType compute_type = torch::kFloat32;  // or bfloat16 (DecoderFactory)
 
   // Called after every reset and step of the first target's episode 0, for recording it.
   std::function<void(const envs::Env&)> watch = nullptr;

@@ -34,7 +34,8 @@ struct DecoderFactory::Parts {
   std::optional<acting::ActingModel> model;
 };
 
-DecoderFactory::DecoderFactory(const Agent& agent, DecodeMode mode, int horizon) {
+DecoderFactory::DecoderFactory(const Agent& agent, DecodeMode mode, int horizon,
+                               torch::ScalarType compute_type) {
   const DecisionTransformerOptions& options = agent.options().dt;
   if (agent.dt() && mode == DecodeMode::kRecurrent && options.attention.kind == "cosformer" &&
       options.attention.reweight) {
@@ -52,7 +53,13 @@ DecoderFactory::DecoderFactory(const Agent& agent, DecodeMode mode, int horizon)
                                 std::to_string(options.context));
   }
   auto parts = std::make_unique<Parts>(Parts{agent, mode, {}});
-  if (agent.dt() && acting::ActingModel::Supports(options)) parts->model.emplace(agent.dt());
+  if (agent.dt() && acting::ActingModel::Supports(options)) {
+    parts->model.emplace(agent.dt(), compute_type);
+  } else if (compute_type != torch::kFloat32) {
+    throw std::invalid_argument(
+        "decode: bf16 needs an agent with cosformer, linear or softmax attention, found " +
+        (agent.dt() ? options.attention.kind : std::string("behaviour cloning")));
+  }
   parts_ = std::move(parts);
 }
 

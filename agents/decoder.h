@@ -45,14 +45,18 @@ class Decoder {
 };
 
 // Makes decoders for an agent; what they share, such as packed weights, is made once. Works on the
-// CPU in float32: cosformer, linear and softmax in kernels of their own (acting_model.h), the other
+// CPU: cosformer, linear and softmax in kernels of their own (acting_model.h), the other
 // kinds and behaviour cloning in LibTorch's operations.
 class DecoderFactory {
  public:
   // `horizon` is the longest episode in steps. Throws std::invalid_argument where the agent cannot
   // be decoded so: recurrent needs cosFormer's reweight_length to be above 3 horizon, staggered an
   // even context. Behaviour cloning remembers nothing and takes any mode.
-  DecoderFactory(const Agent& agent, DecodeMode mode, int horizon);
+  // `compute_type`, float32 or bfloat16, is that of matrix products; all else is in float32.
+  // bfloat16 takes one of the kinds with kernels of their own. It is faster where
+  // products::ProcessorHasBFloat16, slower elsewhere, and the two differ in last bits.
+  DecoderFactory(const Agent& agent, DecodeMode mode, int horizon,
+                 torch::ScalarType compute_type = torch::kFloat32);
   ~DecoderFactory();
 
   // At the beginning of `rows` episodes. Factory and pool must outlive the decoder.

@@ -52,8 +52,128 @@ HWY_INLINE V Apply(Then then, V y, const float* to) {
   return y;
 }
 
+// The bits of x in bfloat16. A NaN stays one.
+template <class V>
+HWY_INLINE auto RoundedBits(V x) {
+  const hn::RebindToUnsigned<FloatTag> tag;
+  const auto bits = hn::BitCast(tag, x);
+  const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(tag, 1));
+  const auto up = hn::Add(bits, hn::Add(odd, hn::Set(tag, 0x7fff)));
+  const auto nan = hn::RebindMask(tag, hn::IsNaN(x));
+  return hn::IfThenElse(nan, hn::Set(tag, 0x7fc0), hn::ShiftRight<16>(up));
+}
+
+// to [rows][Pairs(width)]
+void Round(Rows from, int64_t rows, int64_t width, Pair* to) {
+  const hn::RebindToSigned<FloatTag> wide;
+  const hn::Rebind<uint16_t, FloatTag> half;
+  for (int64_t row = 0; row < rows; ++row) {
+    const float* const x = from.data + row * from.stride;
+    uint16_t* const y = reinterpret_cast<uint16_t*>(to + row * Pairs(width));
+    const auto round = [&](const float* at) HWY_ATTR {
+      return hn::DemoteTo(half, hn::BitCast(wide, RoundedBits(hn::LoadU(kTag, at))));
+    };
+    int64_t i = 0;
+    for (; i + kLanes <= width; i += kLanes) hn::StoreU(round(x + i), half, y + i);
+    if (i == Pairs(width) * 2) continue;
+    float rest[kLanes] = {};
+    uint16_t rounded[kLanes];
+    std::copy(x + i, x + width, rest);
+    hn::StoreU(round(rest), half, rounded);
+    std::copy_n(rounded, Pairs(width) * 2 - i, y + i);
+  }
+}
+
+// tile += a b over n pairs. Rows of a are a_stride apart, b's panels b_panel.
+template <size_t kRows, size_t kPanels>
+HWY_NOINLINE void MulAddPairs(const Pair* HWY_RESTRICT a, ptrdiff_t a_stride,
+                              const Pair* HWY_RESTRICT b, ptrdiff_t b_panel, int64_t n,
+                              Tile<kRows, kPanels>& tile) {
+  const hn::RebindToUnsigned<FloatTag> tag;
+  const auto upper = hn::Set(tag, 0xffff0000u);
+  const auto split = [&](auto pairs, auto& first, auto& second) HWY_ATTR {
+    first = hn::BitCast(kTag, hn::ShiftLeft<16>(pairs));
+    second = hn::BitCast(kTag, hn::And(pairs, upper));
+  };
+  Tile<kRows, kPanels> t = tile;
+  for (int64_t p = 0; p < n; ++p) {
+    for (size_t c = 0; c < t.kVectors; ++c) {
+      hn::Vec<FloatTag> right[2], left[2];
+      split(hn::LoadU(tag, b + p * kPanel + static_cast<ptrdiff_t>(c / kPanelVectors) * b_panel +
+                               c % kPanelVectors * kLanes),
+            right[0], right[1]);
+      for (size_t r = 0; r < kRows; ++r) {
+        split(hn::Set(tag, a[static_cast<ptrdiff_t>(r) * a_stride + p]), left[0], left[1]);
+        t.sum[r][c] = hn::MulAdd(left[0], right[0], hn::MulAdd(left[1], right[1], t.sum[r][c]));
+      }
+    }
+  }
+  tile = t;
+}
+
+// The same in one instruction, which Highway 1.0.3 does not have.
+#define COSDT_HAS_DOT (HWY_ARCH_X86_64 && HWY_TARGET <= HWY_AVX3)
+#if COSDT_HAS_DOT
+template <size_t kRows, size_t kPanels>
+__attribute__((noinline, target("avx512f,avx512vl,avx512dq,avx512bw,avx512bf16"))) void DotPairs(
+    const Pair* HWY_RESTRICT a, ptrdiff_t a_stride, const Pair* HWY_RESTRICT b, ptrdiff_t b_panel,
+    int64_t n, Tile<kRows, kPanels>& tile) {
+  constexpr size_t kVectors = Tile<kRows, kPanels>::kVectors;
+  __m512 sum[kRows][kVectors];
+  for (size_t r = 0; r < kRows; ++r) {
+    for (size_t c = 0; c < kVectors; ++c) sum[r][c] = tile.sum[r][c].raw;
+  }
+  for (int64_t p = 0; p < n; ++p) {
+    __m512bh right[kVectors];
+    for (size_t c = 0; c < kVectors; ++c) {
+      right[c] = (__m512bh)_mm512_loadu_si512(b + p * kPanel + static_cast<ptrdiff_t>(c) * b_panel);
+    }
+    for (size_t r = 0; r < kRows; ++r) {
+      const auto left = (__m512bh)_mm512_set1_epi32(
+          static_cast<int>(a[static_cast<ptrdiff_t>(r) * a_stride + p]));
+      for (size_t c = 0; c < kVectors; ++c) {
+        sum[r][c] = _mm512_dpbf16_ps(sum[r][c], left, right[c]);
+      }
+    }
+  }
+  for (size_t r = 0; r < kRows; ++r) {
+    for (size_t c = 0; c < kVectors; ++c) tile.sum[r][c].raw = sum[r][c];
+  }
+}
+#endif
+
+// Of w in bfloat16.
+void MultiplyPairs(Rows from, int64_t rows, const Packed& w, const float* bias, int64_t begin,
+                   int64_t end, Then then, Rows to) {
+  static thread_local Numbers<Pair> rounded;
+  const int64_t pairs = Pairs(w.inputs);
+  rounded.Require(rows * pairs);
+  Round(from, rows, w.inputs, rounded.data());
+  const ptrdiff_t panel = pairs * kPanel;
+#if COSDT_HAS_DOT
+  static const bool has_dot = ProcessorHasBFloat16();
+#endif
+  ForTiles(rows, end - begin, [&](int64_t row, auto count, int64_t column, auto panels) HWY_ATTR {
+    const int64_t output = begin + column;
+    Tile<count, panels> tile;
+    tile.Start(bias + output, 0);
+    const auto add = [&](const auto& function) HWY_ATTR {
+      function(rounded.data() + row * pairs, pairs, w.pairs.data() + output / kPanel * panel, panel,
+               pairs, tile);
+    };
+#if COSDT_HAS_DOT
+    add(has_dot ? DotPairs<count, panels> : MulAddPairs<count, panels>);
+#else
+    add(MulAddPairs<count, panels>);
+#endif
+    tile.Store(to.data + row * to.stride + column, to.stride,
+               [&](auto y, size_t, const float* at) HWY_ATTR { return Apply(then, y, at); });
+  });
+}
+
 void Multiply(Rows from, int64_t rows, const Packed& w, const float* bias, int64_t begin,
               int64_t end, Then then, Rows to) {
+  if (w.pairs.size() > 0) return MultiplyPairs(from, rows, w, bias, begin, end, then, to);
   const ptrdiff_t panel = w.inputs * kPanel;
   ForTiles(rows, end - begin, [&](int64_t row, auto count, int64_t column, auto panels) HWY_ATTR {
     const int64_t output = begin + column;
@@ -100,6 +220,14 @@ void Multiply(Rows from, int64_t rows, const Packed& w, const float* bias, int64
 void AddTransposedProduct(Rows a, Rows b, int64_t rows, int64_t begin, int64_t end, int64_t columns,
                           Rows to) {
   HWY_DYNAMIC_DISPATCH(AddTransposedProduct)(a, b, rows, begin, end, columns, to);
+}
+
+bool ProcessorHasBFloat16() {
+#if defined(__x86_64__)
+  return __builtin_cpu_supports("avx512bf16");
+#else
+  return false;
+#endif
 }
 
 }  // namespace cosdt::agents::products

@@ -13,6 +13,7 @@
 
 #include "agents/checkpoint.h"
 #include "agents/layers.h"
+#include "agents/precision.h"
 #include "datasets/hdf5_file.h"
 
 namespace cosdt::agents {
@@ -82,20 +83,10 @@ void TrainerOptions::Validate() const {
   Expect(decay >= 0, "decay", "0 or more", static_cast<double>(decay));
   Expect(not_negative(clip), "clip", "0 or more", clip);
   Expect(positive(return_scale), "return scale", "a positive number", return_scale);
-  if (precision != "fp32" && precision != "bf16") {
-    throw std::invalid_argument("training: precision: expected fp32 or bf16, found " + precision);
-  }
+  ParsePrecision(precision);
   if (windows != "any" && windows != "whole") {
     throw std::invalid_argument("training: windows: expected any or whole, found " + windows);
   }
-}
-
-bool ProcessorHasBFloat16() {
-#if defined(__x86_64__) && defined(__GNUC__)
-  return __builtin_cpu_supports("avx512bf16");
-#else
-  return false;
-#endif
 }
 
 void KeepFreedMemory() {

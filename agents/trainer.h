@@ -38,9 +38,6 @@ struct TrainerOptions {
   void Validate() const;
 };
 
-// Whether this processor multiplies bfloat16 matrices itself; elsewhere bf16 is slower than fp32.
-bool ProcessorHasBFloat16();
-
 // glibc returns large freed blocks to the system, and the next update gets them back page by page,
 // which takes as long as its matrix products. This makes the process keep them. For programs that
 // train; no effect elsewhere than on glibc.

@@ -8,6 +8,8 @@
 #include <numeric>
 
 #include "agents/decoder.h"
+#include "agents/precision.h"
+#include "agents/products.h"
 #include "datasets/normalizer.h"
 #include "envs/registry.h"
 #include "envs/vector_env.h"
@@ -46,9 +48,10 @@ agents::Agent MakeAgent(const envs::EnvSpec& spec, agents::DecodeMode mode) {
 // context, as an agent's that does not fall.
 class LockStep {
  public:
-  LockStep(const envs::Env& prototype, agents::DecodeMode mode, int threads)
+  LockStep(const envs::Env& prototype, agents::DecodeMode mode, torch::ScalarType compute_type,
+           int threads)
       : agent_(MakeAgent(prototype.spec(), mode)),
-        factory_(agent_, mode, kHorizon),
+        factory_(agent_, mode, kHorizon, compute_type),
         pool_(threads),
         rows_(std::min(100, factory_.RowsAtOnce(threads))),
         env_(prototype, static_cast<int>(rows_.size()), pool_),
@@ -164,18 +167,23 @@ void Run(const BenchEvalCommand& command) {
   const std::string threads = command.options.threads == 1
                                   ? ""
                                   : ", " + std::to_string(command.options.threads) + " threads";
+  std::vector<torch::ScalarType> types = {torch::kFloat32};
+  if (agents::products::ProcessorHasBFloat16()) types.push_back(torch::kBFloat16);
   for (const std::string& name : command.envs) {
     // the body that the rival has: gymnasium's
     const auto env = envs::MakeEnv(name, envs::Physics::kGymnasiumV4);
-    LockStep window(*env, agents::DecodeMode::kWindow, command.options.threads);
-    for (const agents::DecodeMode mode : agents::kAllDecodeModes) {
-      LockStep ours(*env, mode, command.options.threads);
-      rows.push_back(CompareRates(
-          name + ", " + agents::DecodeModeName(mode) + threads, "environment steps",
-          rival ? rival->library() + ", 1 episode, 1 thread" : "window",
-          [&] { return ours.StepsPerSecond(); },
-          [&] { return rival ? StepsPerSecond(*rival, name) : window.StepsPerSecond(); },
-          command.options.repeats));
+    LockStep window(*env, agents::DecodeMode::kWindow, torch::kFloat32, command.options.threads);
+    for (const torch::ScalarType type : types) {
+      for (const agents::DecodeMode mode : agents::kAllDecodeModes) {
+        LockStep ours(*env, mode, type, command.options.threads);
+        rows.push_back(CompareRates(
+            name + ", " + agents::DecodeModeName(mode) + " " + agents::PrecisionName(type) +
+                threads,
+            "environment steps", rival ? rival->library() + ", 1 episode, 1 thread" : "window fp32",
+            [&] { return ours.StepsPerSecond(); },
+            [&] { return rival ? StepsPerSecond(*rival, name) : window.StepsPerSecond(); },
+            command.options.repeats));
+      }
     }
   }
   AddLatencies(command.options.repeats, rows);

@@ -4,6 +4,7 @@
 
 #include <memory>
 
+#include "agents/products.h"
 #include "agents/trainer.h"
 #include "envs/registry.h"
 #include "experiments/bench.h"
@@ -88,7 +89,7 @@ void AddRivalRows(const BenchTrainCommand& command, const PythonRival& rival,
     const char *attention, *precision, *against;
   };
   std::vector<Pair> pairs = {{"cosformer", "fp32", "fp32"}, {"softmax", "fp32", "fp32"}};
-  if (agents::ProcessorHasBFloat16()) {
+  if (agents::products::ProcessorHasBFloat16()) {
     pairs.insert(pairs.end(), {{"cosformer", "bf16", "fp32"}, {"cosformer", "bf16", "bf16"}});
   }
   for (const std::string& name : command.envs) {

@@ -136,8 +136,10 @@ bool RunCell(const Cell& cell, const std::string& folder, const std::string& dat
   if (stop.received() != 0) return false;
   const json evaluated = RunInChild([&] { return Evaluate(options, folder, stop); }, stop);
   const bool has_physics = evaluated["score_name"] == "normalized score";
+  const bool cosformer = !bc && options.agent.dt.attention.kind == "cosformer";
   json result = {{"context", bc ? 1 : options.agent.dt.context},
                  {"attention", bc ? json() : json(options.agent.dt.attention.kind)},
+                 {"feature_map", cosformer ? json(options.agent.dt.attention.feature_map) : json()},
                  {"agent", options.agent.kind},
                  {"top", options.top},
                  {"dataset",

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
+#include "agents/precision.h"
 #include "datasets/hdf5_file.h"
 #include "datasets/sha256.h"
 #include "envs/registry.h"
@@ -117,8 +118,8 @@ void Print(const json& run) {
   std::printf("%s%s, %d episodes a target, seed %s", run["env"].get<std::string>().c_str(),
               PhysicsText(run).c_str(), run["episodes"].get<int>(), run["seed"].dump().c_str());
   if (!first["decode"].is_null()) {
-    std::printf(", %s decoding, context %d", first["decode"].get<std::string>().c_str(),
-                first["context"].get<int>());
+    std::printf(", %s decoding in %s, context %d", first["decode"].get<std::string>().c_str(),
+                first["precision"].get<std::string>().c_str(), first["context"].get<int>());
   }
   std::printf("\n");
   for (const json& entry : run["targets"]) {
@@ -128,6 +129,7 @@ void Print(const json& run) {
 }
 
 void Run(const EvalCommand& command) {
+  if (command.rollout.compute_type == torch::kBFloat16) WarnOfSlowBFloat16();
   std::vector<json> runs;
   for (const std::string& run : command.runs) {
     runs.push_back(Evaluate(command, CheckpointPath(run), runs.empty() ? command.video : ""));
@@ -178,6 +180,14 @@ void AddEvalCommand(CLI::App& program) {
          "staggered: two streams of at most K steps")
       ->check(CLI::IsMember(modes))
       ->default_str(agents::DecodeModeName(command->rollout.decode));
+  app->add_option_function<std::string>(
+         "--precision",
+         [command](const std::string& name) {
+           command->rollout.compute_type = agents::ParsePrecision(name);
+         },
+         "of matrix products: fp32 or bf16")
+      ->check(CLI::IsMember({"fp32", "bf16"}))
+      ->default_str(agents::PrecisionName(command->rollout.compute_type));
   AddThreadsOption(*app, command->rollout.threads);
   AddVideoOption(*app, command->video);
   app->add_flag("--json", command->json, "print one JSON object");

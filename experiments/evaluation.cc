@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include "agents/precision.h"
 #include "experiments/return_report.h"
 
 namespace cosdt::experiments {
@@ -35,6 +36,7 @@ nlohmann::json EvaluateTargets(const agents::Checkpoint& checkpoint, const envs:
     entry["target"] = cloning ? nlohmann::json() : nlohmann::json(options.targets[i]);
     entry["decode"] =
         cloning ? nlohmann::json() : nlohmann::json(agents::DecodeModeName(options.decode));
+    entry["precision"] = agents::PrecisionName(options.compute_type);
     entry["context"] = checkpoint.agent.options().context();
     entries.push_back(std::move(entry));
   }

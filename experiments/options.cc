@@ -1,8 +1,10 @@
 #include <algorithm>
 #include <charconv>
+#include <cstdio>
 #include <stdexcept>
 #include <thread>
 
+#include "agents/products.h"
 #include "envs/registry.h"
 #include "experiments/program.h"
 
@@ -72,6 +74,11 @@ void AddVideoOption(CLI::App& command, std::string& file) {
         return name.ends_with(".mp4") ? ""
                                       : "expected a name that ends in .mp4, found '" + name + "'";
       });
+}
+
+void WarnOfSlowBFloat16() {
+  if (agents::products::ProcessorHasBFloat16()) return;
+  std::fprintf(stderr, "cosdt: this processor has no bfloat16 products: bf16 is slower here\n");
 }
 
 }  // namespace cosdt::experiments

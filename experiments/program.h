@@ -31,4 +31,7 @@ void AddEpisodesOption(CLI::App& command, int& episodes);
 void AddThreadsOption(CLI::App& command, int& threads);
 void AddVideoOption(CLI::App& command, std::string& file);
 
+// Says so on stderr where the processor has no bfloat16 products.
+void WarnOfSlowBFloat16();
+
 }  // namespace cosdt::experiments

@@ -98,7 +98,10 @@ std::string AlgorithmName(const Field& result, double top) {
   std::string name = "BC";
   if (agent == "dt") {
     name = result["attention"].Text();
-    if (name == "cosformer") name = "cosFormer";
+    if (name == "cosformer") {
+      // without a word agents' own, ELU + 1
+      name = result["feature_map"].Text() == "relu" ? "cosFormer (ReLU)" : "cosFormer";
+    }
   } else if (agent != "bc") {
     result["agent"].Fail("dt or bc");
   }
@@ -198,7 +201,8 @@ void GroupRuns(Report& report) {
   std::set<int64_t> contexts;
   for (const RunResult& run : report.runs) {
     tasks.insert(TaskOf(run));
-    algorithms.insert({run.cloning, -run.top, run.algorithm != "cosFormer", run.algorithm});
+    algorithms.insert(
+        {run.cloning, -run.top, !run.algorithm.starts_with("cosFormer"), run.algorithm});
     contexts.insert(run.context);
   }
   report.tasks.assign(tasks.begin(), tasks.end());

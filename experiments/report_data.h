@@ -28,7 +28,7 @@ struct RunResult {
   std::string dataset, dataset_sha256;
   std::string env, physics;  // no physics: "" (T-maze)
   std::string mujoco_version, torch_version;
-  std::string algorithm;  // "cosFormer", "softmax", .., "BC", "10% BC"
+  std::string algorithm;  // "cosFormer", "cosFormer (ReLU)", "softmax", .., "BC", "10% BC"
   bool cloning = false;   // behaviour cloning
   double top = 100;       // per cent of the episodes, by return, that it learned from
   int64_t context = 0;    // in environment steps

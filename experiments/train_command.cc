@@ -120,9 +120,7 @@ json TrainOne(const TrainCommand& command, const TrainOptions& asked, const std:
     throw std::invalid_argument("export-hf: expected a dt agent with softmax attention, found " +
                                 options.agent.kind + " " + options.agent.dt.attention.kind);
   }
-  if (options.trainer.precision == "bf16" && device.is_cpu() && !agents::ProcessorHasBFloat16()) {
-    std::fprintf(stderr, "cosdt: this processor has no bfloat16 products: bf16 is slower here\n");
-  }
+  if (options.trainer.precision == "bf16" && device.is_cpu()) WarnOfSlowBFloat16();
   if (options.trainer.cuda_graph && !device.is_cuda()) {
     throw std::invalid_argument("cuda-graph: expected a GPU (--device cuda), found " +
                                 device.str());

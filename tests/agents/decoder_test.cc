@@ -48,9 +48,10 @@ std::span<float> Span(const Tensor& x) {
 
 // Actions [steps, rows, kActions]. Rows that end are given by their last step; 0 from there on.
 Tensor Decode(const Agent& agent, DecodeMode mode, const Episodes& episodes, int threads = 1,
-              const std::vector<int64_t>& last_steps = {}) {
+              const std::vector<int64_t>& last_steps = {},
+              torch::ScalarType compute_type = torch::kFloat32) {
   const int64_t steps = episodes.returns_to_go.size(0), rows = episodes.returns_to_go.size(1);
-  const DecoderFactory factory(agent, mode, kSteps);
+  const DecoderFactory factory(agent, mode, kSteps, compute_type);
   envs::ThreadPool pool(threads);
   const auto decoder = factory.Make(static_cast<int>(rows), pool);
   Tensor actions = torch::zeros({steps, rows, kActions});
@@ -93,9 +94,12 @@ class DecoderTest : public testing::TestWithParam<Case> {
  protected:
   DecoderTest() : agent_(SmallAgent(GetParam().kind, GetParam().feature_map)) { Roughen(agent_); }
 
-  // Fewer for the kinds that LibTorch computes: they are slow.
-  int64_t steps() const {
-    return acting::ActingModel::Supports(agent_.options().dt) ? kSteps : kContext + 4;
+  // Whether the kind is computed in kernels of our own; those that LibTorch computes are slow.
+  bool has_kernels() const { return acting::ActingModel::Supports(agent_.options().dt); }
+  int64_t steps() const { return has_kernels() ? kSteps : kContext + 4; }
+  std::vector<torch::ScalarType> types() const {
+    if (has_kernels()) return {torch::kFloat32, torch::kBFloat16};
+    return {torch::kFloat32};
   }
 
   // The parallel form over each step's context, fed with the decoded actions.
@@ -155,15 +159,40 @@ TEST_P(DecoderTest, ARowDependsOnNoOtherAndNotOnThreads) {
   const Episodes episodes(40, steps());
   std::vector<int64_t> last_steps(40);
   for (int64_t row = 0; row < 40; ++row) last_steps[row] = row % 3 == 0 ? kSteps : 1 + row;
-  const Tensor together = Decode(agent_, GetParam().mode, episodes, 3, last_steps);
-  for (const int64_t row : {0, 1, 33}) {
-    Episodes alone(1, 1);
-    alone.returns_to_go = episodes.returns_to_go.narrow(1, row, 1).contiguous();
-    alone.observations = episodes.observations.narrow(1, row, 1).contiguous();
-    EXPECT_TRUE(
-        torch::equal(Decode(agent_, GetParam().mode, alone, 1, {last_steps[row]}).select(1, 0),
-                     together.select(1, row)));
+  for (const torch::ScalarType type : types()) {
+    const Tensor together = Decode(agent_, GetParam().mode, episodes, 3, last_steps, type);
+    for (const int64_t row : {0, 1, 33}) {
+      Episodes alone(1, 1);
+      alone.returns_to_go = episodes.returns_to_go.narrow(1, row, 1).contiguous();
+      alone.observations = episodes.observations.narrow(1, row, 1).contiguous();
+      const Tensor actions = Decode(agent_, GetParam().mode, alone, 1, {last_steps[row]}, type);
+      EXPECT_TRUE(torch::equal(actions.select(1, 0), together.select(1, row))) << type;
+    }
   }
+}
+
+using KernelDecoderTest = DecoderTest;
+
+INSTANTIATE_TEST_SUITE_P(Kinds, KernelDecoderTest, testing::ValuesIn([] {
+                           std::vector<Case> cases;
+                           for (const std::string kind : {"cosformer", "linear", "softmax"}) {
+                             for (const DecodeMode mode : kAllDecodeModes) {
+                               cases.push_back({kind, mode});
+                             }
+                           }
+                           return cases;
+                         }()),
+                         [](const auto& test) {
+                           return test.param.kind + "_" + DecodeModeName(test.param.mode);
+                         });
+
+TEST_P(KernelDecoderTest, BFloat16IsFloat32ToItsRounding) {
+  const Episodes episodes(12, steps());
+  const Tensor actions = Decode(agent_, GetParam().mode, episodes, 1, {}, torch::kBFloat16);
+  const Tensor error = (actions - Recompute(agent_, episodes, actions)).abs();
+  EXPECT_GT(error.mean().item<float>(), 1e-5);
+  EXPECT_LT(error.mean().item<float>(), 0x1p-8);
+  EXPECT_LT(error.max().item<float>(), 0x1p-4);
 }
 
 // Sizes that are no whole panels, more heads, gelu, no reweighting, one layer, one step.
@@ -218,6 +247,27 @@ TEST(DecoderFactoryTest, RefusesWhatTheAgentCannotDo) {
   EXPECT_EQ(message(DecodeMode::kStaggered), "decode: staggered needs an even context, found 5");
   EXPECT_EQ(message(DecodeMode::kWindow), "");
   EXPECT_THROW(ParseDecodeMode("all"), std::invalid_argument);
+}
+
+TEST(DecoderFactoryTest, RefusesBFloat16WithoutKernels) {
+  const auto message = [](const AgentOptions& options) -> std::string {
+    try {
+      DecoderFactory(Agent(options), DecodeMode::kWindow, kSteps, torch::kBFloat16);
+    } catch (const std::invalid_argument& e) {
+      return e.what();
+    }
+    return "";
+  };
+  EXPECT_EQ(message(SmallAgent("softmax")), "");
+  EXPECT_EQ(message(SmallAgent("performer")),
+            "decode: bf16 needs an agent with cosformer, linear or softmax attention, found "
+            "performer");
+  AgentOptions cloning;
+  cloning.kind = "bc";
+  cloning.SetSizes(kObservations, kActions);
+  EXPECT_EQ(message(cloning),
+            "decode: bf16 needs an agent with cosformer, linear or softmax attention, found "
+            "behaviour cloning");
 }
 
 TEST(DecoderSizesTest, RefusesOtherSizes) {

@@ -74,6 +74,7 @@ TEST_F(EvalCommandTest, ReportsEveryTarget) {
   EXPECT_EQ(report["targets"][1]["target"], 1800);
   for (const json& entry : report["targets"]) {
     EXPECT_EQ(entry["decode"], "window");
+    EXPECT_EQ(entry["precision"], "fp32");
     EXPECT_EQ(entry["context"], 4);
     const std::vector<double> returns = entry["returns"];
     EXPECT_EQ(returns.size(), 5u);
@@ -94,6 +95,16 @@ TEST_F(EvalCommandTest, ThreadsDoNotMatterAndSeedsDo) {
   EXPECT_NE(one, Output(arguments + " --decode staggered --seed 1 --json"));
   EXPECT_EQ(json::parse(one)["physics"], "d4rl");
   EXPECT_THAT(Output(arguments), HasSubstr("target             900, attained"));
+}
+
+TEST_F(EvalCommandTest, ComputesInBFloat16OnRequest) {
+  const std::string arguments = MakeRun("a", 1) + " --episodes 3 --targets 900 --json";
+  const json exact = json::parse(Output(arguments))["targets"][0];
+  const json rounded = json::parse(Output(arguments + " --precision bf16"))["targets"][0];
+  EXPECT_EQ(rounded["precision"], "bf16");
+  EXPECT_NE(rounded["returns"], exact["returns"]);
+  EXPECT_NEAR(rounded["mean"], exact["mean"], 0.2 * exact["mean"].get<double>());
+  Output(arguments + " --precision fp16", 2);
 }
 
 TEST_F(EvalCommandTest, SummarizesRuns) {

@@ -21,6 +21,7 @@ inline nlohmann::json MadeUpResult(const std::string& attention, int context, in
   return {
       {"context", context},
       {"attention", attention},
+      {"feature_map", attention == "cosformer" ? nlohmann::json("elu") : nlohmann::json()},
       {"agent", "dt"},
       {"top", 100.0},
       {"dataset", {{"name", "demo/hopper-medium"}, {"path", "x"}, {"sha256", "12abcdef345678"}}},

@@ -71,11 +71,15 @@ TEST_F(ReportDataTest, GroupsSeedsAndOrdersAlgorithms) {
   Write("5", MadeUpCloning(10, 0, 50));
   Write("6", MadeUpCloning(100, 0, 40));
   Write("7", MadeUpMaze("softmax", 20, 0, 60));
+  nlohmann::json relu = MadeUpResult("cosformer", 20, 0, 25);
+  relu["feature_map"] = "relu";
+  Write("8", relu);
   // a folder that is given twice counts once
   const Report report = ReadReport({folder_, folder_ + "/x/y"});
-  EXPECT_THAT(report.runs, SizeIs(7));
+  EXPECT_THAT(report.runs, SizeIs(8));
   EXPECT_THAT(report.problems, IsEmpty());
-  EXPECT_THAT(report.algorithms, ElementsAre("cosFormer", "softmax", "BC", "10% BC"));
+  EXPECT_THAT(report.algorithms,
+              ElementsAre("cosFormer", "cosFormer (ReLU)", "softmax", "BC", "10% BC"));
   EXPECT_THAT(report.contexts, ElementsAre(1, 20));
   ASSERT_THAT(report.tasks, SizeIs(2));
   EXPECT_EQ(report.tasks[0].label, "demo/hopper-medium");
