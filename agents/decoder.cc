@@ -52,12 +52,16 @@ DecoderFactory::DecoderFactory(const Agent& agent, DecodeMode mode, int horizon,
     throw std::invalid_argument("decode: staggered needs an even context, found " +
                                 std::to_string(options.context));
   }
+  if (compute_type != torch::kFloat32 && compute_type != torch::kBFloat16) {
+    throw std::invalid_argument(std::string("precision: expected Float or BFloat16, found ") +
+                                c10::toString(compute_type));
+  }
   auto parts = std::make_unique<Parts>(Parts{agent, mode, {}});
   if (agent.dt() && acting::ActingModel::Supports(options)) {
     parts->model.emplace(agent.dt(), compute_type);
   } else if (compute_type != torch::kFloat32) {
     throw std::invalid_argument(
-        "decode: bf16 needs an agent with cosformer, linear or softmax attention, found " +
+        "precision: bf16 needs an agent with cosformer, linear or softmax attention, found " +
         (agent.dt() ? options.attention.kind : std::string("behaviour cloning")));
   }
   parts_ = std::move(parts);

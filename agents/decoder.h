@@ -52,9 +52,9 @@ class DecoderFactory {
   // `horizon` is the longest episode in steps. Throws std::invalid_argument where the agent cannot
   // be decoded so: recurrent needs cosFormer's reweight_length to be above 3 horizon, staggered an
   // even context. Behaviour cloning remembers nothing and takes any mode.
-  // `compute_type`, float32 or bfloat16, is that of matrix products; all else is in float32.
-  // bfloat16 takes one of the kinds with kernels of their own. It is faster where
-  // products::ProcessorHasBFloat16, slower elsewhere, and the two differ in last bits.
+  // `compute_type`, float32 or bfloat16, is that of the blocks' matrix products; all else is in
+  // float32. bfloat16 takes one of the kinds with kernels of their own. It is faster where
+  // products::ProcessorHasBFloat16, slower elsewhere; results differ in last bits between them.
   DecoderFactory(const Agent& agent, DecodeMode mode, int horizon,
                  torch::ScalarType compute_type = torch::kFloat32);
   ~DecoderFactory();

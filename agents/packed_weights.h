@@ -7,8 +7,8 @@
 namespace cosdt::agents {
 
 // Copies weight [outputs, inputs] and bias [outputs], or zeros where it is undefined, into the form
-// that products::Multiply takes for x weight^T + bias; as float32, without gradients. `type`, of
-// the weights, is float32 or bfloat16.
+// that products::Multiply takes for x weight^T + bias, without gradients: the weights as `type`,
+// float32 or bfloat16, the bias as float32.
 products::Packed Pack(const torch::Tensor& weight, const torch::Tensor& bias,
                       torch::ScalarType type = torch::kFloat32);
 

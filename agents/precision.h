@@ -10,6 +10,7 @@ namespace cosdt::agents {
 // fp32 or bf16. Throws std::invalid_argument for another name.
 torch::ScalarType ParsePrecision(const std::string& name);
 
+// The other way round.
 std::string PrecisionName(torch::ScalarType type);
 
 }  // namespace cosdt::agents

@@ -10,6 +10,7 @@
 #include <hwy/highway.h>
 
 #include <algorithm>
+#include <cstring>
 
 #include <hwy/contrib/math/math-inl.h>
 
@@ -63,30 +64,36 @@ HWY_INLINE auto RoundedBits(V x) {
   return hn::IfThenElse(nan, hn::Set(tag, 0x7fc0), hn::ShiftRight<16>(up));
 }
 
-// to [rows][Pairs(width)]
-void Round(Rows from, int64_t rows, int64_t width, Pair* to) {
+// to [rows][2 Pairs(width)]
+void Round(Rows from, int64_t rows, int64_t width, uint16_t* to) {
   const hn::RebindToSigned<FloatTag> wide;
   const hn::Rebind<uint16_t, FloatTag> half;
-  for (int64_t row = 0; row < rows; ++row) {
+  const auto round = [&](const float* at, uint16_t* rounded) HWY_ATTR {
+    const auto bits = hn::BitCast(wide, RoundedBits(hn::LoadU(kTag, at)));
+    hn::StoreU(hn::DemoteTo(half, bits), half, rounded);
+  };
+  for (int64_t row = 0; row < rows; ++row, to += 2 * Pairs(width)) {
     const float* const x = from.data + row * from.stride;
-    uint16_t* const y = reinterpret_cast<uint16_t*>(to + row * Pairs(width));
-    const auto round = [&](const float* at) HWY_ATTR {
-      return hn::DemoteTo(half, hn::BitCast(wide, RoundedBits(hn::LoadU(kTag, at))));
-    };
     int64_t i = 0;
-    for (; i + kLanes <= width; i += kLanes) hn::StoreU(round(x + i), half, y + i);
-    if (i == Pairs(width) * 2) continue;
+    for (; i + kLanes <= width; i += kLanes) round(x + i, to + i);
+    if (i == 2 * Pairs(width)) continue;
     float rest[kLanes] = {};
     uint16_t rounded[kLanes];
     std::copy(x + i, x + width, rest);
-    hn::StoreU(round(rest), half, rounded);
-    std::copy_n(rounded, Pairs(width) * 2 - i, y + i);
+    round(rest, rounded);
+    std::copy_n(rounded, 2 * Pairs(width) - i, to + i);
   }
+}
+
+HWY_INLINE Pair LoadPair(const uint16_t* from) {
+  Pair pair;
+  std::memcpy(&pair, from, sizeof pair);
+  return pair;
 }
 
 // tile += a b over n pairs. Rows of a are a_stride apart, b's panels b_panel.
 template <size_t kRows, size_t kPanels>
-HWY_NOINLINE void MulAddPairs(const Pair* HWY_RESTRICT a, ptrdiff_t a_stride,
+HWY_NOINLINE void MulAddPairs(const uint16_t* HWY_RESTRICT a, ptrdiff_t a_stride,
                               const Pair* HWY_RESTRICT b, ptrdiff_t b_panel, int64_t n,
                               Tile<kRows, kPanels>& tile) {
   const hn::RebindToUnsigned<FloatTag> tag;
@@ -103,7 +110,8 @@ HWY_NOINLINE void MulAddPairs(const Pair* HWY_RESTRICT a, ptrdiff_t a_stride,
                                c % kPanelVectors * kLanes),
             right[0], right[1]);
       for (size_t r = 0; r < kRows; ++r) {
-        split(hn::Set(tag, a[static_cast<ptrdiff_t>(r) * a_stride + p]), left[0], left[1]);
+        split(hn::Set(tag, LoadPair(a + static_cast<ptrdiff_t>(r) * a_stride + 2 * p)), left[0],
+              left[1]);
         t.sum[r][c] = hn::MulAdd(left[0], right[0], hn::MulAdd(left[1], right[1], t.sum[r][c]));
       }
     }
@@ -112,32 +120,31 @@ HWY_NOINLINE void MulAddPairs(const Pair* HWY_RESTRICT a, ptrdiff_t a_stride,
 }
 
 // The same in one instruction, which Highway 1.0.3 does not have.
-#define COSDT_HAS_DOT (HWY_ARCH_X86_64 && HWY_TARGET <= HWY_AVX3)
-#if COSDT_HAS_DOT
+#if HWY_ARCH_X86_64 && HWY_MAX_BYTES == 64
 template <size_t kRows, size_t kPanels>
 __attribute__((noinline, target("avx512f,avx512vl,avx512dq,avx512bw,avx512bf16"))) void DotPairs(
-    const Pair* HWY_RESTRICT a, ptrdiff_t a_stride, const Pair* HWY_RESTRICT b, ptrdiff_t b_panel,
-    int64_t n, Tile<kRows, kPanels>& tile) {
-  constexpr size_t kVectors = Tile<kRows, kPanels>::kVectors;
-  __m512 sum[kRows][kVectors];
+    const uint16_t* HWY_RESTRICT a, ptrdiff_t a_stride, const Pair* HWY_RESTRICT b,
+    ptrdiff_t b_panel, int64_t n, Tile<kRows, kPanels>& tile) {
+  static_assert(kPanelVectors == 1);
+  __m512 sum[kRows][kPanels];
   for (size_t r = 0; r < kRows; ++r) {
-    for (size_t c = 0; c < kVectors; ++c) sum[r][c] = tile.sum[r][c].raw;
+    for (size_t c = 0; c < kPanels; ++c) sum[r][c] = tile.sum[r][c].raw;
   }
   for (int64_t p = 0; p < n; ++p) {
-    __m512bh right[kVectors];
-    for (size_t c = 0; c < kVectors; ++c) {
+    __m512bh right[kPanels];
+    for (size_t c = 0; c < kPanels; ++c) {
       right[c] = (__m512bh)_mm512_loadu_si512(b + p * kPanel + static_cast<ptrdiff_t>(c) * b_panel);
     }
     for (size_t r = 0; r < kRows; ++r) {
-      const auto left = (__m512bh)_mm512_set1_epi32(
-          static_cast<int>(a[static_cast<ptrdiff_t>(r) * a_stride + p]));
-      for (size_t c = 0; c < kVectors; ++c) {
+      const Pair pair = LoadPair(a + static_cast<ptrdiff_t>(r) * a_stride + 2 * p);
+      const auto left = (__m512bh)_mm512_set1_epi32(static_cast<int>(pair));
+      for (size_t c = 0; c < kPanels; ++c) {
         sum[r][c] = _mm512_dpbf16_ps(sum[r][c], left, right[c]);
       }
     }
   }
   for (size_t r = 0; r < kRows; ++r) {
-    for (size_t c = 0; c < kVectors; ++c) tile.sum[r][c].raw = sum[r][c];
+    for (size_t c = 0; c < kPanels; ++c) tile.sum[r][c].raw = sum[r][c];
   }
 }
 #endif
@@ -145,27 +152,22 @@ __attribute__((noinline, target("avx512f,avx512vl,avx512dq,avx512bw,avx512bf16")
 // Of w in bfloat16.
 void MultiplyPairs(Rows from, int64_t rows, const Packed& w, const float* bias, int64_t begin,
                    int64_t end, Then then, Rows to) {
-  static thread_local Numbers<Pair> rounded;
+  static thread_local Numbers<uint16_t> scratch;
   const int64_t pairs = Pairs(w.inputs);
-  rounded.Require(rows * pairs);
-  Round(from, rows, w.inputs, rounded.data());
+  scratch.Require(rows * 2 * pairs);
+  uint16_t* const rounded = scratch.data();
+  Round(from, rows, w.inputs, rounded);
   const ptrdiff_t panel = pairs * kPanel;
-#if COSDT_HAS_DOT
-  static const bool has_dot = ProcessorHasBFloat16();
-#endif
   ForTiles(rows, end - begin, [&](int64_t row, auto count, int64_t column, auto panels) HWY_ATTR {
     const int64_t output = begin + column;
     Tile<count, panels> tile;
     tile.Start(bias + output, 0);
-    const auto add = [&](const auto& function) HWY_ATTR {
-      function(rounded.data() + row * pairs, pairs, w.pairs.data() + output / kPanel * panel, panel,
-               pairs, tile);
-    };
-#if COSDT_HAS_DOT
-    add(has_dot ? DotPairs<count, panels> : MulAddPairs<count, panels>);
-#else
-    add(MulAddPairs<count, panels>);
+    auto mul_add = MulAddPairs<count, panels>;
+#if HWY_ARCH_X86_64 && HWY_MAX_BYTES == 64
+    if (use_bfloat16_instructions) mul_add = DotPairs<count, panels>;
 #endif
+    mul_add(rounded + row * 2 * pairs, 2 * pairs, w.pairs.data() + output / kPanel * panel, panel,
+            pairs, tile);
     tile.Store(to.data + row * to.stride + column, to.stride,
                [&](auto y, size_t, const float* at) HWY_ATTR { return Apply(then, y, at); });
   });
@@ -221,6 +223,8 @@ void AddTransposedProduct(Rows a, Rows b, int64_t rows, int64_t begin, int64_t e
                           Rows to) {
   HWY_DYNAMIC_DISPATCH(AddTransposedProduct)(a, b, rows, begin, end, columns, to);
 }
+
+bool use_bfloat16_instructions = ProcessorHasBFloat16();
 
 bool ProcessorHasBFloat16() {
 #if defined(__x86_64__)

@@ -2,8 +2,8 @@
 // linear layers of training and of acting: on Zen 4, tall and narrow ones run at 1.5 to 2 times
 // the speed of the BLAS in LibTorch (cosdt bench train). They know nothing of LibTorch.
 //
-// For acting also with both factors rounded to bfloat16, sums in float32: twice as fast where the
-// processor has instructions for it (AVX-512 BF16), slower elsewhere.
+// For acting also with both factors rounded to bfloat16, sums in float32: faster where the
+// processor has AVX-512 BF16 (cosdt bench eval), slower elsewhere.
 //
 // All sums of a row run in one order, whatever is computed beside it: a row's result does not
 // depend on the number of rows or on its place among them.
@@ -83,5 +83,8 @@ void AddTransposedProduct(Rows a, Rows b, int64_t rows, int64_t begin, int64_t e
 
 // Whether this processor multiplies numbers in bfloat16 itself.
 bool ProcessorHasBFloat16();
+
+// The same, for tests to turn off.
+extern bool use_bfloat16_instructions;
 
 }  // namespace cosdt::agents::products

@@ -115,7 +115,8 @@ Trainer::Trainer(Agent agent, const datasets::Episodes& episodes, datasets::Norm
   CheckFinite("observations", episodes.observations, observation_size);
   CheckFinite("actions", episodes.actions, action_size);
   CheckFinite("returns_to_go", episodes.returns_to_go, 1);
-  if (options_.precision == "bf16") agent_.set_compute_type(torch::kBFloat16);
+  const torch::ScalarType type = ParsePrecision(options_.precision);
+  if (type == torch::kBFloat16) agent_.set_compute_type(type);
   agent_.module().train();
   if (agent_.device().is_cuda() || options_.cuda_graph) {
     DeviceWindows data(episodes, normalizer_, SamplerOptions(agent_, options_), agent_.device());

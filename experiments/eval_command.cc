@@ -185,7 +185,7 @@ void AddEvalCommand(CLI::App& program) {
          [command](const std::string& name) {
            command->rollout.compute_type = agents::ParsePrecision(name);
          },
-         "of matrix products: fp32 or bf16")
+         "of the blocks' matrix products: fp32 or bf16")
       ->check(CLI::IsMember({"fp32", "bf16"}))
       ->default_str(agents::PrecisionName(command->rollout.compute_type));
   AddThreadsOption(*app, command->rollout.threads);

@@ -99,7 +99,7 @@ std::string AlgorithmName(const Field& result, double top) {
   if (agent == "dt") {
     name = result["attention"].Text();
     if (name == "cosformer") {
-      // without a word agents' own, ELU + 1
+      // the bare name is for the map that agents have by default
       name = result["feature_map"].Text() == "relu" ? "cosFormer (ReLU)" : "cosFormer";
     }
   } else if (agent != "bc") {

@@ -195,35 +195,38 @@ TEST_P(KernelDecoderTest, BFloat16IsFloat32ToItsRounding) {
   EXPECT_LT(error.max().item<float>(), 0x1p-4);
 }
 
-// Sizes that are no whole panels, more heads, gelu, no reweighting, one layer, one step.
+// Sizes that are no whole panels or odd, more heads, gelu, no reweighting, one layer, one step.
 TEST(DecoderShapesTest, AllEqualRecomputing) {
   for (const std::string kind : {"cosformer", "softmax", "linear"}) {
     for (const int64_t context : {1, 24}) {
       AgentOptions options = SmallAgent(kind);
       options.dt.context = context;
       options.dt.layers = context == 1 ? 1 : 3;
-      options.dt.width = 42;
+      options.dt.width = context == 1 ? 45 : 42;
       options.dt.heads = 3;
       options.dt.activation = "gelu";
       options.dt.attention.reweight = false;
       Agent agent(options);
       Roughen(agent);
       const Episodes episodes(2);
-      const Tensor actions = Decode(agent, DecodeMode::kWindow, episodes);
       const torch::NoGradGuard no_grad;
-      const auto cut = [&](const Tensor& x) {
-        return x.slice(0, kSteps - context, kSteps).transpose(0, 1);
-      };
-      const Tensor times = torch::arange(kSteps - context, kSteps).unsqueeze(0).expand({2, -1});
-      const Tensor expected = agent
-                                  .Predict({cut(episodes.returns_to_go),
-                                            cut(episodes.observations),
-                                            cut(actions),
-                                            times,
-                                            {}})
-                                  .select(1, -1);
-      EXPECT_LT((actions[kSteps - 1] - expected).abs().max().item<float>(), 1e-5)
-          << kind << context;
+      for (const torch::ScalarType type : {torch::kFloat32, torch::kBFloat16}) {
+        const Tensor actions = Decode(agent, DecodeMode::kWindow, episodes, 1, {}, type);
+        const auto cut = [&](const Tensor& x) {
+          return x.slice(0, kSteps - context, kSteps).transpose(0, 1);
+        };
+        const Tensor times = torch::arange(kSteps - context, kSteps).unsqueeze(0).expand({2, -1});
+        const Tensor expected = agent
+                                    .Predict({cut(episodes.returns_to_go),
+                                              cut(episodes.observations),
+                                              cut(actions),
+                                              times,
+                                              {}})
+                                    .select(1, -1);
+        EXPECT_LT((actions[kSteps - 1] - expected).abs().max().item<float>(),
+                  type == torch::kFloat32 ? 1e-5 : 0x1p-4)
+            << kind << context << type;
+      }
     }
   }
 }
@@ -250,23 +253,26 @@ TEST(DecoderFactoryTest, RefusesWhatTheAgentCannotDo) {
 }
 
 TEST(DecoderFactoryTest, RefusesBFloat16WithoutKernels) {
-  const auto message = [](const AgentOptions& options) -> std::string {
+  const auto message = [](const AgentOptions& options,
+                          torch::ScalarType type = torch::kBFloat16) -> std::string {
     try {
-      DecoderFactory(Agent(options), DecodeMode::kWindow, kSteps, torch::kBFloat16);
+      DecoderFactory(Agent(options), DecodeMode::kWindow, kSteps, type);
     } catch (const std::invalid_argument& e) {
       return e.what();
     }
     return "";
   };
   EXPECT_EQ(message(SmallAgent("softmax")), "");
+  EXPECT_EQ(message(SmallAgent("softmax"), torch::kHalf),
+            "precision: expected Float or BFloat16, found Half");
   EXPECT_EQ(message(SmallAgent("performer")),
-            "decode: bf16 needs an agent with cosformer, linear or softmax attention, found "
+            "precision: bf16 needs an agent with cosformer, linear or softmax attention, found "
             "performer");
   AgentOptions cloning;
   cloning.kind = "bc";
   cloning.SetSizes(kObservations, kActions);
   EXPECT_EQ(message(cloning),
-            "decode: bf16 needs an agent with cosformer, linear or softmax attention, found "
+            "precision: bf16 needs an agent with cosformer, linear or softmax attention, found "
             "behaviour cloning");
 }
 

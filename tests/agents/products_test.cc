@@ -58,13 +58,20 @@ Packed Pack(const Case& c, const std::vector<float>& plain, bool bf16) {
   return w;
 }
 
-// The parameter: whether the processor's best instructions, or only those without bfloat16.
-class ProductsTest : public testing::TestWithParam<bool> {
+enum class Instructions { kBest, kNoBFloat16, kNoAvx512 };  // of those that the processor has
+
+class ProductsTest : public testing::TestWithParam<Instructions> {
  protected:
   ProductsTest() {
-    if (!GetParam()) Support(hwy::SupportedTargets() & ~(2 * int64_t{HWY_AVX3} - 1));
+    if (GetParam() != Instructions::kBest) use_bfloat16_instructions = false;
+    if (GetParam() == Instructions::kNoAvx512) {
+      Support(hwy::SupportedTargets() & ~(2 * int64_t{HWY_AVX3} - 1));
+    }
   }
-  ~ProductsTest() override { Support(0); }
+  ~ProductsTest() override {
+    use_bfloat16_instructions = ProcessorHasBFloat16();
+    Support(0);
+  }
 
  private:
   static void Support(int64_t targets) {
@@ -73,33 +80,40 @@ class ProductsTest : public testing::TestWithParam<bool> {
   }
 };
 
-INSTANTIATE_TEST_SUITE_P(Instructions, ProductsTest, testing::Bool(),
-                         [](const auto& test) { return test.param ? "best" : "portable"; });
+std::string Name(const testing::TestParamInfo<Instructions>& test) {
+  constexpr const char* kNames[] = {"best", "no_bfloat16", "no_avx512"};
+  return kNames[static_cast<size_t>(test.param)];
+}
+
+INSTANTIATE_TEST_SUITE_P(Processors, ProductsTest,
+                         testing::Values(Instructions::kBest, Instructions::kNoBFloat16,
+                                         Instructions::kNoAvx512),
+                         Name);
 
 TEST_P(ProductsTest, MultiplyEqualsSumsInFloat64) {
   for (const Case& c : kCases) {
     std::vector<float> x = Random(c.rows * c.inputs, 1), plain = Random(c.inputs * c.outputs, 2);
     const int64_t stride = c.outputs + 3;
-    for (const bool bf16 : {false, true}) {
-      const Packed w = Pack(c, plain, bf16);
-      const Then then = c.rows % 2 == 0 ? Then::kStore : Then::kRelu;
-      std::vector<float> y(c.rows * stride, -77);
-      Multiply({x.data(), c.inputs}, c.rows, w, w.bias.data(), 0, c.outputs, then,
-               {y.data(), stride});
-      for (int64_t r = 0; r < c.rows; ++r) {
-        for (int64_t o = 0; o < c.outputs; ++o) {
-          double sum = w.bias.data()[o];
-          for (int64_t i = 0; i < c.inputs; ++i) {
-            const float a = x[r * c.inputs + i], b = plain[i * c.outputs + o];
-            sum += bf16 ? double{Rounded(a)} * Rounded(b) : double{a} * b;
+    for (const bool bf16 : {false, true})
+      for (const Then then : {Then::kStore, Then::kRelu}) {
+        const Packed w = Pack(c, plain, bf16);
+        std::vector<float> y(c.rows * stride, -77);
+        Multiply({x.data(), c.inputs}, c.rows, w, w.bias.data(), 0, c.outputs, then,
+                 {y.data(), stride});
+        for (int64_t r = 0; r < c.rows; ++r) {
+          for (int64_t o = 0; o < c.outputs; ++o) {
+            double sum = w.bias.data()[o];
+            for (int64_t i = 0; i < c.inputs; ++i) {
+              const float a = x[r * c.inputs + i], b = plain[i * c.outputs + o];
+              sum += bf16 ? double{Rounded(a)} * Rounded(b) : double{a} * b;
+            }
+            if (then == Then::kRelu) sum = std::max(sum, 0.0);
+            ASSERT_NEAR(y[r * stride + o], sum, 1e-5 * static_cast<double>(c.inputs))
+                << r << " " << o;
           }
-          if (then == Then::kRelu) sum = std::max(sum, 0.0);
-          ASSERT_NEAR(y[r * stride + o], sum, 1e-5 * static_cast<double>(c.inputs))
-              << r << " " << o;
+          for (int64_t o = c.outputs; o < stride; ++o) ASSERT_EQ(y[r * stride + o], -77);
         }
-        for (int64_t o = c.outputs; o < stride; ++o) ASSERT_EQ(y[r * stride + o], -77);
       }
-    }
   }
 }
 

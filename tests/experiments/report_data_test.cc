@@ -105,6 +105,7 @@ TEST_F(ReportDataTest, LeavesDamagedRunsOutAndNamesThem) {
     Write(name, result);
   };
   broken("missing", [](auto& r) { r["dataset"].erase("sha256"); });
+  broken("features", [](auto& r) { r["feature_map"] = nullptr; });
   broken("null", [](auto& r) { r["score"] = nullptr; });
   broken("zero", [](auto& r) { r["tokens_per_update"] = 0; });
   broken("agent", [](auto& r) { r["agent"] = "ppo"; });
@@ -124,6 +125,7 @@ TEST_F(ReportDataTest, LeavesDamagedRunsOutAndNamesThem) {
   EXPECT_THAT(report.problems,
               ::testing::UnorderedElementsAre(
                   at + "missing/result.json: dataset.sha256: expected a value, found none",
+                  at + "features/result.json: feature_map: expected a text, found null",
                   at + "null/result.json: score: expected a number, found null",
                   at + "zero/result.json: tokens_per_update: expected a number above 0, found 0",
                   at + "agent/result.json: agent: expected dt or bc, found \"ppo\"",
