@@ -122,7 +122,7 @@ HWY_NOINLINE void MulAddPairs(const uint16_t* HWY_RESTRICT a, ptrdiff_t a_stride
 // The same in one instruction, which Highway 1.0.3 does not have.
 #if HWY_ARCH_X86_64 && HWY_MAX_BYTES == 64
 template <size_t kRows, size_t kPanels>
-__attribute__((noinline, target("avx512f,avx512vl,avx512dq,avx512bw,avx512bf16"))) void DotPairs(
+__attribute__((noinline, target(HWY_TARGET_STR ",avx512bf16"))) void DotPairs(
     const uint16_t* HWY_RESTRICT a, ptrdiff_t a_stride, const Pair* HWY_RESTRICT b,
     ptrdiff_t b_panel, int64_t n, Tile<kRows, kPanels>& tile) {
   static_assert(kPanelVectors == 1);
