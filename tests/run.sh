@@ -46,7 +46,9 @@ step "set-up" "see the message above" cmake/setup.sh
 step "configure" "see CMake's message above; 'rm -rf build/$preset' starts afresh" \
   cmake --preset "$preset" "${configure[@]}"
 step "build" "see the compiler's message above" cmake --build --preset "$preset"
+# nproc takes OMP_NUM_THREADS for the number of processors
+processors=$(env -u OMP_NUM_THREADS nproc)
 # spinning OpenMP threads of tests that run side by side would slow each other down tenfold
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 step "test" "build/$preset/Testing/Temporary/LastTest.log has the details" \
-  ctest --test-dir "build/$preset" --output-on-failure --parallel "$(nproc)" -LE "^($leave_out)$"
+  ctest --test-dir "build/$preset" --output-on-failure --parallel "$processors" -LE "^($leave_out)$"
