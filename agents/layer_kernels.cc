@@ -11,6 +11,8 @@
 
 #include <cmath>
 
+#include "attention/bfloat16-inl.h"
+
 HWY_BEFORE_NAMESPACE();
 namespace cosdt::agents::kernels::HWY_NAMESPACE {
 
@@ -27,20 +29,11 @@ HWY_INLINE void StoreFloats(hn::Vec<D> v, D d, float* to) {
 }
 template <class D>
 HWY_INLINE hn::Vec<D> LoadFloats(D d, const uint16_t* from) {
-  const hn::Rebind<uint16_t, D> half;
-  const hn::Rebind<uint32_t, D> word;
-  return hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(word, hn::LoadU(half, from))));
+  return attention::HWY_NAMESPACE::LoadBFloat16(d, from);
 }
-// to the nearest, ties to even
 template <class D>
-HWY_INLINE void StoreFloats(hn::Vec<D> v, D, uint16_t* to) {
-  const hn::Rebind<uint32_t, D> word;
-  const hn::Rebind<int32_t, D> integer;
-  const hn::Rebind<uint16_t, D> half;
-  const auto bits = hn::BitCast(word, v);
-  const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(word, 1u));
-  const auto rounded = hn::ShiftRight<16>(hn::Add(bits, hn::Add(odd, hn::Set(word, 0x7fffu))));
-  hn::StoreU(hn::DemoteTo(half, hn::BitCast(integer, rounded)), half, to);
+HWY_INLINE void StoreFloats(hn::Vec<D> v, D d, uint16_t* to) {
+  attention::HWY_NAMESPACE::StoreBFloat16(v, d, to);
 }
 
 // Calls body(tag, column) for whole vectors, then for single numbers.

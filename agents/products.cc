@@ -15,6 +15,7 @@
 #include <hwy/contrib/math/math-inl.h>
 
 #include "agents/products-inl.h"
+#include "attention/bfloat16-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace cosdt::agents::products::HWY_NAMESPACE {
@@ -53,24 +54,10 @@ HWY_INLINE V Apply(Then then, V y, const float* to) {
   return y;
 }
 
-// The bits of x in bfloat16. A NaN stays one.
-template <class V>
-HWY_INLINE auto RoundedBits(V x) {
-  const hn::RebindToUnsigned<FloatTag> tag;
-  const auto bits = hn::BitCast(tag, x);
-  const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(tag, 1));
-  const auto up = hn::Add(bits, hn::Add(odd, hn::Set(tag, 0x7fff)));
-  const auto nan = hn::RebindMask(tag, hn::IsNaN(x));
-  return hn::IfThenElse(nan, hn::Set(tag, 0x7fc0), hn::ShiftRight<16>(up));
-}
-
 // to [rows][2 Pairs(width)]
 void Round(Rows from, int64_t rows, int64_t width, uint16_t* to) {
-  const hn::RebindToSigned<FloatTag> wide;
-  const hn::Rebind<uint16_t, FloatTag> half;
-  const auto round = [&](const float* at, uint16_t* rounded) HWY_ATTR {
-    const auto bits = hn::BitCast(wide, RoundedBits(hn::LoadU(kTag, at)));
-    hn::StoreU(hn::DemoteTo(half, bits), half, rounded);
+  const auto round = [](const float* at, uint16_t* rounded) HWY_ATTR {
+    attention::HWY_NAMESPACE::StoreBFloat16(hn::LoadU(kTag, at), kTag, rounded);
   };
   for (int64_t row = 0; row < rows; ++row, to += 2 * Pairs(width)) {
     const float* const x = from.data + row * from.stride;

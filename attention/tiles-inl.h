@@ -14,6 +14,7 @@
 #include <cstring>
 #include <type_traits>
 
+#include "attention/bfloat16-inl.h"
 #include "attention/linear_kernels.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -310,12 +311,9 @@ HWY_INLINE void LoadRow(const Array& array, Type type, ptrdiff_t offset, size_t 
   size_t p = 0;
   if constexpr (std::is_same_v<T, float>) {
     if (type == Type::kBFloat16) {
-      const hn::Rebind<uint16_t, Tag<float>> half;
-      const hn::Rebind<uint32_t, Tag<float>> word;
       const auto* const from = static_cast<const uint16_t*>(array.data) + offset;
       for (; p + kLanes<T> <= n; p += kLanes<T>) {
-        const auto bits = hn::PromoteTo(word, hn::LoadU(half, from + p));
-        hn::Store(hn::BitCast(d, hn::ShiftLeft<16>(bits)), d, to + p);
+        hn::Store(attention::HWY_NAMESPACE::LoadBFloat16(d, from + p), d, to + p);
       }
       for (; p < n; ++p) {
         const uint32_t bits = static_cast<uint32_t>(from[p]) << 16;
@@ -337,21 +335,13 @@ HWY_INLINE void StoreRow(const T* x, T factor, size_t n, const Array& array, Typ
                          ptrdiff_t offset) {
   if constexpr (std::is_same_v<T, float>) {
     if (type == Type::kBFloat16) {
-      const hn::Rebind<uint32_t, Tag<float>> word;
       const Tag<float> d;
-      HWY_ALIGN uint32_t rounded[kLanes<float>];
+      uint16_t rounded[kLanes<float>];
       auto* const to = static_cast<uint16_t*>(array.data) + offset;
       for (size_t p = 0; p < n; p += kLanes<T>) {
-        // to nearest, ties to even; a NaN stays one
-        const auto scaled = hn::Mul(hn::Set(d, factor), hn::Load(d, x + p));
-        const auto bits = hn::BitCast(word, scaled);
-        const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(word, 1));
-        const auto number = hn::Add(bits, hn::Add(odd, hn::Set(word, 0x7fff)));
-        const auto quiet = hn::Or(bits, hn::Set(word, 0x400000));
-        hn::Store(hn::IfThenElse(hn::RebindMask(word, hn::IsNaN(scaled)), quiet, number), word,
-                  rounded);
-        const size_t width = std::min(kLanes<T>, n - p);
-        for (size_t c = 0; c < width; ++c) to[p + c] = static_cast<uint16_t>(rounded[c] >> 16);
+        attention::HWY_NAMESPACE::StoreBFloat16(hn::Mul(hn::Set(d, factor), hn::Load(d, x + p)), d,
+                                                rounded);
+        std::copy_n(rounded, std::min(kLanes<T>, n - p), to + p);
       }
       return;
     }

@@ -94,9 +94,9 @@ TEST_P(ProductsTest, MultiplyEqualsSumsInFloat64) {
   for (const Case& c : kCases) {
     std::vector<float> x = Random(c.rows * c.inputs, 1), plain = Random(c.inputs * c.outputs, 2);
     const int64_t stride = c.outputs + 3;
-    for (const bool bf16 : {false, true})
+    for (const bool bf16 : {false, true}) {
+      const Packed w = Pack(c, plain, bf16);
       for (const Then then : {Then::kStore, Then::kRelu}) {
-        const Packed w = Pack(c, plain, bf16);
         std::vector<float> y(c.rows * stride, -77);
         Multiply({x.data(), c.inputs}, c.rows, w, w.bias.data(), 0, c.outputs, then,
                  {y.data(), stride});
@@ -114,6 +114,7 @@ TEST_P(ProductsTest, MultiplyEqualsSumsInFloat64) {
           for (int64_t o = c.outputs; o < stride; ++o) ASSERT_EQ(y[r * stride + o], -77);
         }
       }
+    }
   }
 }
 
