@@ -121,8 +121,8 @@ json TrainOne(const TrainCommand& command, const TrainOptions& asked, const std:
                                 options.agent.kind + " " + options.agent.dt.attention.kind);
   }
   if (options.trainer.precision == "bf16" && device.is_cpu()) WarnOfSlowBFloat16();
-  if (options.trainer.cuda_graph && !device.is_cuda()) {
-    throw std::invalid_argument("cuda-graph: expected a GPU (--device cuda), found " +
+  if (options.trainer.precision == "tf32" && !device.is_cuda()) {
+    throw std::invalid_argument("precision: tf32 expects a GPU (--device cuda), found " +
                                 device.str());
   }
   at::set_num_threads(static_cast<int>(options.threads));

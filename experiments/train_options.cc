@@ -172,9 +172,7 @@ std::vector<TrainField> TrainFields(TrainOptions& o) {
        &o.trainer.decay},
       {"clip", "the gradient's largest norm; 0: not clipped", &o.trainer.clip},
       {"return-scale", "returns-to-go are divided by it; 0: 1000, of a T-maze 1", &o.return_scale},
-      {"cuda-graph", "record the update once and replay it; on a GPU, not yet run on one",
-       &o.trainer.cuda_graph},
-      {"precision", "of matrix products: fp32 or bf16", &o.trainer.precision},
+      {"precision", "of matrix products: fp32, tf32 (on a GPU) or bf16", &o.trainer.precision},
       {"seed", "of weights, windows and dropout", &o.trainer.seed},
       {"save-every", "updates between saves", &o.save_every},
       {"eval-every", "updates between evaluations, of which the best is kept; 0: none",
@@ -195,6 +193,7 @@ void ReadToml(const std::string& source, std::string_view text, TrainOptions& op
   const std::vector<TrainField> fields = TrainFields(options);
   for (const auto& [key, node] : table) {
     const std::string name(key.str());
+    if (name == "cuda-graph") continue;  // of older configs: a GPU's updates are always recorded
     const auto field = std::ranges::find_if(fields, [&](const auto& f) { return name == f.name; });
     if (field == fields.end()) {
       std::vector<std::string> names;

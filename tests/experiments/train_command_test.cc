@@ -206,8 +206,8 @@ TEST_F(TrainCommandTest, SaysWhatIsWrong) {
   EXPECT_THAT(Train("x", "--preset original-hoper 2>&1").output,
               HasSubstr("such as original-hopper, found original-hoper"));
   EXPECT_EQ(Train("x", "--lr fast 2>/dev/null").exit_code, 2);
-  EXPECT_THAT(Train("x", "--cuda-graph true 2>&1").output,
-              HasSubstr("cuda-graph: expected a GPU (--device cuda), found cpu"));
+  EXPECT_THAT(Train("x", "--precision tf32 2>&1").output,
+              HasSubstr("precision: tf32 expects a GPU (--device cuda), found cpu"));
   EXPECT_THAT(Train("x", "--updates -1 2>&1").output, HasSubstr("updates: expected at least 0"));
   EXPECT_THAT(Train("x", "--attention cosine 2>&1").output, HasSubstr("cosine"));
   EXPECT_THAT(Train("x", "--seeds 5-3 2>&1").output, HasSubstr("seeds: expected"));
