@@ -13,7 +13,7 @@ endif()
 
 # An installed program finds the libraries installed beside it; a user's own LibTorch or MuJoCo is
 # not copied, so its folder is kept in the search path.
-set(CMAKE_INSTALL_RPATH "$ORIGIN/../${CMAKE_INSTALL_LIBDIR}")
+list(PREPEND CMAKE_INSTALL_RPATH "$ORIGIN/../${CMAKE_INSTALL_LIBDIR}")
 set(CMAKE_INSTALL_RPATH_USE_LINK_PATH ON)
 
 find_program(CCACHE ccache)
@@ -50,6 +50,38 @@ function(cosdt_library name)
                         PRIVATE ${ARG_PRIVATE} $<BUILD_INTERFACE:cosdt_flags>)
   if(ARG_TORCH)
     cosdt_precompile_torch(cosdt_${name})
+  endif()
+endfunction()
+
+# cosdt_cuda_sources(TARGET [TORCH] sources..)
+# Files of a CUDA build alone, compiled apart, so that both builds have all other files in common. They
+# register what they have when the program starts and nothing refers to them, so that they are linked as
+# objects: out of a static library a linker takes only what is asked for.
+function(cosdt_cuda_sources target)
+  if(NOT COSDT_USE_CUDA)
+    return()
+  endif()
+  cmake_parse_arguments(ARG "TORCH" "" "" ${ARGN})
+  set(objects ${target}_cuda)
+  add_library(${objects} OBJECT ${ARG_UNPARSED_ARGUMENTS})
+  string(REGEX REPLACE "^cosdt_" "" name ${objects})
+  add_library(cosdt::${name} ALIAS ${objects})
+  set_target_properties(${objects} PROPERTIES EXPORT_NAME ${name} CUDA_STANDARD 20 CUDA_STANDARD_REQUIRED ON)
+  target_include_directories(${objects} PRIVATE "${PROJECT_SOURCE_DIR}")
+  set(needed CUDA::cudart $<BUILD_INTERFACE:cosdt_flags>)
+  if(ARG_TORCH)
+    list(APPEND needed cosdt::torch)
+  endif()
+  target_link_libraries(${objects} PRIVATE ${needed})
+  if(ARG_TORCH)
+    cosdt_precompile_torch(${objects})
+  endif()
+  # the target's other files get none of CUDA's include folders
+  get_target_property(type ${target} TYPE)
+  if(type STREQUAL "STATIC_LIBRARY")
+    target_link_libraries(${target} INTERFACE $<TARGET_OBJECTS:cosdt::${name}> $<LINK_ONLY:CUDA::cudart>)
+  else()
+    target_link_libraries(${target} PRIVATE $<TARGET_OBJECTS:cosdt::${name}> $<LINK_ONLY:CUDA::cudart>)
   endif()
 endfunction()
 

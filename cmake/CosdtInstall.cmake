@@ -4,6 +4,9 @@ include(CMakePackageConfigHelpers)
 
 function(cosdt_install_library name)
   install(TARGETS cosdt_${name} EXPORT cosdt-${name} ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+  if(TARGET cosdt_${name}_cuda)
+    install(TARGETS cosdt_${name}_cuda EXPORT cosdt-${name} OBJECTS DESTINATION ${CMAKE_INSTALL_LIBDIR}/cosdt)
+  endif()
   install(EXPORT cosdt-${name} NAMESPACE cosdt:: FILE cosdt-${name}.cmake
           DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/cosdt)
   install(DIRECTORY "${PROJECT_SOURCE_DIR}/${name}" DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/cosdt
@@ -18,10 +21,10 @@ function(cosdt_install_provisioned library include_dir)
   endif()
   get_filename_component(folder "${library}" DIRECTORY)
   install(DIRECTORY "${folder}/" DESTINATION ${CMAKE_INSTALL_LIBDIR}
-          FILES_MATCHING REGEX "/lib(mujoco|torch_cpu|torch_cuda|c10|c10_cuda|gomp)[.]so")
+          FILES_MATCHING REGEX "/lib(mujoco|torch_cpu|c10|gomp)[.]so")
   install(DIRECTORY "${include_dir}/" DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
           FILES_MATCHING PATTERN "*.h" PATTERN "*.hpp")
-  file(GLOB cuda "${folder}/../../nvidia/*/lib/*.so*")
+  file(GLOB cuda "${folder}/../../nvidia/*/lib/*.so*") # which libtorch_cpu needs
   list(FILTER cuda INCLUDE REGEX "lib(cudart|cupti)\\.so")
   install(FILES ${cuda} DESTINATION ${CMAKE_INSTALL_LIBDIR})
 endfunction()
@@ -33,7 +36,14 @@ function(cosdt_install_package)
   endforeach()
   install(TARGETS cosdt RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
   cosdt_install_provisioned("${MuJoCo_LIBRARY}" "${MuJoCo_INCLUDE_DIR}")
-  cosdt_install_provisioned("${LibTorch_CPU_LIBRARY}" "${LibTorch_INCLUDE_DIR}")
+  set(COSDT_LIBTORCH_PREFIX "")
+  if(COSDT_USE_CUDA)
+    # gigabytes, which the machine that runs the program may have of its own: the program and the package
+    # find them where the build found them
+    cmake_path(GET LibTorch_INCLUDE_DIR PARENT_PATH COSDT_LIBTORCH_PREFIX)
+  else()
+    cosdt_install_provisioned("${LibTorch_CPU_LIBRARY}" "${LibTorch_INCLUDE_DIR}")
+  endif()
 
   set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/cosdt)
   configure_package_config_file(

@@ -1,13 +1,34 @@
 # Finds LibTorch in the layout of its releases, which the wheel's folder torch/ has too, and
 # defines cosdt::torch. CMAKE_PREFIX_PATH, or COSDT_HINTS, names the folder that holds include/ and lib/.
 #
+# A CUDA build (COSDT_USE_CUDA) has LibTorch's CUDA half from the same lib/ or, where cmake/setup.sh has
+# unpacked it apart, from torch-VERSION-cuda beside torch-VERSION-cpu.
+#
 # The package's own TorchConfig.cmake is not used: for a CUDA build of LibTorch it demands the whole
 # CUDA toolkit, which a program that runs on the CPU does not need.
 find_path(LibTorch_INCLUDE_DIR torch/headeronly/version.h HINTS ${COSDT_HINTS} PATH_SUFFIXES include)
 find_library(LibTorch_CPU_LIBRARY torch_cpu HINTS ${COSDT_HINTS} PATH_SUFFIXES lib)
 find_library(LibTorch_C10_LIBRARY c10 HINTS ${COSDT_HINTS} PATH_SUFFIXES lib)
-find_library(LibTorch_CUDA_LIBRARY torch_cuda HINTS ${COSDT_HINTS} PATH_SUFFIXES lib)
-mark_as_advanced(LibTorch_INCLUDE_DIR LibTorch_CPU_LIBRARY LibTorch_C10_LIBRARY LibTorch_CUDA_LIBRARY)
+mark_as_advanced(LibTorch_INCLUDE_DIR LibTorch_CPU_LIBRARY LibTorch_C10_LIBRARY)
+set(LibTorch_required LibTorch_CPU_LIBRARY LibTorch_C10_LIBRARY LibTorch_INCLUDE_DIR)
+set(LibTorch_remedy "run tests/run.sh once, or name LibTorch's folder in CMAKE_PREFIX_PATH")
+
+if(COSDT_USE_CUDA AND LibTorch_CPU_LIBRARY)
+  get_filename_component(LibTorch_folder "${LibTorch_CPU_LIBRARY}" DIRECTORY)
+  set(LibTorch_cuda_folders "${LibTorch_folder}")
+  foreach(kind IN ITEMS cuda cuda-link)
+    string(REGEX REPLACE "-cpu/torch/lib$" "-${kind}/torch/lib" folder "${LibTorch_folder}")
+    list(APPEND LibTorch_cuda_folders "${folder}")
+  endforeach()
+  find_library(LibTorch_CUDA_LIBRARY torch_cuda PATHS ${LibTorch_cuda_folders} NO_DEFAULT_PATH)
+  find_library(LibTorch_C10_CUDA_LIBRARY c10_cuda PATHS ${LibTorch_cuda_folders} NO_DEFAULT_PATH)
+  mark_as_advanced(LibTorch_CUDA_LIBRARY LibTorch_C10_CUDA_LIBRARY)
+  list(APPEND LibTorch_required LibTorch_CUDA_LIBRARY LibTorch_C10_CUDA_LIBRARY)
+  if(NOT LibTorch_CUDA_LIBRARY OR NOT LibTorch_C10_CUDA_LIBRARY)
+    set(LibTorch_remedy
+        "a CUDA build needs libtorch_cuda.so and libc10_cuda.so: expected beside ${LibTorch_CPU_LIBRARY}, a LibTorch without CUDA found; run cmake/setup.sh with COSDT_CUDA=ON, or name a LibTorch with CUDA in CMAKE_PREFIX_PATH")
+  endif()
+endif()
 
 if(LibTorch_INCLUDE_DIR)
   set(LibTorch_VERSION "")
@@ -21,10 +42,8 @@ if(LibTorch_INCLUDE_DIR)
 endif()
 
 include(FindPackageHandleStandardArgs)
-find_package_handle_standard_args(
-  LibTorch REQUIRED_VARS LibTorch_CPU_LIBRARY LibTorch_C10_LIBRARY LibTorch_INCLUDE_DIR
-  VERSION_VAR LibTorch_VERSION
-  REASON_FAILURE_MESSAGE "run tests/run.sh once, or name LibTorch's folder in CMAKE_PREFIX_PATH")
+find_package_handle_standard_args(LibTorch REQUIRED_VARS ${LibTorch_required} VERSION_VAR LibTorch_VERSION
+                                  REASON_FAILURE_MESSAGE "${LibTorch_remedy}")
 
 if(LibTorch_FOUND AND NOT TARGET cosdt::torch)
   add_library(cosdt::c10 SHARED IMPORTED)
@@ -36,9 +55,25 @@ if(LibTorch_FOUND AND NOT TARGET cosdt::torch)
                INTERFACE_INCLUDE_DIRECTORIES
                "${LibTorch_INCLUDE_DIR};${LibTorch_INCLUDE_DIR}/torch/csrc/api/include"
                INTERFACE_LINK_LIBRARIES cosdt::c10)
-  if(COSDT_USE_CUDA AND LibTorch_CUDA_LIBRARY)
-    # it registers itself for CUDA tensors when it is loaded: nothing refers to its symbols
-    set_property(TARGET cosdt::torch APPEND PROPERTY INTERFACE_LINK_LIBRARIES
-                                                     "-Wl,--no-as-needed,${LibTorch_CUDA_LIBRARY},--as-needed")
+  if(COSDT_USE_CUDA)
+    # one CUDA runtime in a process: the toolkit's must be of the version that LibTorch has
+    file(STRINGS "${LibTorch_C10_CUDA_LIBRARY}" runtime REGEX "^libcudart\\.so\\.[0-9]+$" LIMIT_COUNT 1)
+    string(REGEX MATCH "[0-9]+$" runtime "${runtime}")
+    if(runtime AND CUDAToolkit_VERSION AND NOT runtime EQUAL CUDAToolkit_VERSION_MAJOR)
+      message(FATAL_ERROR "CUDA toolkit: expected version ${runtime}, which LibTorch "
+                          "(${LibTorch_C10_CUDA_LIBRARY}) is built with, found ${CUDAToolkit_VERSION}")
+    endif()
+    add_library(cosdt::c10_cuda SHARED IMPORTED)
+    set_target_properties(cosdt::c10_cuda PROPERTIES IMPORTED_LOCATION "${LibTorch_C10_CUDA_LIBRARY}")
+    add_library(cosdt::torch_cuda SHARED IMPORTED)
+    set_target_properties(cosdt::torch_cuda PROPERTIES IMPORTED_LOCATION "${LibTorch_CUDA_LIBRARY}")
+    # libtorch_cuda registers itself for CUDA tensors when it is loaded: the linker must keep it although
+    # nothing may refer to its symbols. What it needs itself (cuDNN, NCCL ..) may be on the machine that
+    # runs the program alone.
+    set_property(
+      TARGET cosdt::torch APPEND
+      PROPERTY INTERFACE_LINK_LIBRARIES cosdt::torch_cuda cosdt::c10_cuda
+               "-Wl,--push-state,--no-as-needed,${LibTorch_CUDA_LIBRARY},${LibTorch_C10_CUDA_LIBRARY},--pop-state"
+               "-Wl,--allow-shlib-undefined")
   endif()
 endif()

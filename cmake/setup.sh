@@ -6,8 +6,10 @@
 #   cmake/setup.sh format     the pinned clang-format alone
 #
 # COSDT_DEPS         folder for LibTorch and MuJoCo (default: .deps beside this repository's files)
-# COSDT_CUDA=ON      LibTorch with its CUDA libraries (4.6 GB); AUTO (default) takes it where nvcc
-#                    and a device are present
+# COSDT_CUDA=ON      LibTorch's CUDA half too, with the libraries that it needs and the CUDA compiler
+#                    (4.8 GB); AUTO (default) takes them where nvidia-smi finds a device
+# COSDT_CUDA_LIBRARIES=link   only what a CUDA program is linked with (0.5 GB): it is built here with
+#                    the machine's own nvcc, and runs on a machine that has the rest
 # COSDT_PACKAGES=provided   the packages are there already (conda, modules): do not look for them
 # CMAKE_PREFIX_PATH  a LibTorch or MuJoCo found there is used, and not downloaded
 set -euo pipefail
@@ -64,28 +66,38 @@ wants_cuda() {
   case ${COSDT_CUDA:-AUTO} in
     ON) return 0 ;;
     OFF) return 1 ;;
-    AUTO) command -v nvcc >/dev/null && nvidia-smi -L >/dev/null 2>&1 ;;
+    AUTO) nvidia-smi -L >/dev/null 2>&1 ;;
     *) fail "reading COSDT_CUDA" "AUTO, ON or OFF (found $COSDT_CUDA)" "set it to one of them" ;;
   esac
 }
 
-# unpack FOLDER REQUIREMENTS_FILE NAME..: downloads the wheels named, checks their hashes and unpacks
-# them as $deps/FOLDER, which appears only when it is complete.
+# of the folders named, those that $deps has not got
+missing_folders() {
+  local folder
+  for folder in "$@"; do [ -d "$deps/$folder" ] || echo "$folder"; done
+}
+
+# unpack FOLDERS REQUIREMENTS_FILE NAME..: downloads the wheels named (or all of the file), checks
+# their hashes and unpacks them as $deps/FOLDER, which appears only when it is complete. A download
+# serves several folders, each of which takes its part of the wheels.
 unpack() {
-  local folder=$1 file=$2
+  local folders=$1 file=$2
   shift 2
-  [ -d "$deps/$folder" ] && return
+  # shellcheck disable=SC2086
+  [ -z "$(missing_folders $folders)" ] && return
   mkdir -p "$deps"
   # one at a time; what another run has brought meanwhile is there, what one left half-done is not
   exec 9>"$deps/lock"
   flock 9
-  [ -d "$deps/$folder" ] && return
-  echo "set-up: downloading $folder"
+  # shellcheck disable=SC2086
+  folders=$(missing_folders $folders | xargs)
+  [ -z "$folders" ] && return
+  echo "set-up: downloading $folders"
   local work=$deps/partial
   rm -rf "$work"
   mkdir "$work"
   python3 -m pip --version >/dev/null 2>&1 ||
-    fail "downloading $folder" "pip for python3" "install it (python3-pip on Debian and Ubuntu)"
+    fail "downloading $folders" "pip for python3" "install it (python3-pip on Debian and Ubuntu)"
   local platforms=() glibc name
   for glibc in $(seq 5 28); do platforms+=(--platform "manylinux_2_${glibc}_$(uname -m)"); done
   platforms+=(--platform "manylinux2014_$(uname -m)" --platform "linux_$(uname -m)")
@@ -98,31 +110,46 @@ unpack() {
   TMPDIR=$work python3 -m pip download --quiet --disable-pip-version-check --no-cache-dir --no-deps \
     --only-binary=:all: --python-version "$python" "${platforms[@]}" --require-hashes \
     -r "$work/wanted.txt" -d "$work/wheels" ||
-    fail "downloading $folder" "the wheels in ${file##*/} for $(uname -m) and 2 GB in $deps" \
+    fail "downloading $folders" "the wheels in ${file##*/} for $(uname -m) and room in $deps (2 GB, 12 GB for CUDA)" \
       "check the network and the disk, then run again"
-  python3 - "$work" <<'PYTHON' || fail "unpacking $folder" "2 GB in $deps" "free some space and run again"
+  # shellcheck disable=SC2086
+  python3 - "$work" $folders <<'PYTHON' || fail "unpacking $folders" "room in $deps (2 GB, 12 GB for CUDA)" "free some and run again"
 import pathlib, re, sys, zipfile
 work = pathlib.Path(sys.argv[1])
-wheels = list((work / "wheels").iterdir())
-# only what C++ programs use; torch's CUDA half is as large as all the rest
-wanted = r"torch/(include|lib)/|nvidia/|mujoco/(include/|libmujoco)|clang_format/"
-unwanted = r".*libtorch_python"
-if not any("cudnn" in wheel.name for wheel in wheels):
-    unwanted += r"|torch/lib/lib(torch_cuda|c10_cuda|torch_nvshmem|caffe2_nvrtc)"
-for wheel in wheels:
+# only what C++ programs use; a folder takes the first rule that fits its name
+cuda_half = r"torch/lib/lib(torch_cuda|c10_cuda|torch_nvshmem|caffe2_nvrtc)"
+rules = [
+    (r"torch-.*-cpu", rf"(?!{cuda_half}|torch/lib/libtorch_python)torch/(include|lib)/|nvidia/.*lib(cudart|cupti)\.so"),
+    (r"torch-.*-cuda-link", r"torch/lib/lib(torch|c10)_cuda\.so"),
+    (r"torch-.*-cuda", rf"{cuda_half}|nvidia/"),
+    (r"mujoco-", r"mujoco/(include/|libmujoco)"),
+    (r"clang-format-", r"clang_format/"),
+]
+folders = {name: re.compile(next(wanted for folder, wanted in rules if re.match(folder, name))) for name in sys.argv[2:]}
+for wheel in (work / "wheels").iterdir():
     with zipfile.ZipFile(wheel) as archive:
-        for name in archive.namelist():
-            if re.match(wanted, name) and not re.match(unwanted, name):
-                archive.extract(name, work / "site")
+        for file in archive.infolist():
+            for folder, wanted in folders.items():
+                if wanted.match(file.filename):
+                    path = pathlib.Path(archive.extract(file, work / folder))
+                    if file.external_attr >> 16 & 0o100:  # a program of the CUDA compiler
+                        path.chmod(0o755)
     wheel.unlink()
-library = list((work / "site").glob("mujoco/libmujoco.so.*"))
-if library:
+for library in work.glob("mujoco-*/mujoco/libmujoco.so.*"):
     # the layout of MuJoCo's own releases
-    (work / "site/mujoco/lib").mkdir()
-    library[0].rename(work / "site/mujoco/lib" / library[0].name)
-    (work / "site/mujoco/lib/libmujoco.so").symlink_to(library[0].name)
+    (library.parent / "lib").mkdir()
+    library.rename(library.parent / "lib" / library.name)
+    (library.parent / "lib/libmujoco.so").symlink_to(library.name)
+for toolkit in work.glob("torch-*-cuda/nvidia/cu*"):
+    # the layout of the CUDA toolkit's own releases, which CMake expects
+    (toolkit / "lib64").symlink_to("lib")
+    for library in (toolkit / "lib").glob("*.so.*"):
+        link = library.with_name(library.name.split(".so.")[0] + ".so")
+        if not link.exists():
+            link.symlink_to(library.name)
 PYTHON
-  mv -T "$work/site" "$deps/$folder"
+  local folder
+  for folder in $folders; do mv -T "$work/$folder" "$deps/$folder"; done
   rm -rf "$work"
 }
 
@@ -137,10 +164,27 @@ fi
 install_packages
 on_prefix_path lib/libmujoco.so lib64/libmujoco.so ||
   unpack "mujoco-$(version_of mujoco)" "$here/wheels.txt" mujoco
-if ! on_prefix_path lib/libtorch_cpu.so lib64/libtorch_cpu.so; then
-  if wants_cuda; then
-    unpack "torch-$(version_of torch)-cuda" "$here/wheels-cuda.txt"
-  else
-    unpack "torch-$(version_of torch)-cpu" "$here/wheels.txt" torch nvidia-cuda-runtime nvidia-cuda-cupti
-  fi
+torch=torch-$(version_of torch)
+cuda=none
+if wants_cuda; then
+  cuda=${COSDT_CUDA_LIBRARIES:-all}
+  case $cuda in
+    all | link) ;;
+    *) fail "reading COSDT_CUDA_LIBRARIES" "all or link (found $cuda)" "set it to one of them" ;;
+  esac
 fi
+if on_prefix_path lib/libtorch_cpu.so lib64/libtorch_cpu.so; then
+  [ $cuda = none ] || cuda=own
+else
+  case $cuda in
+    all) unpack "$torch-cpu $torch-cuda" "$here/wheels-cuda.txt" ;;
+    link) unpack "$torch-cpu $torch-cuda-link" "$here/wheels.txt" torch nvidia-cuda-runtime nvidia-cuda-cupti ;;
+    none) unpack "$torch-cpu" "$here/wheels.txt" torch nvidia-cuda-runtime nvidia-cuda-cupti ;;
+  esac
+fi
+case $cuda-${COSDT_CUDA:-AUTO} in
+  own-ON | link-*)
+    command -v "${CUDACXX:-nvcc}" >/dev/null ||
+      fail "looking for nvcc" "the CUDA toolkit, version 13.0" "install it and add its bin folder to PATH"
+    ;;
+esac
