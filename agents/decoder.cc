@@ -57,8 +57,11 @@ DecoderFactory::DecoderFactory(const Agent& agent, DecodeMode mode, int horizon,
                                 c10::toString(compute_type));
   }
   auto parts = std::make_unique<Parts>(Parts{agent, mode, {}});
-  if (agent.dt() && acting::ActingModel::Supports(options)) {
+  if (agent.dt() && agent.device().is_cpu() && acting::ActingModel::Supports(options)) {
     parts->model.emplace(agent.dt(), compute_type);
+  } else if (compute_type != torch::kFloat32 && !agent.device().is_cpu()) {
+    throw std::invalid_argument("precision: bf16 acts on the CPU only, found device " +
+                                agent.device().str());
   } else if (compute_type != torch::kFloat32) {
     throw std::invalid_argument(
         "precision: bf16 needs an agent with cosformer, linear or softmax attention, found " +
@@ -80,7 +83,7 @@ std::unique_ptr<Decoder> DecoderFactory::Make(int rows, envs::ThreadPool& pool) 
 }
 
 int DecoderFactory::RowsAtOnce(int threads) const {
-  constexpr int kMost = 256;  // bounds memory; LibTorch's operations are best called for many rows
+  constexpr int kMost = TorchDecoder::kMostRows;  // bounds memory
   return parts_->model ? std::min(kMost, 12 * threads) : kMost;
 }
 

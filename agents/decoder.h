@@ -44,16 +44,17 @@ class Decoder {
   virtual void Keep(std::span<const int> rows) = 0;
 };
 
-// Makes decoders for an agent; what they share, such as packed weights, is made once. Works on the
-// CPU: cosformer, linear and softmax in kernels of their own (acting_model.h), the other
-// kinds and behaviour cloning in LibTorch's operations.
+// Makes decoders for an agent; what they share, such as packed weights, is made once. Decides on the
+// device that the agent's weights are on. On the CPU cosformer, linear and softmax have kernels of
+// their own (acting_model.h); the other kinds, behaviour cloning and all agents on a GPU are decoded
+// in LibTorch's operations.
 class DecoderFactory {
  public:
   // `horizon` is the longest episode in steps. Throws std::invalid_argument where the agent cannot
   // be decoded so: recurrent needs cosFormer's reweight_length to be above 3 horizon, staggered an
   // even context. Behaviour cloning remembers nothing and takes any mode.
   // `compute_type`, float32 or bfloat16, is that of the blocks' matrix products; all else is in
-  // float32. bfloat16 takes one of the kinds with kernels of their own. It is faster where
+  // float32. bfloat16 takes the CPU and a kind with kernels of its own. It is faster where
   // products::ProcessorHasBFloat16, slower elsewhere; results differ in last bits between them.
   DecoderFactory(const Agent& agent, DecodeMode mode, int horizon,
                  torch::ScalarType compute_type = torch::kFloat32);

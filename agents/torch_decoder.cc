@@ -12,14 +12,10 @@ using torch::Tensor;
 // A fixed number of rows, decided together.
 class TorchBlock {
  public:
-  // The bits of a row of a matrix product depend on the number of rows: with blocks of a fixed size
-  // an action does not depend on how many episodes still run.
-  static constexpr int64_t kRows = 32;
-
   virtual ~TorchBlock() = default;
 
-  // returns_to_go [kRows], observations [kRows, observation_size]; gives actions [kRows,
-  // action_size], which are remembered as done.
+  // returns_to_go [rows], observations [rows, observation_size], on the model's device; gives
+  // actions [rows, action_size], which are remembered as done.
   virtual Tensor Decide(const Tensor& returns_to_go, const Tensor& observations) = 0;
 };
 
@@ -46,8 +42,10 @@ class WindowBlock : public TorchBlock {
     };
     push(returns_to_go_, returns_to_go);
     push(observations_, observations);
-    push(actions_, torch::zeros({kRows, options.action_size}));  // which no prediction reads yet
-    push(timesteps_, torch::full({kRows}, step_++, torch::kInt64));
+    const int64_t rows = returns_to_go.size(0);
+    // which no prediction reads yet
+    push(actions_, torch::zeros({rows, options.action_size}, returns_to_go.options()));
+    push(timesteps_, torch::full({rows}, step_++, returns_to_go.options().dtype(torch::kInt64)));
     const auto join = [](const std::vector<Tensor>& history) { return torch::stack(history, 1); };
     actions_.back() =
         model_(join(returns_to_go_), join(observations_), join(actions_), join(timesteps_))
@@ -65,15 +63,16 @@ class WindowBlock : public TorchBlock {
 // One stream without end, or two with a period.
 class StreamBlock : public TorchBlock {
  public:
-  StreamBlock(const DecisionTransformer& model, int64_t period) : period_(period) {
+  StreamBlock(const DecisionTransformer& model, int64_t period, int64_t rows) : period_(period) {
     for (int i = 0; i < (period > 0 ? 2 : 1); ++i) {
-      streams_.push_back(std::make_unique<DecisionTransformerState>(model, kRows));
+      streams_.push_back(std::make_unique<DecisionTransformerState>(model, rows));
     }
   }
 
   Tensor Decide(const Tensor& returns_to_go, const Tensor& observations) override {
-    const Tensor timesteps = torch::full({kRows}, step_, torch::kInt64);
-    std::vector<int64_t> all(kRows);
+    const Tensor timesteps =
+        torch::full_like(returns_to_go, step_, returns_to_go.options().dtype(torch::kInt64));
+    std::vector<int64_t> all(static_cast<size_t>(returns_to_go.size(0)));
     std::iota(all.begin(), all.end(), 0);
     Tensor actions;
     for (size_t i = 0; i < streams_.size(); ++i) {
@@ -96,24 +95,26 @@ class StreamBlock : public TorchBlock {
   std::vector<std::unique_ptr<DecisionTransformerState>> streams_;
 };
 
-std::unique_ptr<TorchBlock> MakeBlock(const Agent& agent, DecodeMode mode) {
+std::unique_ptr<TorchBlock> MakeBlock(const Agent& agent, DecodeMode mode, int64_t rows) {
   if (agent.bc()) return std::make_unique<CloningBlock>(agent.bc());
   if (mode == DecodeMode::kWindow) return std::make_unique<WindowBlock>(agent.dt());
   return std::make_unique<StreamBlock>(
-      agent.dt(), mode == DecodeMode::kStaggered ? agent.options().dt.context : 0);
+      agent.dt(), mode == DecodeMode::kStaggered ? agent.options().dt.context : 0, rows);
 }
 
 }  // namespace
 
 TorchDecoder::TorchDecoder(const Agent& agent, DecodeMode mode, int rows)
-    : observation_size_(agent.options().observation_size()),
+    : device_(agent.device()),
+      block_rows_(device_.is_cpu() ? 32 : kMostRows),
+      observation_size_(agent.options().observation_size()),
       action_size_(agent.options().action_size()),
       slots_(rows),
-      returns_to_go_(torch::zeros({TorchBlock::kRows})),
-      observations_(torch::zeros({TorchBlock::kRows, observation_size_})) {
+      returns_to_go_(torch::zeros({block_rows_})),
+      observations_(torch::zeros({block_rows_, observation_size_})) {
   std::iota(slots_.begin(), slots_.end(), 0);
-  for (int64_t row = 0; row < rows; row += TorchBlock::kRows) {
-    blocks_.push_back(MakeBlock(agent, mode));
+  for (int64_t row = 0; row < rows; row += block_rows_) {
+    blocks_.push_back(MakeBlock(agent, mode, block_rows_));
   }
 }
 
@@ -124,16 +125,20 @@ void TorchDecoder::Decide(std::span<const float> returns_to_go, std::span<const 
   const torch::InferenceMode inference;
   // slots ascend: a block's rows stand together
   for (size_t begin = 0, end = 0; begin < slots_.size(); begin = end) {
-    const int64_t block = slots_[begin] / TorchBlock::kRows;
-    for (end = begin; end < slots_.size() && slots_[end] / TorchBlock::kRows == block; ++end) {
-      const int64_t place = slots_[end] % TorchBlock::kRows;
+    const int64_t block = slots_[begin] / block_rows_;
+    for (end = begin; end < slots_.size() && slots_[end] / block_rows_ == block; ++end) {
+      const int64_t place = slots_[end] % block_rows_;
       returns_to_go_.data_ptr<float>()[place] = returns_to_go[end];
       std::copy_n(observations.begin() + static_cast<ptrdiff_t>(end) * observation_size_,
                   observation_size_, observations_.data_ptr<float>() + place * observation_size_);
     }
-    const Tensor decided = blocks_[block]->Decide(returns_to_go_, observations_).contiguous();
+    const Tensor decided =
+        blocks_[block]
+            ->Decide(returns_to_go_.to(device_), observations_.to(device_))
+            .cpu()
+            .contiguous();
     for (size_t row = begin; row < end; ++row) {
-      std::copy_n(decided.const_data_ptr<float>() + slots_[row] % TorchBlock::kRows * action_size_,
+      std::copy_n(decided.const_data_ptr<float>() + slots_[row] % block_rows_ * action_size_,
                   action_size_, actions.begin() + static_cast<ptrdiff_t>(row) * action_size_);
     }
   }

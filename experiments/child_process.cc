@@ -15,6 +15,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "experiments/device.h"
+
 namespace cosdt::experiments {
 namespace {
 
@@ -30,7 +32,7 @@ constexpr int kPollMilliseconds = 100;
   try {
     report["result"] = work();
   } catch (const c10::Error& e) {
-    report["error"] = e.what_without_backtrace();
+    report["error"] = OneLine(e.what_without_backtrace());
   } catch (const std::exception& e) {
     report["error"] = e.what();
   }

@@ -13,6 +13,7 @@
 #include "envs/model.h"
 #include "envs/registry.h"
 #include "experiments/child_process.h"
+#include "experiments/device.h"
 #include "experiments/evaluation.h"
 #include "experiments/measure.h"
 #include "experiments/program.h"
@@ -50,26 +51,28 @@ void Prepare(const TrainOptions& options) {
   at::set_num_threads(static_cast<int>(options.threads));
 }
 
-json Train(TrainOptions options, const std::string& folder, const std::string& data_dir,
+json Train(TrainOptions options, const std::string& folder, const CellPlace& place,
            const StopSignal& stop) {
   Prepare(options);
-  const TrainData data = ReadTrainData(options, data_dir);
+  const c10::Device device = ResolveDevice(place.device);
+  ExpectPrecisionOf(options.trainer.precision, device);
+  const TrainData data = ReadTrainData(options, place.data_dir);
   if (options.env.empty()) {
     throw std::runtime_error(data.path + ": expected data of a body or task that cosdt simulates");
   }
   options.Validate();
   const json report =
-      TrainInFolder(options, data, folder, true, torch::kCPU, [&] { return stop.received() != 0; });
+      TrainInFolder(options, data, folder, true, device, [&] { return stop.received() != 0; });
   return {{"env", options.env},
           {"updates", report["updates"]},
           {"dataset", report["dataset"]},
           {"checkpoint", report["checkpoint"]}};
 }
 
-json Measure(TrainOptions options, const std::string& data_dir) {
+json Measure(TrainOptions options, const CellPlace& place) {
   Prepare(options);
-  const TrainData data = ReadTrainData(options, data_dir);
-  return MeasureTraining(options, data);
+  const TrainData data = ReadTrainData(options, place.data_dir);
+  return MeasureTraining(options, data, ResolveDevice(place.device));
 }
 
 // The entries of `cosdt eval`, the memory that they took, and what a decision costs.
@@ -124,15 +127,20 @@ CellState StateOf(const Cell& cell, const std::string& folder) {
                                                                  : CellState::kWaiting;
 }
 
-bool RunCell(const Cell& cell, const std::string& folder, const std::string& data_dir,
+void CheckDevice(const std::string& device, const StopSignal& stop) {
+  if (device == "cpu") return;
+  RunInChild([&] { return json(ResolveDevice(device).str()); }, stop);
+}
+
+bool RunCell(const Cell& cell, const std::string& folder, const CellPlace& place,
              const StopSignal& stop) {
   const agents::FolderLock lock(LockFolder(folder));
   if (HasResult(folder)) return true;  // another worker's, since StateOf
   const TrainOptions& options = cell.options;
   const bool bc = options.agent.kind == "bc";
-  const json trained = RunInChild([&] { return Train(options, folder, data_dir, stop); }, stop);
+  const json trained = RunInChild([&] { return Train(options, folder, place, stop); }, stop);
   if (stop.received() != 0) return false;
-  const json cost = RunInChild([&] { return Measure(options, data_dir); }, stop);
+  const json cost = RunInChild([&] { return Measure(options, place); }, stop);
   if (stop.received() != 0) return false;
   const json evaluated = RunInChild([&] { return Evaluate(options, folder, stop); }, stop);
   const bool has_physics = evaluated["score_name"] == "normalized score";
@@ -160,13 +168,15 @@ bool RunCell(const Cell& cell, const std::string& folder, const std::string& dat
   return true;
 }
 
-json EstimateCell(const Cell& cell, const std::string& data_dir, const StopSignal& stop) {
+json EstimateCell(const Cell& cell, const CellPlace& place, const StopSignal& stop) {
   return RunInChild(
       [&] {
         TrainOptions options = cell.options;
         Prepare(options);
-        const TrainData data = ReadTrainData(options, data_dir);
-        json estimate = MeasureTraining(options, data);
+        const c10::Device device = ResolveDevice(place.device);
+        ExpectPrecisionOf(options.trainer.precision, device);
+        const TrainData data = ReadTrainData(options, place.data_dir);
+        json estimate = MeasureTraining(options, data, device);
         const envs::EnvSpec spec = envs::MakeEnv(options.env)->spec();
         const json decision = MeasureDecisions(options, spec);
         const double decisions =

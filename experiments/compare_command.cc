@@ -10,6 +10,7 @@
 #include "agents/folder_lock.h"
 #include "experiments/compare_cell.h"
 #include "experiments/data.h"
+#include "experiments/device.h"
 #include "experiments/program.h"
 #include "experiments/report_data.h"
 #include "experiments/report_table.h"
@@ -22,7 +23,8 @@ namespace {
 using nlohmann::json;
 
 struct CompareCommand {
-  std::string config, out, data_dir, shard, seeds;
+  std::string config, out, shard, seeds;
+  CellPlace place;
   std::optional<std::vector<std::string>> datasets, attention, baselines;
   std::optional<std::vector<int64_t>> contexts;
   std::optional<std::string> equal;
@@ -66,7 +68,7 @@ void DryRun(const CompareCommand& command, const std::vector<Cell>& cells, const
     const std::string kind = std::filesystem::path(cell.name).parent_path();
     if (!estimates.contains(kind)) {
       try {
-        estimates[kind] = EstimateCell(cell, command.data_dir, stop);
+        estimates[kind] = EstimateCell(cell, command.place, stop);
       } catch (const std::exception& e) {
         throw std::runtime_error(cell.name + ": " + e.what());
       }
@@ -118,7 +120,7 @@ Outcome RunCells(const CompareCommand& command, const std::vector<Cell>& cells, 
     try {
       if (StateOf(cell, folder) != CellState::kWaiting) continue;
       std::fprintf(stderr, "%s (%zu of %zu)\n", cell.name.c_str(), i + 1, cells.size());
-      RunCell(cell, folder, command.data_dir, stop);
+      RunCell(cell, folder, command.place, stop);
     } catch (const agents::FolderInUse&) {
       continue;  // another worker was faster
     } catch (const std::exception& e) {
@@ -184,12 +186,13 @@ void PrintResults(const CompareCommand& command, const std::vector<Cell>& cells,
 
 void Run(const CompareCommand& command) {
   const Sweep sweep = EffectiveSweep(command);
-  const std::vector<Cell> cells = MakeCells(sweep, command.data_dir);
+  const std::vector<Cell> cells = MakeCells(sweep, command.place.data_dir);
   if (command.list) {
     for (const Cell& cell : cells) std::printf("%s\n", cell.name.c_str());
     return;
   }
   const StopSignal stop;
+  CheckDevice(command.place.device, stop);
   if (command.dry_run) return DryRun(command, cells, stop);
   if (command.out.empty()) throw CLI::RequiredError("--out");
   const Shard shard = command.shard.empty()
@@ -216,7 +219,7 @@ void AddCompareCommand(CLI::App& program) {
   app->add_option("--config", command->config, "a sweep's TOML file");
   app->add_option("--out", command->out,
                   "the sweep's folder; what is done there is not done again");
-  AddDataDirOption(*app, command->data_dir);
+  AddDataDirOption(*app, command->place.data_dir);
   const auto list = [&](const std::string& name, auto& to, const char* help) {
     app->add_option(name, to, help)->delimiter(',')->allow_extra_args(false);
   };
@@ -229,6 +232,7 @@ void AddCompareCommand(CLI::App& program) {
                   "updates: the same number for all contexts; tokens: more for shorter ones");
   app->add_option("--shard", command->shard,
                   "I/N: every N-th cell from the I-th on; read from Slurm's and MPI's environment");
+  AddDeviceOption(*app, command->place.device, "that trains; episodes are played on the CPU");
   app->add_flag("--list", command->list, "name the cells");
   app->add_flag("--dry-run", command->dry_run, "estimate time and memory from short measurements");
   app->add_flag("--json", command->json, "print one JSON object");

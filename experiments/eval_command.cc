@@ -9,6 +9,7 @@
 #include "datasets/hdf5_file.h"
 #include "datasets/sha256.h"
 #include "envs/registry.h"
+#include "experiments/device.h"
 #include "experiments/evaluation.h"
 #include "experiments/program.h"
 #include "experiments/progress.h"
@@ -26,7 +27,7 @@ struct EvalCommand {
   envs::Physics physics = envs::Physics::kD4rl;
   bool physics_given = false;  // otherwise each checkpoint's own
   agents::AgentRolloutOptions rollout;
-  std::string video;
+  std::string video, device = "cpu";
   bool json = false;
 };
 
@@ -37,8 +38,10 @@ std::string CheckpointPath(const std::string& run) {
 }
 
 // What one agent does, with all that repeating it needs.
-json Evaluate(const EvalCommand& command, const std::string& path, const std::string& video) {
-  const agents::Checkpoint checkpoint = agents::ReadCheckpoint(path);
+json Evaluate(const EvalCommand& command, const c10::Device& device, const std::string& path,
+              const std::string& video) {
+  agents::Checkpoint checkpoint = agents::ReadCheckpoint(path);
+  checkpoint.agent.module().to(device);
   const agents::CheckpointInfo& info = checkpoint.info;
   if (info.env.empty()) {
     throw datasets::FileError(path, "env", "an agent for a body that cosdt simulates",
@@ -65,15 +68,17 @@ json Evaluate(const EvalCommand& command, const std::string& path, const std::st
     throw std::invalid_argument(path + ": " + e.what());
   }
   if (recorder) recorder->Close();
-  return {{"env", info.env},
-          {"physics", DescribePhysics(env->spec(), physics)},
-          {"mujoco_version", envs::MujocoVersion()},
-          {"torch_version", TorchVersion()},
-          {"seed", options.seed},
-          {"episodes", options.episodes},
-          {"dataset", {{"path", info.dataset}, {"sha256", info.dataset_sha256}}},
-          {"checkpoint", {{"path", path}, {"sha256", datasets::Sha256OfFile(path)}}},
-          {"targets", std::move(entries)}};
+  json report = DeviceReport(device);
+  report.update({{"env", info.env},
+                 {"physics", DescribePhysics(env->spec(), physics)},
+                 {"mujoco_version", envs::MujocoVersion()},
+                 {"torch_version", TorchVersion()},
+                 {"seed", options.seed},
+                 {"episodes", options.episodes},
+                 {"dataset", {{"path", info.dataset}, {"sha256", info.dataset_sha256}}},
+                 {"checkpoint", {{"path", path}, {"sha256", datasets::Sha256OfFile(path)}}},
+                 {"targets", std::move(entries)}});
+  return report;
 }
 
 // Of several runs: statistics over their mean returns, target by target. Empty where the runs do
@@ -129,10 +134,11 @@ void Print(const json& run) {
 }
 
 void Run(const EvalCommand& command) {
-  if (command.rollout.compute_type == torch::kBFloat16) WarnOfSlowBFloat16();
+  const c10::Device device = ResolveDevice(command.device);
+  if (command.rollout.compute_type == torch::kBFloat16 && device.is_cpu()) WarnOfSlowBFloat16();
   std::vector<json> runs;
   for (const std::string& run : command.runs) {
-    runs.push_back(Evaluate(command, CheckpointPath(run), runs.empty() ? command.video : ""));
+    runs.push_back(Evaluate(command, device, CheckpointPath(run), runs.empty() ? command.video : ""));
     if (!command.json) Print(runs.back());
   }
   if (runs.size() == 1) {
@@ -189,6 +195,7 @@ void AddEvalCommand(CLI::App& program) {
       ->check(CLI::IsMember({"fp32", "bf16"}))
       ->default_str(agents::PrecisionName(command->rollout.compute_type));
   AddThreadsOption(*app, command->rollout.threads);
+  AddDeviceOption(*app, command->device, "that decides; bodies move on the CPU");
   AddVideoOption(*app, command->video);
   app->add_flag("--json", command->json, "print one JSON object");
   app->callback([command, app] {

@@ -5,6 +5,7 @@
 #include <exception>
 #include <iostream>
 
+#include "experiments/device.h"
 #include "experiments/program.h"
 
 namespace {
@@ -39,7 +40,7 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& e) {
     if (program.exit(e) != 0) return 2;  // help and --version go on
   } catch (const c10::Error& e) {
-    return Fail(e.what_without_backtrace());
+    return Fail(OneLine(e.what_without_backtrace()).c_str());
   } catch (const std::exception& e) {
     return Fail(e.what());
   }

@@ -1,6 +1,7 @@
 #include "experiments/measure.h"
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "agents/decoder.h"
@@ -48,12 +49,14 @@ double DecisionMilliseconds(const agents::Agent& agent, agents::DecodeMode mode,
 
 }  // namespace
 
-json MeasureTraining(const TrainOptions& options, const TrainData& data) {
+json MeasureTraining(const TrainOptions& options, const TrainData& data,
+                     const c10::Device& device) {
   ReturnFreedMemory();  // else what reading the data left would hide what training takes
   const PeakMemory memory;
   torch::manual_seed(options.trainer.seed);
-  agents::Trainer trainer(agents::Agent(options.agent), data.episodes, data.normalizer,
-                          options.trainer);
+  agents::Agent agent(options.agent);
+  agent.module().to(device);
+  agents::Trainer trainer(std::move(agent), data.episodes, data.normalizer, options.trainer);
   trainer.Update();
   const double rate = Rate(kSeconds, [&] {
     trainer.Update();
@@ -62,11 +65,14 @@ json MeasureTraining(const TrainOptions& options, const TrainData& data) {
   int64_t parameters = 0;
   for (const torch::Tensor& p : trainer.agent().module().parameters()) parameters += p.numel();
   const int64_t tokens = options.agent.kind == "dt" ? agents::kTokensPerStep : 1;
-  return {{"parameters", parameters},
-          {"tokens_per_update", options.trainer.batch_size * options.agent.context() * tokens},
-          {"ms_per_update", 1000 / rate},
-          {"updates_per_second", rate},
-          {"training_bytes", memory.bytes()}};
+  json measured = DeviceReport(device);
+  measured.update(
+      {{"parameters", parameters},
+       {"tokens_per_update", options.trainer.batch_size * options.agent.context() * tokens},
+       {"ms_per_update", 1000 / rate},
+       {"updates_per_second", rate},
+       {"training_bytes", memory.bytes()}});
+  return measured;
 }
 
 json MeasureDecisions(const TrainOptions& options, const envs::EnvSpec& spec) {

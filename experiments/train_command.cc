@@ -12,6 +12,7 @@
 #include "envs/model.h"
 #include "envs/registry.h"
 #include "experiments/data.h"
+#include "experiments/device.h"
 #include "experiments/program.h"
 #include "experiments/stop_signal.h"
 #include "experiments/train_run.h"
@@ -76,15 +77,6 @@ agents::DecisionTransformer Import(const std::string& folder, TrainOptions& opti
   return model;
 }
 
-torch::Device ParseDevice(const std::string& name) {
-  if (name == "auto") return torch::cuda::is_available() ? torch::kCUDA : torch::kCPU;
-  if (name != "cpu" && !torch::cuda::is_available()) {
-    throw std::invalid_argument("device: expected cpu, for this LibTorch finds no GPU, found " +
-                                name);
-  }
-  return torch::Device(name);
-}
-
 void ExpectSizesOf(const TrainData& data, const std::string& source,
                    const agents::DecisionTransformerOptions& found) {
   const auto sizes = [](int64_t observations, int64_t actions) {
@@ -121,10 +113,7 @@ json TrainOne(const TrainCommand& command, const TrainOptions& asked, const std:
                                 options.agent.kind + " " + options.agent.dt.attention.kind);
   }
   if (options.trainer.precision == "bf16" && device.is_cpu()) WarnOfSlowBFloat16();
-  if (options.trainer.precision == "tf32" && !device.is_cuda()) {
-    throw std::invalid_argument("precision: tf32 expects a GPU (--device cuda), found " +
-                                device.str());
-  }
+  ExpectPrecisionOf(options.trainer.precision, device);
   at::set_num_threads(static_cast<int>(options.threads));
   json report = TrainInFolder(
       options, data, folder, command.resume, device, [&] { return signal.received() != 0; },
@@ -140,7 +129,7 @@ void Run(const TrainCommand& command) {
   if (command.list_presets) return ListPresets();
   if (command.out.empty()) throw CLI::RequiredError("--out");
   agents::KeepFreedMemory();
-  const torch::Device device = ParseDevice(command.device);
+  const torch::Device device = ResolveDevice(command.device);
   const TrainOptions options = EffectiveOptions(command);
   std::vector<uint64_t> seeds = {options.trainer.seed};
   if (!command.seeds.empty()) seeds = ParseSeeds(command.seeds);
@@ -183,7 +172,7 @@ void AddTrainCommand(CLI::App& program) {
   AddDataDirOption(*app, command->data_dir);
   app->add_option("--seeds", command->seeds,
                   "several runs, one after another, in folders of --out: 0-9 or 0,3,7");
-  app->add_option("--device", command->device, "cpu, cuda, cuda:1 or auto")->capture_default_str();
+  AddDeviceOption(*app, command->device, "that trains; episodes are played on the CPU");
   app->add_flag("--resume", command->resume, "go on with the run in --out, if there is one");
   app->add_option("--import-hf", command->import_hf,
                   "begin with a DecisionTransformerModel of transformers in this folder, which "

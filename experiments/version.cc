@@ -1,6 +1,7 @@
 #include <hdf5.h>
 #include <torch/version.h>
 
+#include "experiments/cuda_runtime.h"
 #include "experiments/program.h"
 
 namespace cosdt::experiments {
@@ -12,13 +13,10 @@ std::string VersionText() {
   H5get_libversion(&major, &minor, &patch);
   const std::string hdf5 =
       std::to_string(major) + "." + std::to_string(minor) + "." + std::to_string(patch);
-#ifdef COSDT_CUDA_VERSION
-  const std::string cuda = COSDT_CUDA_VERSION;
-#else
-  const std::string cuda = "none";
-#endif
+  const std::string& cuda = TheCudaRuntime().toolkit;
   return "cosdt " COSDT_VERSION "\nLibTorch " + TorchVersion() + "\nMuJoCo " +
-         envs::MujocoVersion() + "\nHDF5 " + hdf5 + "\nCUDA " + cuda;
+         envs::MujocoVersion() + "\nHDF5 " + hdf5 + "\nCUDA " +
+         (cuda.empty() ? "none" : cuda);
 }
 
 }  // namespace cosdt::experiments

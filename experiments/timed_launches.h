@@ -1,0 +1,27 @@
+// What a piece of work takes on a device, without what it takes to hand it over.
+#pragma once
+
+#include <c10/core/Device.h>
+
+#include <functional>
+#include <memory>
+
+namespace cosdt::experiments {
+
+class TimedLaunches {
+ public:
+  virtual ~TimedLaunches() = default;
+
+  // Runs all launches once; the mean time of one.
+  virtual double Seconds() = 0;
+};
+
+// Calls work(0) .. work(count - 1) once to warm up, and then for every measurement: on a GPU they
+// are recorded once in a graph, on a stream of their own, which is replayed between two events; on
+// the CPU they are called again and timed by the steady clock. Launches of different numbers should
+// work on different tensors, of which there are enough to exceed the cache. What `work` refers to
+// must outlive the result.
+std::unique_ptr<TimedLaunches> MakeTimedLaunches(const c10::Device& device, int count,
+                                                 std::function<void(int)> work);
+
+}  // namespace cosdt::experiments
