@@ -44,10 +44,10 @@ class Decoder {
   virtual void Keep(std::span<const int> rows) = 0;
 };
 
-// Makes decoders for an agent; what they share, such as packed weights, is made once. Decides on the
-// device that the agent's weights are on. On the CPU cosformer, linear and softmax have kernels of
-// their own (acting_model.h); the other kinds, behaviour cloning and all agents on a GPU are decoded
-// in LibTorch's operations.
+// Makes decoders for an agent; what they share, such as packed weights, is made once. Decides on
+// the device that the agent's weights are on. On the CPU cosformer, linear and softmax have kernels
+// of their own (acting_model.h); the other kinds, behaviour cloning and all agents on a GPU are
+// decoded in LibTorch's operations.
 class DecoderFactory {
  public:
   // `horizon` is the longest episode in steps. Throws std::invalid_argument where the agent cannot

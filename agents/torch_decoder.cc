@@ -132,11 +132,10 @@ void TorchDecoder::Decide(std::span<const float> returns_to_go, std::span<const 
       std::copy_n(observations.begin() + static_cast<ptrdiff_t>(end) * observation_size_,
                   observation_size_, observations_.data_ptr<float>() + place * observation_size_);
     }
-    const Tensor decided =
-        blocks_[block]
-            ->Decide(returns_to_go_.to(device_), observations_.to(device_))
-            .cpu()
-            .contiguous();
+    const Tensor decided = blocks_[block]
+                               ->Decide(returns_to_go_.to(device_), observations_.to(device_))
+                               .cpu()
+                               .contiguous();
     for (size_t row = begin; row < end; ++row) {
       std::copy_n(decided.const_data_ptr<float>() + slots_[row] % block_rows_ * action_size_,
                   action_size_, actions.begin() + static_cast<ptrdiff_t>(row) * action_size_);

@@ -2,7 +2,6 @@
 
 #include <chrono>
 #include <cstdio>
-#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "envs/model.h"
@@ -42,7 +41,7 @@ BenchRow CompareRates(std::string name, std::string metric, std::string against,
           std::move(against), Median(b),         Median(ratios)};
 }
 
-void PrintRows(const std::vector<BenchRow>& rows, bool json) {
+void PrintRows(const std::vector<BenchRow>& rows, bool json, const nlohmann::json& about) {
   if (json) {
     nlohmann::json list = nlohmann::json::array();
     for (const BenchRow& r : rows) {
@@ -54,9 +53,10 @@ void PrintRows(const std::vector<BenchRow>& rows, bool json) {
                       {"against_value", r.against_value},
                       {"ratio", r.ratio}});
     }
-    const nlohmann::json report = {{"torch_version", TorchVersion()},
-                                   {"mujoco_version", envs::MujocoVersion()},
-                                   {"rows", list}};
+    nlohmann::json report = about;
+    report.update({{"torch_version", TorchVersion()},
+                   {"mujoco_version", envs::MujocoVersion()},
+                   {"rows", list}});
     std::printf("%s\n", report.dump().c_str());
     return;
   }

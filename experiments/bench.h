@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 #include <functional>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -37,8 +38,9 @@ BenchRow CompareRates(std::string name, std::string metric, std::string against,
                       const std::function<double()>& ours, const std::function<double()>& theirs,
                       int repeats);
 
-// A table, or with `json` one object with versions and the rows.
-void PrintRows(const std::vector<BenchRow>& rows, bool json);
+// A table, or with `json` one object with versions, `about` and the rows.
+void PrintRows(const std::vector<BenchRow>& rows, bool json,
+               const nlohmann::json& about = nlohmann::json::object());
 
 // How often a second `work` gets through its `units`, measured over at least `seconds`.
 double Rate(double seconds, const std::function<long()>& work);

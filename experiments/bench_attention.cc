@@ -21,6 +21,8 @@
 #include "attention/linear_kernels.h"
 #include "attention/registry.h"
 #include "experiments/bench.h"
+#include "experiments/bench_shapes.h"
+#include "experiments/device.h"
 #include "experiments/gnuplot.h"
 #include "experiments/token_recurrence.h"
 
@@ -40,6 +42,8 @@ struct BenchAttentionCommand {
   int repeats = 5;
   bool compare = true;
   std::string plot;
+  std::string device = "cpu";
+  std::vector<std::string> shapes;
   bool json = false;
 };
 
@@ -420,7 +424,24 @@ void Plot(const std::vector<Measurement>& measurements, const std::string& path)
   agents::WriteTextFile(path, RunGnuplot(script.str()));
 }
 
-void Run(const BenchAttentionCommand& command) {
+// On a GPU, and where shapes are given: forms and passes at those, with nothing over the length.
+bool RunShapes(const BenchAttentionCommand& command, const CLI::App& app) {
+  const c10::Device device = ResolveDevice(command.device);
+  if (device.is_cpu() && command.shapes.empty()) return false;
+  for (const char* other : {"--attention", "--lengths", "--width", "--compare", "--plot"}) {
+    if (app.count(other) > 0) {
+      throw CLI::ExcludesError(device.is_cpu() ? "--shapes" : "--device " + command.device, other);
+    }
+  }
+  std::vector<AttentionShape> shapes;
+  for (const std::string& text : command.shapes) shapes.push_back(ParseShape(text));
+  torch::set_num_threads(command.threads);
+  BenchShapes(shapes.empty() ? GpuShapes() : shapes, device, command.repeats, command.json);
+  return true;
+}
+
+void Run(const BenchAttentionCommand& command, const CLI::App& app) {
+  if (RunShapes(command, app)) return;
   torch::set_num_threads(command.threads);
   // memory that is freed is kept, for both sides alike: touching fresh pages would take longer than
   // what is measured, and a training loop reuses its own
@@ -481,8 +502,16 @@ void AddBenchAttention(CLI::App& bench) {
   app->add_flag("--compare,!--no-compare", command->compare,
                 "the kernels against peak, other forms and softmax (on by default)");
   app->add_option("--plot", command->plot, "draw time and memory over length into this SVG file");
+  AddDeviceOption(*app, command->device,
+                  "that computes; a GPU is measured at --shapes, not over the length");
+  app->add_option(
+         "--shapes", command->shapes,
+         "batch x heads x length x width (8x8x1024x64), with commas: cosformer and softmax "
+         "there, in fp32 and bf16")
+      ->delimiter(',')
+      ->allow_extra_args(false);
   app->add_flag("--json", command->json, "print one JSON object");
-  app->callback([command] { Run(*command); });
+  app->callback([command, app] { Run(*command, *app); });
 }
 
 }  // namespace cosdt::experiments

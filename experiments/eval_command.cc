@@ -138,7 +138,8 @@ void Run(const EvalCommand& command) {
   if (command.rollout.compute_type == torch::kBFloat16 && device.is_cpu()) WarnOfSlowBFloat16();
   std::vector<json> runs;
   for (const std::string& run : command.runs) {
-    runs.push_back(Evaluate(command, device, CheckpointPath(run), runs.empty() ? command.video : ""));
+    runs.push_back(
+        Evaluate(command, device, CheckpointPath(run), runs.empty() ? command.video : ""));
     if (!command.json) Print(runs.back());
   }
   if (runs.size() == 1) {

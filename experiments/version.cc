@@ -15,8 +15,7 @@ std::string VersionText() {
       std::to_string(major) + "." + std::to_string(minor) + "." + std::to_string(patch);
   const std::string& cuda = TheCudaRuntime().toolkit;
   return "cosdt " COSDT_VERSION "\nLibTorch " + TorchVersion() + "\nMuJoCo " +
-         envs::MujocoVersion() + "\nHDF5 " + hdf5 + "\nCUDA " +
-         (cuda.empty() ? "none" : cuda);
+         envs::MujocoVersion() + "\nHDF5 " + hdf5 + "\nCUDA " + (cuda.empty() ? "none" : cuda);
 }
 
 }  // namespace cosdt::experiments
