@@ -9,7 +9,7 @@
 # COSDT_CUDA=ON      LibTorch's CUDA half too, with the libraries that it needs and the CUDA compiler
 #                    (4.8 GB); AUTO (default) takes them where nvidia-smi finds a device
 # COSDT_CUDA_LIBRARIES=link   only what a CUDA program is linked with (0.5 GB): it is built here with
-#                    the machine's own nvcc, and runs on a machine that has the rest
+#                    the machine's own nvcc, uses the CPU here, and a GPU on a machine that has the rest
 # COSDT_PACKAGES=provided   the packages are there already (conda, modules): do not look for them
 # CMAKE_PREFIX_PATH  a LibTorch or MuJoCo found there is used, and not downloaded
 set -euo pipefail
@@ -149,8 +149,23 @@ for toolkit in work.glob("torch-*-cuda/nvidia/cu*"):
             link.symlink_to(library.name)
 PYTHON
   local folder
+  for folder in $folders; do
+    case $folder in *-cuda-link) stand_ins "$work/$folder/torch/lib" ;; esac
+  done
   for folder in $folders; do mv -T "$work/$folder" "$deps/$folder"; done
   rm -rf "$work"
+}
+
+# stand_ins FOLDER: empty libraries in place of those that LibTorch's CUDA half in FOLDER needs, by which
+# a CUDA program starts on a machine that has none of them, and computes on its CPU.
+stand_ins() {
+  local name
+  readelf -d "$1"/lib*_cuda.so | grep -o '\[lib\(cu\|nccl\|torch_nvshmem\)[^]]*' | tr -d '[' | sort -u |
+    while read -r name; do
+      [ "${name%%.*}" = libcudart ] || # which the CPU half has
+        cc -shared -nostdlib -x c /dev/null -o "$1/$name" -Wl,-soname,"$name" \
+          -Wl,--version-script,/dev/stdin <<<"$name { };"
+    done || fail "making stand-ins in $1" "a C compiler and readelf" "install them (g++, binutils)"
 }
 
 version_of() { sed -n "s/^$1==\([0-9.]*\).*/\1/p" "$here/wheels.txt"; }

@@ -1,0 +1,75 @@
+"""Times of work on a GPU, and the shapes that attention is timed at: for the other scripts here."""
+import statistics
+import time
+
+import torch
+
+# batch, heads, length, width: a Decision Transformer's windows at K = 20 and K = 1000, and language models'
+SHAPES = [(64, 1, 60, 128), (8, 8, 1024, 64), (8, 8, 4096, 64), (64, 1, 3000, 128), (1, 8, 16384, 64),
+          (1, 8, 65536, 64), (8, 8, 4096, 128)]
+
+
+def name_of(shape):
+    return "B%d h%d L%d d%d" % shape
+
+
+def copies(bytes_of_one):
+    """So many sets of inputs that a GPU's cache holds none of them until its next turn."""
+    return max(2, min(32, -(-200_000_000 // bytes_of_one)))
+
+
+def milliseconds(works, seconds=0.15):
+    """Median time of one of `works`, which are recorded one after the other in a graph and replayed. Work that
+    cannot be recorded is launched as it is."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for work in works[:2]:
+            work()
+    torch.cuda.synchronize()
+    try:
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, stream=stream):
+            for work in works:
+                work()
+        run = graph.replay
+    except RuntimeError:
+        torch.cuda.synchronize()
+
+        def run():
+            for work in works:
+                work()
+
+    run()
+    torch.cuda.synchronize()
+    times, start = [], time.perf_counter()
+    while len(times) < 3 or time.perf_counter() - start < seconds:
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin.record()
+        run()
+        end.record()
+        end.synchronize()
+        times.append(begin.elapsed_time(end) / len(works))
+    return statistics.median(times)
+
+
+def attention_row(label, shape, dtype, tensors, forward):
+    """Prints the times of forward(q, k, v), and of it with its gradients; tensors() makes q, k, v and the
+    gradient of the output."""
+    batch, heads, length, width = shape
+    sets = [tensors() for _ in range(copies(batch * heads * length * width * dtype.itemsize * 8))]
+
+    def backward_of(q, k, v, grad):
+        inputs = [x.detach().requires_grad_() for x in (q, k, v)]
+        return lambda: torch.autograd.grad(forward(*inputs), inputs, grad)
+
+    text = f"{name_of(shape):22} {label:22} {str(dtype)[6:]:9}"
+    try:
+        with torch.no_grad():
+            ahead = milliseconds([lambda q=q, k=k, v=v: forward(q, k, v) for q, k, v, _ in sets])
+        both = milliseconds([backward_of(*s) for s in sets])
+        print(f"{text} {ahead:9.4f} ms  with backward {both:9.4f} ms", flush=True)
+    except (RuntimeError, NotImplementedError) as error:
+        print(f"{text} {str(error).strip().splitlines()[0][:60]}", flush=True)
+    finally:
+        torch.cuda.empty_cache()
