@@ -32,11 +32,6 @@ struct AttentionOptions {
   int64_t features = 0;  // performer: random features a head; 0: d ln d, as in the paper's code
   uint64_t seed = 0;     // performer: of the random features
 
-  // cosformer and linear, causal, on CUDA: the fused kernels in place of LibTorch's operations. Not
-  // yet run on a device, so off. They take float32 and bfloat16 and widths d = d_v of 16, 32, 64
-  // and 128; others throw c10::NotImplementedError.
-  bool fused_cuda = false;
-
   // Throws c10::ValueError for an unknown kind and for numbers out of range.
   void Validate() const;
 };

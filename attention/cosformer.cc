@@ -9,10 +9,7 @@ namespace {
 LinearForm Form(const AttentionOptions& options) {
   TORCH_CHECK_VALUE(options.kind == "cosformer", "attention: kind must be cosformer, found ",
                     options.kind);
-  options.Validate();
-  return {.features = options.feature_map == "elu" ? FeatureMap::kEluPlusOne : FeatureMap::kRelu,
-          .reweight_length = options.reweight ? options.reweight_length : 0,
-          .fused_cuda = options.fused_cuda};
+  return *FormOf(options);
 }
 
 }  // namespace

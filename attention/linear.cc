@@ -9,7 +9,7 @@ torch::Tensor LinearAttention(const torch::Tensor& q, const torch::Tensor& k,
                               const torch::Tensor& v, const torch::Tensor& key_mask,
                               const AttentionOptions& options) {
   const Inputs inputs = CheckInputs(q, k, v, key_mask, options);
-  const LinearForm form{.features = FeatureMap::kEluPlusOne, .fused_cuda = options.fused_cuda};
+  const LinearForm form{.features = FeatureMap::kEluPlusOne};
   return (options.causal ? CausalLinear(inputs, form) : FullLinear(inputs, form))
       .reshape(inputs.output_shape);
 }

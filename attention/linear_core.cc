@@ -8,7 +8,9 @@
 namespace cosdt::attention {
 namespace {
 
-constexpr int64_t kChunk = 64;  // of the composed form
+// Of the composed form: up to the first number a product of all tokens takes less memory and fewer
+// operations than chunks with a state between them.
+constexpr int64_t kQuadratic = 512, kChunk = 256;
 
 void CheckLength(const char* name, int64_t length, const LinearForm& form) {
   TORCH_CHECK_VALUE(form.reweight_length == 0 || length <= form.reweight_length,
@@ -65,12 +67,19 @@ torch::Tensor ApplyFeatureMap(const torch::Tensor& x, FeatureMap features) {
   return x;
 }
 
+std::optional<LinearForm> FormOf(const AttentionOptions& options) {
+  options.Validate();
+  if (options.kind == "linear") return LinearForm{.features = FeatureMap::kEluPlusOne};
+  if (options.kind != "cosformer") return std::nullopt;
+  return LinearForm{
+      .features = options.feature_map == "elu" ? FeatureMap::kEluPlusOne : FeatureMap::kRelu,
+      .reweight_length = options.reweight ? options.reweight_length : 0};
+}
+
 torch::Tensor CausalLinear(const Inputs& inputs, const LinearForm& form) {
   CheckLength("q", inputs.q.size(2), form);
-  if (inputs.q.is_cpu() || (inputs.q.is_cuda() && form.fused_cuda)) {
-    return FusedCausalLinear(inputs, form);
-  }
-  return CausalLinearComposed(inputs, form);
+  return HasCausalLinearKernel(inputs.q, inputs.v.size(3)) ? FusedCausalLinear(inputs, form)
+                                                           : CausalLinearComposed(inputs, form);
 }
 
 torch::Tensor CausalLinearComposed(Inputs inputs, const LinearForm& form) {
@@ -78,7 +87,7 @@ torch::Tensor CausalLinearComposed(Inputs inputs, const LinearForm& form) {
   const torch::ScalarType type = inputs.q.scalar_type();
   MapFeatures(inputs, form);
   const int64_t length = inputs.q.size(2);
-  const int64_t chunk = std::min(kChunk, length);
+  const int64_t chunk = length <= kQuadratic ? length : kChunk;
   const int64_t padding = (chunk - length % chunk) % chunk;
   const auto chunks = [&](const torch::Tensor& x) {
     return torch::constant_pad_nd(x, {0, 0, 0, padding}).unflatten(2, {-1, chunk});

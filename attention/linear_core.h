@@ -8,6 +8,7 @@
 #include <torch/torch.h>
 
 #include <memory>
+#include <optional>
 
 #include "attention/attention.h"
 #include "attention/shapes.h"
@@ -24,16 +25,20 @@ struct LinearForm {
   FeatureMap features = FeatureMap::kRelu;
   int64_t reweight_length = 0;  // M; 0: all weights are 1
   bool normalize = true;
-  double eps = 1e-6;        // of the normaliser
-  bool fused_cuda = false;  // AttentionOptions
+  double eps = 1e-6;  // of the normaliser
 };
 
-// Causal attention [B, H, L, d_v]: the fused kernels on the CPU, and on CUDA where the form asks
-// for them; CausalLinearComposed elsewhere. Throws c10::ValueError for lengths over M.
+// The form of a kind's causal attention, cosformer's or linear's; nothing for other kinds. Throws
+// what options.Validate() throws.
+std::optional<LinearForm> FormOf(const AttentionOptions& options);
+
+// Causal attention [B, H, L, d_v]: the kernels of the inputs' device (linear_op.h), or
+// CausalLinearComposed where it has none. Throws c10::ValueError for lengths over M.
 torch::Tensor CausalLinear(const Inputs& inputs, const LinearForm& form);
 
-// The same in LibTorch's operations, chunk by chunk: any device, differentiable any number of
-// times.
+// The same in LibTorch's operations, which is what kernels are checked against: any device and type,
+// differentiable any number of times. One product of all queries and keys up to 512 tokens, chunks
+// with a state between them beyond.
 torch::Tensor CausalLinearComposed(Inputs inputs, const LinearForm& form);
 
 // Without the causal limit; positions of queries and of keys both count from 0.

@@ -26,6 +26,7 @@ struct Problem {
   int64_t reweight_length = 0;  // M of the cosine weights; 0: all weights are 1
   bool normalize = true;
   double eps = 1e-6;
+  bool one_product = false;  // CUDA kernels in float32: plain tf32 in place of three products of it
 
   Array q, k, v;               // inputs
   const bool* mask = nullptr;  // [batch, length], true at real tokens; null: all are real

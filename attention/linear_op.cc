@@ -1,52 +1,27 @@
 #include "attention/linear_op.h"
 
 #include <ATen/Parallel.h>
-#include <torch/library.h>
 
-#include "attention/linear_kernels.h"
-#ifdef COSDT_USE_CUDA
-#include "attention/linear_op_cuda.h"
-#endif
+#include <array>
+
+#include "attention/linear_problem.h"
 
 namespace cosdt::attention {
 namespace {
 
 using torch::Tensor;
-using Mask = std::optional<Tensor>;
-
-kernels::Array ToArray(const Tensor& x) {
-  return {x.data_ptr(), x.stride(0), x.stride(1), x.stride(2)};
-}
 
 // The kernels read any strides but the last dimension's.
 Tensor WithContiguousRows(const Tensor& x) {
   return x.stride(-1) == 1 || x.size(-1) == 1 ? x : x.contiguous();
 }
 
-kernels::Type ToType(torch::ScalarType type) {
-  if (type == torch::kFloat64) return kernels::Type::kFloat64;
-  return type == torch::kBFloat16 ? kernels::Type::kBFloat16 : kernels::Type::kFloat32;
-}
-
-kernels::Problem MakeProblem(const Tensor& q, const Tensor& k, const Tensor& v, const Mask& mask,
-                             int64_t features, int64_t reweight_length, bool normalize,
-                             double eps) {
-  kernels::Problem problem;
-  problem.type = ToType(q.scalar_type());
-  problem.features = static_cast<kernels::Features>(features);
-  problem.batch = q.size(0);
-  problem.heads = q.size(1);
-  problem.length = q.size(2);
-  problem.width = q.size(3);
-  problem.value_width = v.size(3);
-  problem.reweight_length = reweight_length;
-  problem.normalize = normalize;
-  problem.eps = eps;
-  problem.q = ToArray(q);
-  problem.k = ToArray(k);
-  problem.v = ToArray(v);
-  if (mask) problem.mask = mask->const_data_ptr<bool>();
-  return problem;
+Inputs WithContiguousRows(const Inputs& inputs) {
+  return {WithContiguousRows(inputs.q),
+          WithContiguousRows(inputs.k),
+          WithContiguousRows(inputs.v),
+          inputs.key_mask.defined() ? inputs.key_mask.contiguous() : Tensor(),
+          {}};
 }
 
 // Heads side by side; where there are more threads than heads, segments side by side.
@@ -68,73 +43,54 @@ void RunOnThreads(const kernels::Plan& plan) {
                    [&](int64_t begin, int64_t end) { plan.RunSegments(begin, end, states); });
 }
 
-void Run(const kernels::Problem& problem, kernels::Pass pass, const c10::Device& device) {
-#ifdef COSDT_USE_CUDA
-  if (device.is_cuda()) return RunOnDevice(problem, pass, device);
-#endif
-  TORCH_INTERNAL_ASSERT(device.is_cpu());
-  RunOnThreads(kernels::Plan(problem, pass));
+void ForwardOnCpu(const Tensor& q, const Tensor& k, const Tensor& v, const Mask& key_mask,
+                  int64_t features, int64_t reweight_length, bool normalize, double eps,
+                  Tensor& out, Tensor& normalizer) {
+  const Inputs inputs{q, k, v, key_mask.value_or(Tensor()), {}};
+  const kernels::Problem problem = MakeProblem(
+      inputs, MakeForm(features, reweight_length, normalize, eps), out, normalizer);
+  RunOnThreads(kernels::Plan(problem, kernels::Pass::kForward));
 }
 
-// Output [B, H, L, d_v] and normaliser [B, H, L].
-std::tuple<Tensor, Tensor> Forward(const Tensor& q_any, const Tensor& k_any, const Tensor& v_any,
-                                   const Mask& mask_any, int64_t features, int64_t reweight_length,
-                                   bool normalize, double eps) {
-  const Tensor q = WithContiguousRows(q_any), k = WithContiguousRows(k_any),
-               v = WithContiguousRows(v_any);
-  const Mask mask = mask_any ? Mask(mask_any->contiguous()) : std::nullopt;
-  kernels::Problem problem = MakeProblem(q, k, v, mask, features, reweight_length, normalize, eps);
-  Tensor out = torch::empty({q.size(0), q.size(1), q.size(2), v.size(3)}, v.options());
-  Tensor normalizer = normalize ? torch::empty({q.size(0), q.size(1), q.size(2)},
-                                               q.options().dtype(SumTypeOf(q.scalar_type())))
-                                : torch::empty({0}, q.options());
-  problem.out = ToArray(out);
-  problem.normalizer = normalize ? normalizer.data_ptr() : nullptr;
-  Run(problem, kernels::Pass::kForward, q.device());
-  return {out, normalizer};
+void BackwardOnCpu(const Tensor& grad_out, const Tensor& q, const Tensor& k, const Tensor& v,
+                   const Mask& key_mask, const Tensor& out, const Tensor& normalizer,
+                   int64_t features, int64_t reweight_length, bool normalize, double eps,
+                   Tensor& grad_q, Tensor& grad_k, Tensor& grad_v) {
+  const Inputs inputs{q, k, v, key_mask.value_or(Tensor()), {}};
+  kernels::Problem problem = MakeProblem(
+      inputs, MakeForm(features, reweight_length, normalize, eps), out, normalizer);
+  AddGradients(problem, grad_out, grad_q, grad_k, grad_v);
+  RunOnThreads(kernels::Plan(problem, kernels::Pass::kBackward));
 }
 
-// From here on the output can stand in for the sums that it was rounded from.
-constexpr int64_t kLeastRoundedWidth = 16;
+// Meta tensors have shapes alone: nothing is computed.
+void ForwardOnMeta(const Tensor&, const Tensor&, const Tensor&, const Mask&, int64_t, int64_t, bool,
+                   double, Tensor&, Tensor&) {}
+void BackwardOnMeta(const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Mask&,
+                    const Tensor&, const Tensor&, int64_t, int64_t, bool, double, Tensor&, Tensor&,
+                    Tensor&) {}
 
-std::tuple<Tensor, Tensor, Tensor> Backward(const Tensor& grad, const Tensor& q_any,
-                                            const Tensor& k_any, const Tensor& v_any,
-                                            const Mask& mask_any, const Tensor& out,
-                                            const Tensor& normalizer, int64_t features,
-                                            int64_t reweight_length, bool normalize, double eps) {
-  if (normalize && q_any.scalar_type() == torch::kBFloat16 && q_any.size(3) < kLeastRoundedWidth) {
-    // in few dimensions a token's normaliser is often small and most of its gradient cancels
-    // against g . o, where an o rounded to bfloat16 leaves errors of 0.3
-    const auto wide = [](const Tensor& x) { return x.to(torch::kFloat32); };
-    const Tensor q = wide(q_any), k = wide(k_any), v = wide(v_any);
-    const auto [exact_out, exact_normalizer] =
-        Forward(q, k, v, mask_any, features, reweight_length, normalize, eps);
-    const auto [grad_q, grad_k, grad_v] =
-        Backward(wide(grad), q, k, v, mask_any, exact_out, exact_normalizer, features,
-                 reweight_length, normalize, eps);
-    const auto narrow = [](const Tensor& x) { return x.to(torch::kBFloat16); };
-    return {narrow(grad_q), narrow(grad_k), narrow(grad_v)};
-  }
-  const Tensor q = WithContiguousRows(q_any), k = WithContiguousRows(k_any),
-               v = WithContiguousRows(v_any), grad_out = WithContiguousRows(grad);
-  const Mask mask = mask_any ? Mask(mask_any->contiguous()) : std::nullopt;
-  kernels::Problem problem = MakeProblem(q, k, v, mask, features, reweight_length, normalize, eps);
-  Tensor grad_q = torch::empty(q.sizes(), q.options()),
-         grad_k = torch::empty(k.sizes(), k.options()),
-         grad_v = torch::empty(v.sizes(), v.options());
-  problem.out = ToArray(out);
-  problem.normalizer = normalize ? normalizer.data_ptr() : nullptr;
-  problem.grad_out = ToArray(grad_out);
-  problem.grad_q = ToArray(grad_q);
-  problem.grad_k = ToArray(grad_k);
-  problem.grad_v = ToArray(grad_v);
-  Run(problem, kernels::Pass::kBackward, q.device());
-  return {grad_q, grad_k, grad_v};
+struct Output {
+  Tensor out, normalizer;
+};
+
+// Heads lie side by side in a token's row, so that joining them is a view.
+Output Forward(const Inputs& inputs, const LinearForm& form) {
+  const Tensor& q = inputs.q;
+  const int64_t batch = q.size(0), heads = q.size(1), length = q.size(2);
+  Output result{torch::empty({batch, length, heads, inputs.v.size(3)}, inputs.v.options())
+                    .transpose(1, 2),
+                torch::empty({form.normalize ? batch : 0, heads, length},
+                             q.options().dtype(SumTypeOf(q.scalar_type())))};
+  CausalLinearForward(inputs, form, result.out, result.normalizer);
+  return result;
 }
 
-Tensor ForwardOnly(const Tensor& q, const Tensor& k, const Tensor& v, const Mask& mask,
-                   int64_t features, int64_t reweight_length, bool normalize, double eps) {
-  return std::get<0>(Forward(q, k, v, mask, features, reweight_length, normalize, eps));
+Tensor Attend(const Tensor& q, const Tensor& k, const Tensor& v, const Mask& mask, int64_t features,
+              int64_t reweight_length, bool normalize, double eps) {
+  return Forward({q, k, v, mask.value_or(Tensor()), {}},
+                 MakeForm(features, reweight_length, normalize, eps))
+      .out;
 }
 
 class Differentiable : public torch::autograd::Function<Differentiable> {
@@ -143,13 +99,15 @@ class Differentiable : public torch::autograd::Function<Differentiable> {
                         const Tensor& v, const Mask& mask, int64_t features,
                         int64_t reweight_length, bool normalize, double eps) {
     const at::AutoDispatchBelowAutograd below;
-    auto [out, normalizer] = Forward(q, k, v, mask, features, reweight_length, normalize, eps);
-    context->save_for_backward({q, k, v, mask.value_or(Tensor()), out, normalizer});
+    const Output result = Forward({q, k, v, mask.value_or(Tensor()), {}},
+                                  MakeForm(features, reweight_length, normalize, eps));
+    context->save_for_backward(
+        {q, k, v, mask.value_or(Tensor()), result.out, result.normalizer});
     context->saved_data["features"] = features;
     context->saved_data["reweight_length"] = reweight_length;
     context->saved_data["normalize"] = normalize;
     context->saved_data["eps"] = eps;
-    return out;
+    return result.out;
   }
 
   static torch::autograd::tensor_list backward(torch::autograd::AutogradContext* context,
@@ -158,47 +116,125 @@ class Differentiable : public torch::autograd::Function<Differentiable> {
         !torch::GradMode::is_enabled(),
         "attention: the kernels' gradient has no gradient; CausalLinearComposed has");
     const torch::autograd::variable_list saved = context->get_saved_variables();
-    const auto [grad_q, grad_k, grad_v] = Backward(
-        grads[0], saved[0], saved[1], saved[2], saved[3].defined() ? Mask(saved[3]) : std::nullopt,
-        saved[4], saved[5], context->saved_data["features"].toInt(),
-        context->saved_data["reweight_length"].toInt(), context->saved_data["normalize"].toBool(),
-        context->saved_data["eps"].toDouble());
+    const Inputs inputs{saved[0], saved[1], saved[2], saved[3], {}};
+    Tensor grad_q = torch::empty_like(saved[0]), grad_k = torch::empty_like(saved[1]),
+           grad_v = torch::empty_like(saved[2]);
+    for (Tensor* grad : {&grad_q, &grad_k, &grad_v}) *grad = WithContiguousRows(*grad);
+    CausalLinearBackward(grads[0], inputs,
+                         MakeForm(context->saved_data["features"].toInt(),
+                                  context->saved_data["reweight_length"].toInt(),
+                                  context->saved_data["normalize"].toBool(),
+                                  context->saved_data["eps"].toDouble()),
+                         saved[4], saved[5], grad_q, grad_k, grad_v);
     return {grad_q, grad_k, grad_v, {}, {}, {}, {}, {}};
   }
 };
 
-Tensor WithGradient(const Tensor& q, const Tensor& k, const Tensor& v, const Mask& mask,
-                    int64_t features, int64_t reweight_length, bool normalize, double eps) {
+Tensor AttendWithGradient(const Tensor& q, const Tensor& k, const Tensor& v, const Mask& mask,
+                          int64_t features, int64_t reweight_length, bool normalize, double eps) {
   return Differentiable::apply(q, k, v, mask, features, reweight_length, normalize, eps);
 }
-
-constexpr char kName[] = "cosdt::causal_linear_attention";
 
 TORCH_LIBRARY(cosdt, library) {
   library.def(
       "causal_linear_attention(Tensor q, Tensor k, Tensor v, Tensor? key_mask, int features, "
       "int reweight_length, bool normalize, float eps) -> Tensor");
+  library.def(
+      "causal_linear_forward(Tensor q, Tensor k, Tensor v, Tensor? key_mask, int features, "
+      "int reweight_length, bool normalize, float eps, Tensor(a!) out, Tensor(b!) normalizer) "
+      "-> ()");
+  library.def(
+      "causal_linear_backward(Tensor grad_out, Tensor q, Tensor k, Tensor v, Tensor? key_mask, "
+      "Tensor out, Tensor normalizer, int features, int reweight_length, bool normalize, "
+      "float eps, Tensor(a!) grad_q, Tensor(b!) grad_k, Tensor(c!) grad_v) -> ()");
 }
-TORCH_LIBRARY_IMPL(cosdt, CPU, library) { library.impl("causal_linear_attention", ForwardOnly); }
-TORCH_LIBRARY_IMPL(cosdt, AutogradCPU, library) {
-  library.impl("causal_linear_attention", WithGradient);
+TORCH_LIBRARY_IMPL(cosdt, CompositeExplicitAutograd, library) {
+  library.impl("causal_linear_attention", Attend);
 }
-#ifdef COSDT_USE_CUDA
-TORCH_LIBRARY_IMPL(cosdt, CUDA, library) { library.impl("causal_linear_attention", ForwardOnly); }
-TORCH_LIBRARY_IMPL(cosdt, AutogradCUDA, library) {
-  library.impl("causal_linear_attention", WithGradient);
+TORCH_LIBRARY_IMPL(cosdt, Autograd, library) {
+  library.impl("causal_linear_attention", AttendWithGradient);
 }
-#endif
+TORCH_LIBRARY_IMPL(cosdt, CPU, library) {
+  library.impl("causal_linear_forward", ForwardOnCpu);
+  library.impl("causal_linear_backward", BackwardOnCpu);
+}
+TORCH_LIBRARY_IMPL(cosdt, Meta, library) {
+  library.impl("causal_linear_forward", ForwardOnMeta);
+  library.impl("causal_linear_backward", BackwardOnMeta);
+}
+
+template <class Signature>
+auto FindOperator(const char* name) {
+  return torch::Dispatcher::singleton().findSchemaOrThrow(name, "").typed<Signature>();
+}
+
+Mask ToMask(const Tensor& mask) { return mask.defined() ? Mask(mask) : std::nullopt; }
+
+// From here on the output can stand in for the sums that it was rounded from.
+constexpr int64_t kLeastRoundedWidth = 16;
+
+// In few dimensions a token's normaliser is often small and most of its gradient cancels against
+// g . o, where an o rounded to bfloat16 leaves errors of 0.3.
+void BackwardInFloat32(const Tensor& grad_out, const Inputs& inputs, const LinearForm& form,
+                       Tensor& grad_q, Tensor& grad_k, Tensor& grad_v) {
+  const auto wide = [](const Tensor& x) { return x.to(torch::kFloat32).contiguous(); };
+  const Inputs exact{wide(inputs.q), wide(inputs.k), wide(inputs.v), inputs.key_mask, {}};
+  const Output result = Forward(exact, form);
+  Tensor exact_q = torch::empty_like(exact.q), exact_k = torch::empty_like(exact.k),
+         exact_v = torch::empty_like(exact.v);
+  CausalLinearBackward(wide(grad_out), exact, form, result.out, result.normalizer, exact_q, exact_k,
+                       exact_v);
+  grad_q.copy_(exact_q);
+  grad_k.copy_(exact_k);
+  grad_v.copy_(exact_v);
+}
+
+std::array<KernelCheck, static_cast<size_t>(c10::DeviceType::COMPILE_TIME_MAX_DEVICE_TYPES)>
+    kernel_checks;
 
 }  // namespace
 
+KernelCheck SetKernelCheck(c10::DeviceType type, KernelCheck check) {
+  return std::exchange(kernel_checks[static_cast<size_t>(type)], check);
+}
+
+bool HasCausalLinearKernel(const Tensor& q, int64_t value_width) {
+  const KernelCheck check = kernel_checks[static_cast<size_t>(q.device().type())];
+  return check ? check(q, value_width) : q.is_cpu() || q.is_meta();
+}
+
+std::string CausalLinearPath(const torch::Device& device) {
+  const Tensor q = torch::empty({1, 1, 1, 64}, torch::TensorOptions(device));
+  return HasCausalLinearKernel(q, 64) ? "kernels" : "composition";
+}
+
 torch::Tensor FusedCausalLinear(const Inputs& inputs, const LinearForm& form) {
-  static const auto op =
-      torch::Dispatcher::singleton().findSchemaOrThrow(kName, "").typed<decltype(ForwardOnly)>();
-  return op.call(inputs.q, inputs.k, inputs.v,
-                 inputs.key_mask.defined() ? Mask(inputs.key_mask) : std::nullopt,
+  static const auto op = FindOperator<decltype(Attend)>("cosdt::causal_linear_attention");
+  return op.call(inputs.q, inputs.k, inputs.v, ToMask(inputs.key_mask),
                  static_cast<int64_t>(form.features), form.reweight_length, form.normalize,
                  form.eps);
+}
+
+void CausalLinearForward(const Inputs& inputs, const LinearForm& form, Tensor& out,
+                         Tensor& normalizer) {
+  static const auto op = FindOperator<ForwardOperator>("cosdt::causal_linear_forward");
+  const Inputs x = WithContiguousRows(inputs);
+  op.call(x.q, x.k, x.v, ToMask(x.key_mask), static_cast<int64_t>(form.features),
+          form.reweight_length, form.normalize, form.eps, out, normalizer);
+}
+
+void CausalLinearBackward(const Tensor& grad_out, const Inputs& inputs, const LinearForm& form,
+                          const Tensor& out, const Tensor& normalizer, Tensor& grad_q,
+                          Tensor& grad_k, Tensor& grad_v) {
+  if (form.normalize && inputs.q.scalar_type() == torch::kBFloat16 &&
+      inputs.q.size(3) < kLeastRoundedWidth) {
+    return BackwardInFloat32(grad_out, inputs, form, grad_q, grad_k, grad_v);
+  }
+  static const auto op = FindOperator<BackwardOperator>("cosdt::causal_linear_backward");
+  const Inputs x = WithContiguousRows(inputs);
+  op.call(WithContiguousRows(grad_out), x.q, x.k, x.v, ToMask(x.key_mask), out, normalizer,
+          static_cast<int64_t>(form.features), form.reweight_length, form.normalize, form.eps,
+          grad_q, grad_k, grad_v);
 }
 
 }  // namespace cosdt::attention

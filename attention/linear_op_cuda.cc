@@ -1,27 +1,127 @@
-#include "attention/linear_op_cuda.h"
-
+// Binds the CUDA kernels to LibTorch: device, stream and workspace; the check before they are used.
+#include <ATen/Context.h>
 #include <c10/core/DeviceGuard.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
+#include <torch/library.h>
+
+#include <cstdio>
+#include <map>
+#include <mutex>
 
 #include "attention/cuda_kernels.h"
+#include "attention/linear_op.h"
+#include "attention/linear_problem.h"
+#include "attention/self_check.h"
 
 namespace cosdt::attention {
+namespace {
 
-void RunOnDevice(const kernels::Problem& problem, kernels::Pass pass, const c10::Device& device) {
+using torch::Tensor;
+
+// Launches a pass over arrays on a device, on its current stream.
+void Run(kernels::Problem problem, kernels::Pass pass, const c10::Device& device) {
   TORCH_CHECK_NOT_IMPLEMENTED(
       kernels::CudaSupports(problem),
-      "attention: the CUDA kernels take float32 and bfloat16, widths d = d_v of 16, 32, 64 or 128 "
-      "and at most 2^30 tokens in all heads, found q ",
+      "attention: the CUDA kernels take float32 and bfloat16, widths up to 128 that are multiples "
+      "of 4 and 8, and at most 2^30 tokens in all heads, found q ",
       problem.type == kernels::Type::kFloat64 ? "float64 [" : "[", problem.batch, ", ",
       problem.heads, ", ", problem.length, ", ", problem.width, "], d_v ", problem.value_width);
+  problem.one_product = at::globalContext().allowTF32CuBLAS();
   const c10::DeviceGuard guard(device);
   const auto size = static_cast<int64_t>(kernels::CudaWorkspaceSize(problem, pass));
   // freed while the kernels run, which is safe: the allocator gives it to later work of the stream
-  const torch::Tensor workspace =
+  const Tensor workspace =
       torch::empty({size}, torch::TensorOptions().dtype(torch::kUInt8).device(device));
   const c10::Stream stream = c10::impl::VirtualGuardImpl(device.type()).getStream(device);
   kernels::RunOnCuda(problem, pass, workspace.data_ptr(),
                      static_cast<CUstream_st*>(stream.native_handle()));
 }
 
+// The kernels copy 16 bytes at a time.
+bool IsAligned(const Tensor& x) {
+  const auto vector = static_cast<int64_t>(16 / x.element_size());
+  return reinterpret_cast<uintptr_t>(x.data_ptr()) % 16 == 0 && x.stride(0) % vector == 0 &&
+         x.stride(1) % vector == 0 && x.stride(2) % vector == 0;
+}
+Tensor Aligned(const Tensor& x) { return IsAligned(x) ? x : x.clone(at::MemoryFormat::Contiguous); }
+
+// An output that the kernels can write; what is not aligned gets a copy in the end.
+class AlignedOutput {
+ public:
+  explicit AlignedOutput(Tensor& to)
+      : to_(to), aligned_(IsAligned(to) ? to : torch::empty(to.sizes(), to.options())) {}
+  const Tensor& tensor() const { return aligned_; }
+  void Finish() {
+    if (!aligned_.is_same(to_)) to_.copy_(aligned_);
+  }
+
+ private:
+  Tensor& to_;
+  Tensor aligned_;
+};
+
+Inputs AlignedInputs(const Tensor& q, const Tensor& k, const Tensor& v, const Mask& mask) {
+  return {Aligned(q), Aligned(k), Aligned(v), mask.value_or(Tensor()), {}};
+}
+
+void ForwardOnCuda(const Tensor& q, const Tensor& k, const Tensor& v, const Mask& mask,
+                   int64_t features, int64_t reweight_length, bool normalize, double eps,
+                   Tensor& out, Tensor& normalizer) {
+  const Inputs inputs = AlignedInputs(q, k, v, mask);
+  AlignedOutput to(out);
+  Run(MakeProblem(inputs, MakeForm(features, reweight_length, normalize, eps), to.tensor(),
+                  normalizer),
+      kernels::Pass::kForward, q.device());
+  to.Finish();
+}
+
+void BackwardOnCuda(const Tensor& grad_out, const Tensor& q, const Tensor& k, const Tensor& v,
+                    const Mask& mask, const Tensor& out, const Tensor& normalizer, int64_t features,
+                    int64_t reweight_length, bool normalize, double eps, Tensor& grad_q,
+                    Tensor& grad_k, Tensor& grad_v) {
+  const Inputs inputs = AlignedInputs(q, k, v, mask);
+  const Tensor grad = Aligned(grad_out), output = Aligned(out);
+  AlignedOutput to_q(grad_q), to_k(grad_k), to_v(grad_v);
+  kernels::Problem problem = MakeProblem(
+      inputs, MakeForm(features, reweight_length, normalize, eps), output, normalizer);
+  AddGradients(problem, grad, to_q.tensor(), to_k.tensor(), to_v.tensor());
+  Run(problem, kernels::Pass::kBackward, q.device());
+  for (AlignedOutput* to : {&to_q, &to_k, &to_v}) to->Finish();
+}
+
+// Once a device and process.
+bool PassedCheck(const c10::Device& device) {
+  static std::mutex mutex;
+  static std::map<c10::DeviceIndex, bool> passed;
+  const std::lock_guard lock(mutex);
+  if (const auto known = passed.find(device.index()); known != passed.end()) return known->second;
+  const auto faults = CheckKernels(device, [&](const kernels::Problem& problem,
+                                               kernels::Pass pass) { Run(problem, pass, device); });
+  for (const std::string& fault : faults) {
+    std::fprintf(stderr, "attention: %s: %s; LibTorch's operations are used instead\n",
+                 device.str().c_str(), fault.c_str());
+  }
+  return passed[device.index()] = faults.empty();
+}
+
+bool Takes(const Tensor& q, int64_t value_width) {
+  kernels::Problem problem;
+  if (q.scalar_type() != torch::kFloat32 && q.scalar_type() != torch::kBFloat16) return false;
+  if (q.scalar_type() == torch::kBFloat16) problem.type = kernels::Type::kBFloat16;
+  problem.batch = q.size(0);
+  problem.heads = q.size(1);
+  problem.length = q.size(2);
+  problem.width = q.size(3);
+  problem.value_width = value_width;
+  return kernels::CudaSupports(problem) && PassedCheck(q.device());
+}
+
+TORCH_LIBRARY_IMPL(cosdt, CUDA, library) {
+  library.impl("causal_linear_forward", ForwardOnCuda);
+  library.impl("causal_linear_backward", BackwardOnCuda);
+}
+
+[[maybe_unused]] const KernelCheck kBefore = SetKernelCheck(c10::DeviceType::CUDA, Takes);
+
+}  // namespace
 }  // namespace cosdt::attention

@@ -1,0 +1,263 @@
+// A pass over a problem as launches of kernels: what the sums are, how they are cut into blocks, and
+// the two small kernels beside them. Launching is the caller's: a device's, or a test's on the host.
+#pragma once
+
+#include <algorithm>
+
+#include "attention/cuda_causal_sum.cuh"
+
+namespace cosdt::attention::kernels::cuda {
+
+struct Grid {
+  int64_t x = 1, y = 1, z = 1;
+};
+
+// d of every row: -r g . o, and 0 where the normaliser is clamped; a warp for four rows.
+template <class T>
+struct DeltaKernel {
+  static constexpr int kThreads = 128, kSharedBytes = 0, kRowsAWarp = 4, kBlocksAMultiprocessor = 8;
+  static constexpr int kRowsABlock = kThreads / 32 * kRowsAWarp;
+
+  Array out, grad;
+  int width = 0, heads = 1, length = 1;
+  int64_t rows = 0;
+  float eps = 0;
+  const float* normalizer = nullptr;
+  float* deltas = nullptr;
+
+  COSDT_DEVICE void operator()(const Grid& block, const Grid&, unsigned char*) const {
+    const int lane = ThreadIndex() % 32, warp = ThreadIndex() / 32;
+    const int64_t first = block.x * kRowsABlock + warp * kRowsAWarp;
+    float sum[kRowsAWarp] = {};
+    COSDT_UNROLL for (int i = 0; i < kRowsAWarp; ++i) {
+      const int64_t row = first + i;
+      if (row >= rows || lane * 4 >= width) continue;
+      const int64_t item = row / length;
+      const auto token = static_cast<ptrdiff_t>(row % length);
+      const auto place = [&](const Array& array) {
+        return static_cast<const T*>(array.data) + item / heads * array.batch +
+               item % heads * array.head + token * array.token + lane * 4;
+      };
+      const T *const o = place(out), *const g = place(grad);
+      COSDT_UNROLL for (int j = 0; j < 4; ++j) sum[i] += ToFloat(o[j]) * ToFloat(g[j]);
+    }
+    COSDT_UNROLL for (int i = 0; i < kRowsAWarp; ++i) {
+      COSDT_UNROLL for (int lanes = 1; lanes < 32; lanes *= 2) sum[i] += ShuffleXor(sum[i], lanes);
+      const int64_t row = first + i;
+      if (lane != i || row >= rows) continue;
+      const float total = normalizer[row];
+      deltas[row] = total < eps ? 0 : -sum[i] / total;
+    }
+  }
+};
+
+// Turns what each segment adds to the state into the state before it; a thread an entry.
+struct ScanKernel {
+  static constexpr int kThreads = 256, kSharedBytes = 0, kBlocksAMultiprocessor = 4;
+
+  int segments = 1;
+  int64_t values = 0;  // of a state
+  int64_t entries = 0;  // states without their segments, times values
+  float* states = nullptr;
+
+  COSDT_DEVICE void operator()(const Grid& block, const Grid&, unsigned char*) const {
+    const int64_t entry = block.x * kThreads + ThreadIndex();
+    if (entry >= entries) return;
+    float* place = states + entry / values * segments * values + entry % values;
+    float sum = 0;
+    for (int segment = 0; segment < segments; ++segment) {
+      const float added = segment + 1 < segments ? *place : 0;
+      *place = sum;
+      sum += added;
+      place += values;
+    }
+  }
+};
+
+template <class T, int kWidth, bool kHasState>
+struct SumsKernel {
+  static constexpr int kColumns = kWidth == 32 ? 32 : 64;
+  using Sum = CausalSumKernel<T, kWidth, kColumns, kHasState>;
+  static constexpr int kThreads = Sum::kThreads, kSharedBytes = Sum::kSharedBytes;
+  static constexpr int kStateValues = Sum::kStateValues * kThreads;
+  static constexpr int kBlocksAMultiprocessor =
+      kWidth == 32 ? 4 : sizeof(T) == 2 && (kWidth == 64 || !kHasState) ? 2 : 1;
+
+  PassArguments pass;
+
+  COSDT_DEVICE void operator()(const Grid& block, const Grid& grid, unsigned char* shared) const {
+    Sum sum(pass, static_cast<int>(block.x), static_cast<int>(block.y), static_cast<int>(block.z),
+            shared, static_cast<int>(grid.x), static_cast<int>(grid.y));
+    sum.Run();
+  }
+};
+
+// How heads are cut into segments, whose states are added up first.
+struct Cut {
+  int segments = 1, chunks_per_segment = 1;
+};
+
+// The widths of queries and values of a pass's sums: its kernels are made for 32, 64 and 128.
+inline int WidthOf(const Problem& problem) {
+  const int64_t width = std::max(problem.width, problem.value_width);
+  return width <= 32 ? 32 : width <= 64 ? 64 : 128;
+}
+inline int SumsOf(Pass pass) { return pass == Pass::kForward ? 1 : kMostSums; }
+inline int64_t ChunksOf(const Problem& problem) { return (problem.length + kChunk - 1) / kChunk; }
+
+// Slices of the columns of value.
+inline int64_t SlicesOf(const Problem& problem, Pass pass) {
+  const int columns = WidthOf(problem) == 32 ? 32 : 64;
+  const int64_t widest = pass == Pass::kForward ? problem.value_width
+                                                : std::max(problem.width, problem.value_width);
+  return (widest + columns - 1) / columns;
+}
+
+// By the shape alone, so that bits repeat.
+inline Cut MakeCut(const Problem& problem, Pass pass) {
+  constexpr int64_t kEnoughBlocks = 256;  // two for each multiprocessor of the devices of today
+  constexpr int64_t kLeastChunks = 4;     // of a segment, which costs a state to write and to read
+  const int64_t chunks = ChunksOf(problem);
+  const int64_t blocks =
+      SumsOf(pass) * problem.batch * problem.heads * SlicesOf(problem, pass);
+  const int64_t wanted =
+      std::clamp<int64_t>(kEnoughBlocks / blocks, 1, std::max<int64_t>(chunks / kLeastChunks, 1));
+  const int64_t each = (chunks + wanted - 1) / wanted;
+  return {static_cast<int>((chunks + each - 1) / each), static_cast<int>(each)};
+}
+
+// Workspace in floats: d of all rows, rounded up to 16 bytes, and the states of all segments.
+inline int64_t DeltasSize(const Problem& problem, Pass pass) {
+  if (pass == Pass::kForward || !problem.normalize) return 0;
+  return (problem.batch * problem.heads * problem.length + 3) / 4 * 4;
+}
+
+template <class T, int kWidth>
+int64_t StatesSize(const Problem& problem, Pass pass, const Cut& cut) {
+  if (cut.segments == 1) return 0;
+  return SumsOf(pass) * SlicesOf(problem, pass) * problem.batch * problem.heads * cut.segments *
+         SumsKernel<T, kWidth, true>::kStateValues;
+}
+
+// The sums of a pass (CausalSum's table).
+inline void MakeSums(const Problem& problem, Pass pass, CausalSum (&sums)[kMostSums]) {
+  const auto rows = [&](const Array& array, int64_t width, bool features, bool masked) {
+    return Rows{array, static_cast<int>(width), features ? problem.features : Features::kIdentity,
+                masked && problem.mask};
+  };
+  const Rows q = rows(problem.q, problem.width, true, false),
+             k = rows(problem.k, problem.width, true, true),
+             v = rows(problem.v, problem.value_width, false, true);
+  if (pass == Pass::kForward) {
+    sums[0].query = q;
+    sums[0].key = k;
+    sums[0].value = v;
+    sums[0].is_output = true;
+    sums[0].out = rows(problem.out, problem.value_width, false, false);
+    return;
+  }
+  const Rows g = rows(problem.grad_out, problem.value_width, false, false);
+  const bool normalize = problem.normalize;
+  sums[0].query = g;
+  sums[0].key = v;
+  sums[0].value = k;
+  sums[0].extra = normalize ? Extra::kOfQuery : Extra::kNone;
+  sums[0].scales_query = normalize;
+  sums[0].slope = q;
+  sums[0].out = rows(problem.grad_q, problem.width, false, false);
+  sums[1].query = v;
+  sums[1].key = g;
+  sums[1].value = q;
+  sums[1].extra = normalize ? Extra::kOfKey : Extra::kNone;
+  sums[1].scales_key = normalize;
+  sums[1].reversed = true;
+  sums[1].slope = k;
+  sums[1].out = rows(problem.grad_k, problem.width, false, true);
+  sums[2].query = k;
+  sums[2].key = q;
+  sums[2].value = g;
+  sums[2].scales_key = normalize;
+  sums[2].reversed = true;
+  sums[2].out = rows(problem.grad_v, problem.value_width, false, true);
+}
+
+inline PassArguments MakePass(const Problem& problem, Pass pass, const Cut& cut) {
+  PassArguments all;
+  MakeSums(problem, pass, all.sums);
+  all.heads = static_cast<int>(problem.heads);
+  all.length = static_cast<int>(problem.length);
+  if (problem.reweight_length > 0) {
+    all.half_turns = 0.5 / static_cast<double>(problem.reweight_length);
+  }
+  all.mask = problem.mask;
+  all.normalize = problem.normalize;
+  all.one_product = problem.one_product;
+  all.eps = static_cast<float>(problem.eps);
+  all.normalizer = static_cast<float*>(problem.normalizer);
+  all.segments = cut.segments;
+  all.chunks_per_segment = cut.chunks_per_segment;
+  return all;
+}
+
+// Launches a pass: launch(kernel, grid) runs a functor above.
+template <class T, int kWidth, class Launch>
+void RunWidth(const Problem& problem, Pass pass, const Cut& cut, float* workspace,
+              const Launch& launch) {
+  PassArguments all = MakePass(problem, pass, cut);
+  const int64_t heads = problem.batch * problem.heads, deltas = DeltasSize(problem, pass);
+  if (deltas > 0) {
+    DeltaKernel<T> kernel{problem.out,     problem.grad_out, static_cast<int>(problem.value_width),
+                          all.heads,       all.length,       heads * problem.length,
+                          all.eps,         all.normalizer,   workspace};
+    launch(kernel, Grid{(kernel.rows + kernel.kRowsABlock - 1) / kernel.kRowsABlock});
+    all.deltas = workspace;
+  }
+  const int64_t slices = SlicesOf(problem, pass);
+  const Grid grid{heads * cut.segments, slices, SumsOf(pass)};
+  if (ChunksOf(problem) == 1) {
+    launch(SumsKernel<T, kWidth, false>{all}, grid);
+    return;
+  }
+  using Kernel = SumsKernel<T, kWidth, true>;
+  if (cut.segments > 1) {
+    all.states = workspace + deltas;
+    all.only_states = true;
+    launch(Kernel{all}, grid);
+    const int64_t entries = SumsOf(pass) * slices * heads * Kernel::kStateValues;
+    launch(ScanKernel{cut.segments, Kernel::kStateValues, entries, all.states},
+           Grid{(entries + ScanKernel::kThreads - 1) / ScanKernel::kThreads});
+    all.only_states = false;
+  }
+  launch(Kernel{all}, grid);
+}
+
+// Calls visit.operator()<T, kWidth>() for the kernels that a problem takes.
+template <class Visit>
+auto ForKernels(const Problem& problem, const Visit& visit) {
+  const int width = WidthOf(problem);
+  if (problem.type == Type::kBFloat16) {
+    return width == 32   ? visit.template operator()<BFloat16, 32>()
+           : width == 64 ? visit.template operator()<BFloat16, 64>()
+                         : visit.template operator()<BFloat16, 128>();
+  }
+  return width == 32   ? visit.template operator()<float, 32>()
+         : width == 64 ? visit.template operator()<float, 64>()
+                       : visit.template operator()<float, 128>();
+}
+
+// Floats of workspace that a pass needs.
+inline int64_t WorkspaceSize(const Problem& problem, Pass pass, const Cut& cut) {
+  return DeltasSize(problem, pass) + ForKernels(problem, [&]<class T, int kWidth>() {
+           return StatesSize<T, kWidth>(problem, pass, cut);
+         });
+}
+
+template <class Launch>
+void RunPass(const Problem& problem, Pass pass, const Cut& cut, float* workspace,
+             const Launch& launch) {
+  ForKernels(problem, [&]<class T, int kWidth>() {
+    RunWidth<T, kWidth>(problem, pass, cut, workspace, launch);
+  });
+}
+
+}  // namespace cosdt::attention::kernels::cuda

@@ -1,0 +1,36 @@
+// Tensors as the kernels' Problem has them.
+#pragma once
+
+#include <torch/torch.h>
+
+#include <optional>
+
+#include "attention/linear_core.h"
+#include "attention/linear_kernels.h"
+
+namespace cosdt::attention {
+
+// A problem's forward pass; `normalizer` is read with form.normalize only. All tensors must outlive
+// it and have contiguous rows.
+kernels::Problem MakeProblem(const Inputs& inputs, const LinearForm& form, const torch::Tensor& out,
+                             const torch::Tensor& normalizer);
+
+// The arrays of its backward pass.
+void AddGradients(kernels::Problem& problem, const torch::Tensor& grad_out,
+                  const torch::Tensor& grad_q, const torch::Tensor& grad_k,
+                  const torch::Tensor& grad_v);
+
+// The operators' arguments as one form, and their signatures, which every device's binding has.
+LinearForm MakeForm(int64_t features, int64_t reweight_length, bool normalize, double eps);
+using Mask = std::optional<torch::Tensor>;
+using ForwardOperator = void(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,
+                             const Mask& key_mask, int64_t features, int64_t reweight_length,
+                             bool normalize, double eps, torch::Tensor& out,
+                             torch::Tensor& normalizer);
+using BackwardOperator = void(const torch::Tensor& grad_out, const torch::Tensor& q,
+                              const torch::Tensor& k, const torch::Tensor& v, const Mask& key_mask,
+                              const torch::Tensor& out, const torch::Tensor& normalizer,
+                              int64_t features, int64_t reweight_length, bool normalize, double eps,
+                              torch::Tensor& grad_q, torch::Tensor& grad_k, torch::Tensor& grad_v);
+
+}  // namespace cosdt::attention

@@ -1,0 +1,131 @@
+#include "attention/self_check.h"
+
+#include <ATen/Context.h>
+
+#include <sstream>
+
+#include "attention/linear_core.h"
+#include "attention/linear_problem.h"
+
+namespace cosdt::attention {
+namespace {
+
+using torch::Tensor;
+
+struct Case {
+  int64_t length, width;
+  FeatureMap features = FeatureMap::kEluPlusOne;
+  bool reweight = true, masked = false;
+};
+
+// Each width of the kernels with one chunk, with several and with segments.
+constexpr Case kCases[] = {
+    {1, 16},
+    {60, 128, FeatureMap::kEluPlusOne, true, true},
+    {64, 64, FeatureMap::kRelu},
+    {31, 32, FeatureMap::kRelu, false},
+    {65, 32, FeatureMap::kEluPlusOne, true, true},
+    {130, 128, FeatureMap::kRelu},
+    {191, 64, FeatureMap::kEluPlusOne, false, true},
+    {600, 64, FeatureMap::kEluPlusOne, true, true},
+    {600, 24, FeatureMap::kRelu},
+    {520, 128},
+};
+constexpr int64_t kBatch = 2, kHeads = 2;
+
+// float32's allows for sums in another order, bfloat16's for results and weights rounded to it.
+double Tolerance(torch::ScalarType type) {
+  if (type == torch::kBFloat16) return 2e-2;
+  return at::globalContext().allowTF32CuBLAS() ? 5e-3 : 2e-5;
+}
+
+class Example {
+ public:
+  Example(const Case& c, torch::ScalarType type, const torch::Device& device) {
+    form.features = c.features;
+    form.reweight_length = c.reweight ? 2 * c.length : 0;
+    auto generator = at::make_generator<at::CPUGeneratorImpl>(3);
+    const auto draw = [&] {
+      return torch::randn({kBatch, kHeads, c.length, c.width}, generator).to(device, type);
+    };
+    x = {draw(), draw(), draw(), {}, {}};
+    grad_out = draw();
+    if (!c.masked) return;
+    Tensor mask = torch::ones({kBatch, c.length}, torch::kBool);
+    mask.narrow(1, 0, c.length / 3).zero_();
+    x.key_mask = mask.to(device);
+  }
+
+  // Output, normaliser and the three gradients by LibTorch, in float64.
+  std::vector<Tensor> Reference() const {
+    const auto wide = [](const Tensor& from) {
+      return from.to(torch::kFloat64).requires_grad_();
+    };
+    const Tensor q = wide(x.q), k = wide(x.k), v = wide(x.v);
+    const Tensor out = CausalLinearComposed({q, k, v, x.key_mask, {}}, form);
+    std::vector<Tensor> results = torch::autograd::grad({out}, {q, k, v}, {grad_out.to(out)});
+    LinearForm sums = form;
+    sums.normalize = false;
+    const Tensor ones = torch::ones_like(v.narrow(-1, 0, 1).detach());
+    const Tensor normalizer =
+        CausalLinearComposed({q.detach(), k.detach(), ones, x.key_mask, {}}, sums).squeeze(-1);
+    results.insert(results.begin(), {out.detach(), normalizer});
+    return results;
+  }
+
+  std::vector<Tensor> Run(const RunKernels& run) const {
+    const auto empty = [](const Tensor& like) { return torch::full_like(like, NAN); };
+    Tensor out = empty(x.v), grad_q = empty(x.q), grad_k = empty(x.k), grad_v = empty(x.v);
+    Tensor normalizer =
+        torch::full({kBatch, kHeads, x.q.size(2)}, NAN, x.q.options().dtype(torch::kFloat32));
+    kernels::Problem problem = MakeProblem(x, form, out, normalizer);
+    run(problem, kernels::Pass::kForward);
+    AddGradients(problem, grad_out, grad_q, grad_k, grad_v);
+    run(problem, kernels::Pass::kBackward);
+    return {out, normalizer, grad_q, grad_k, grad_v};
+  }
+
+  LinearForm form;
+  Inputs x;
+  Tensor grad_out;
+};
+
+constexpr const char* kResults[] = {"output", "normaliser", "gradient of q", "gradient of k",
+                                    "gradient of v"};
+
+// The largest difference over the largest value, at least 1, of every result: one read back.
+std::vector<double> Differences(const std::vector<Tensor>& found,
+                                const std::vector<Tensor>& expected) {
+  std::vector<Tensor> all;
+  for (size_t i = 0; i < found.size(); ++i) {
+    all.push_back((found[i].to(torch::kFloat64) - expected[i]).abs().max() /
+                  expected[i].abs().max().clamp_min(1));
+  }
+  const Tensor numbers = torch::stack(all).cpu();
+  return {numbers.data_ptr<double>(), numbers.data_ptr<double>() + numbers.numel()};
+}
+
+}  // namespace
+
+std::vector<std::string> CheckKernels(const torch::Device& device, const RunKernels& run) {
+  std::vector<std::string> faults;
+  for (const Case& c : kCases) {
+    for (const auto type : {torch::kFloat32, torch::kBFloat16}) {
+      const Example example(c, type, device);
+      const std::vector<double> differences =
+          Differences(example.Run(run), example.Reference());
+      for (size_t i = 0; i < differences.size(); ++i) {
+        if (differences[i] <= Tolerance(type)) continue;  // false for a NaN
+        std::ostringstream line;
+        line << "the kernels' " << kResults[i] << " differs by " << differences[i]
+             << " of the largest value (length " << c.length << ", width " << c.width << ", "
+             << type << "; expected at most " << Tolerance(type) << ")";
+        faults.push_back(line.str());
+        break;
+      }
+    }
+  }
+  return faults;
+}
+
+}  // namespace cosdt::attention

@@ -1,0 +1,25 @@
+// Whether kernels of causal linear attention compute on a device what LibTorch's operations compute
+// there: what stands between a kernel that was never run on such a device and anybody's results.
+#pragma once
+
+#include <torch/torch.h>
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "attention/linear_kernels.h"
+
+namespace cosdt::attention {
+
+// Runs a pass over arrays on the device.
+using RunKernels = std::function<void(const kernels::Problem&, kernels::Pass)>;
+
+// Runs every kernel forward and backward, in float32 and bfloat16, on lengths at the borders of
+// chunks and segments, with and without padding, and compares outputs, normalisers and gradients
+// with CausalLinearComposed in float64 on the same device. One line for each case that differs by
+// more than the type's rounding, naming the result and by how much; empty where all agree. Waits
+// for the device: not for use while a CUDA graph is recorded.
+std::vector<std::string> CheckKernels(const torch::Device& device, const RunKernels& run);
+
+}  // namespace cosdt::attention
