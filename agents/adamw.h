@@ -28,30 +28,31 @@ class AdamW {
   // One update with the gradients times `gradient_scale`.
   void Step(double learning_rate, double gradient_scale = 1);
 
-  // The same for a recording on a device, which reads its numbers when it is replayed: what
-  // NextScalars gives, [kScalars] in float64, the gradients' scale [], and whether the weights are
-  // to be changed at all, [] bool. Whoever runs it counts the step.
-  static constexpr int64_t kScalars = 3;
-  void Step(const torch::Tensor& scalars, const torch::Tensor& gradient_scale,
-            const torch::Tensor& change);
-  torch::Tensor NextScalars(double learning_rate) const;
-  void CountStep() { ++steps_; }
+  // What a step of an update on a device takes from the host: the step after `ahead` others.
+  struct Scalars {
+    double decay, root_correction, rate;
+  };
+  Scalars NextScalars(double learning_rate, int64_t ahead = 0) const;
+  void CountSteps(int64_t steps) { steps_ += steps; }
 
   int64_t steps() const { return steps_; }
+
+  // The arrays, of equal size, a multiple of 16. A parameter lies in all of them where it lies in
+  // its storage.
+  const torch::Tensor& parameters() const { return parameters_; }
+  const torch::Tensor& gradients() const { return gradients_; }
+  const torch::Tensor& first() const { return first_; }
+  const torch::Tensor& second() const { return second_; }
 
   // The moments as adamw.first and adamw.second; Load throws FileError where they do not fit.
   void Save(Safetensors& file) const;
   void Load(const std::string& path, const Safetensors& file, int64_t steps);
 
  private:
-  struct Scalars {
-    double decay, root_correction, rate;
-  };
-  Scalars ScalarsOf(int64_t step, double learning_rate) const;
-
   double weight_decay_;
   int64_t steps_ = 0;
-  torch::Tensor parameters_, gradients_, first_, second_, scratch_;  // flat
+  torch::Tensor parameters_, gradients_, first_, second_;  // flat
+  torch::Tensor scratch_;                                   // of Step, from the first on
 };
 
 }  // namespace cosdt::agents

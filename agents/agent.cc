@@ -113,8 +113,4 @@ void Agent::set_dropout_key(uint64_t key) {
   if (dt_) dt_->set_dropout_key(key);
 }
 
-void Agent::set_dropout_keys(torch::Tensor keys) {
-  if (dt_) dt_->set_dropout_keys(std::move(keys));
-}
-
 }  // namespace cosdt::agents

@@ -60,7 +60,6 @@ class Agent {
 
   // See DecisionTransformerImpl; behaviour cloning drops nothing.
   void set_dropout_key(uint64_t key);
-  void set_dropout_keys(torch::Tensor keys);
   int64_t dropout_layers() const { return dt_ ? dt_->dropout_layers() : 0; }
 
   // Null for the other kind.

@@ -86,12 +86,9 @@ class DecisionTransformerImpl : public torch::nn::Module {
 
   // In training mode: of dropout in the next calls of forward. The same key drops the same numbers
   // (layers.h).
-  void set_dropout_key(uint64_t key) { dropout_ = {0, key, {}}; }
+  void set_dropout_key(uint64_t key) { dropout_ = {0, key}; }
 
-  // The same with a key for each place where numbers are dropped, int64 [dropout_layers()] on the
-  // model's device: read when the work is done, so that a recorded CUDA graph is replayed with the
-  // keys that stand there then.
-  void set_dropout_keys(torch::Tensor keys) { dropout_ = {0, 0, std::move(keys)}; }
+  // Places where numbers are dropped: Dropout::For(i) of the key for each.
   int64_t dropout_layers() const { return 1 + 3 * options_.layers; }
 
   // The type of matrix products and attention; sums, LayerNorm, embeddings and head stay in the

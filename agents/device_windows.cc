@@ -26,15 +26,17 @@ DeviceWindows::DeviceWindows(const datasets::Episodes& episodes,
   steps_ = torch::arange(options.context, torch::TensorOptions(device).dtype(torch::kInt64));
 }
 
-torch::Tensor DeviceWindows::Describe(std::span<const datasets::Window> windows) const {
-  Tensor described = torch::empty({static_cast<int64_t>(windows.size()), 3}, torch::kInt64);
-  auto row = described.accessor<int64_t, 2>();
-  for (size_t i = 0; i < windows.size(); ++i) {
-    const auto at = static_cast<int64_t>(i);
-    row[at][0] = static_cast<int64_t>(offsets_[windows[i].episode] + windows[i].start);
-    row[at][1] = static_cast<int64_t>(windows[i].start);
-    row[at][2] = windows[i].length;
+void DeviceWindows::Describe(std::span<const datasets::Window> windows, int64_t* described) const {
+  for (const datasets::Window& window : windows) {
+    *described++ = static_cast<int64_t>(offsets_[window.episode] + window.start);
+    *described++ = static_cast<int64_t>(window.start);
+    *described++ = window.length;
   }
+}
+
+torch::Tensor DeviceWindows::Describe(std::span<const datasets::Window> windows) const {
+  const Tensor described = torch::empty({static_cast<int64_t>(windows.size()), 3}, torch::kInt64);
+  Describe(windows, described.data_ptr<int64_t>());
   return described;
 }
 

@@ -20,13 +20,19 @@ class DeviceWindows {
   DeviceWindows(const datasets::Episodes& episodes, const datasets::Normalizer& normalizer,
                 const datasets::WindowOptions& options, const torch::Device& device);
 
-  // What Gather needs of windows: int64 [B, 3] on the CPU, each the first row of the data, the
-  // first timestep and the length.
+  // What Gather needs of windows, written to int64 [B, 3] on the CPU: each the first row of the
+  // data, the first timestep and the length.
+  void Describe(std::span<const datasets::Window> windows, int64_t* described) const;
   torch::Tensor Describe(std::span<const datasets::Window> windows) const;
 
   // The batch that WindowSampler::Fill writes, bit for bit. `described` is on the device. Neither
   // waits nor reads what it depends on before it runs: it can be recorded in a CUDA graph.
   Batch Gather(const torch::Tensor& described) const;
+
+  // [rows, ..]: observations normalised, returns-to-go scaled.
+  const torch::Tensor& observations() const { return observations_; }
+  const torch::Tensor& actions() const { return actions_; }
+  const torch::Tensor& returns_to_go() const { return returns_to_go_; }
 
  private:
   std::vector<size_t> offsets_;

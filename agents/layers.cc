@@ -275,55 +275,45 @@ class MlpFunction : public torch::autograd::Function<MlpFunction> {
   }
 };
 
-// The key as the CPU's kernels take it.
-int64_t HostKey(const Dropout& dropout) {
-  return dropout.keys.defined() ? dropout.keys.item<int64_t>() : static_cast<int64_t>(dropout.key);
-}
-
-constexpr int64_t kLow = 0xffffffff;  // the lower 32 bits
-
-Tensor ShiftRight(const Tensor& x, int64_t bits) { return torch::bitwise_right_shift(x, bits); }
-
-// The mixer of layer_kernels.h for numbers below 2^32 in int64; the second factor is taken modulo
-// 2^32, so that no product overflows.
-Tensor Mix(Tensor x) {
-  x = x ^ ShiftRight(x, 16);
-  x = (x * 0x7feb352d) & kLow;
-  x = x ^ ShiftRight(x, 15);
-  x = (x * (0x846ca68b - (int64_t{1} << 32))) & kLow;
-  return x ^ ShiftRight(x, 16);
-}
-
-// What the numbers of x are multiplied by: the pattern of layer_kernels.h, made on x's device.
+// What the numbers of x are multiplied by, for devices and types without kernels of this file: the
+// pattern of layer_kernels.h in LibTorch's operations on int64, of which the upper half is 0. The
+// second factor is taken modulo 2^32, so that no product overflows.
 Tensor DropFactors(const Tensor& x, const Dropout& dropout) {
-  const auto integers = x.options().dtype(torch::kInt64);
-  const Tensor key = dropout.keys.defined()
-                         ? dropout.keys
-                         : torch::full({}, static_cast<int64_t>(dropout.key), integers);
-  Tensor bits = (torch::arange(x.numel(), integers) + (key & kLow)) & kLow;
-  bits = Mix(Mix(bits) ^ (ShiftRight(key, 32) & kLow));
+  constexpr int64_t kLow = 0xffffffff;
+  const auto shift = [](const Tensor& bits, int64_t by) {
+    return torch::bitwise_right_shift(bits, by);
+  };
+  const auto mix = [&](Tensor bits) {
+    bits = bits ^ shift(bits, 16);
+    bits = (bits * 0x7feb352d) & kLow;
+    bits = bits ^ shift(bits, 15);
+    bits = (bits * (0x846ca68b - (int64_t{1} << 32))) & kLow;
+    return bits ^ shift(bits, 16);
+  };
+  const auto low = static_cast<int64_t>(dropout.key & kLow);
+  const auto high = static_cast<int64_t>(dropout.key >> 32);
+  Tensor bits = (torch::arange(x.numel(), x.options().dtype(torch::kInt64)) + low) & kLow;
+  bits = mix(mix(bits) ^ high);
   const int64_t threshold = std::lround(dropout.p * 2147483647.0) - 1;
-  const Tensor kept = ShiftRight(bits, 1) > threshold;
-  return (kept.to(torch::kFloat32) * static_cast<float>(1 / (1 - dropout.p)))
-      .to(x.scalar_type())
-      .view(x.sizes());
+  const Tensor kept = shift(bits, 1) > threshold;
+  return (kept.to(torch::kFloat32) * static_cast<float>(1 / (1 - dropout.p))).view(x.sizes());
 }
 
 }  // namespace
 
 Dropout Dropout::For(uint64_t i) const {
-  if (keys.defined()) return {p, 0, keys.select(0, static_cast<int64_t>(i))};
   // SplitMix64 (Steele, Lea and Flood 2014)
   uint64_t x = key + (i + 1) * 0x9e3779b97f4a7c15;
   x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
   x = (x ^ (x >> 27)) * 0x94d049bb133111eb;
-  return {p, x ^ (x >> 31), {}};
+  return {p, x ^ (x >> 31)};
 }
 
 torch::Tensor Drop(const Tensor& x, const Dropout& dropout) {
   if (dropout.p == 0) return x;
-  if (IsFused(x)) return DropFunction::apply(x, dropout.p, HostKey(dropout));
-  return x * DropFactors(x, dropout);
+  if (IsFused(x)) return DropFunction::apply(x, dropout.p, static_cast<int64_t>(dropout.key));
+  // bfloat16 is multiplied in float32, as the kernels do
+  return (x * DropFactors(x, dropout)).to(x.scalar_type());
 }
 
 std::pair<torch::Tensor, torch::Tensor> AddNorm(const Tensor& x, const Tensor& update,
@@ -338,7 +328,7 @@ std::pair<torch::Tensor, torch::Tensor> AddNorm(const Tensor& x, const Tensor& u
   if (IsFused(update) && gamma.scalar_type() == torch::kFloat32) {
     const auto out =
         AddNormFunction::apply(x.defined() ? std::optional(x) : std::nullopt, update, gamma,
-                               norm->bias, epsilon, dropout.p, HostKey(dropout));
+                               norm->bias, epsilon, dropout.p, static_cast<int64_t>(dropout.key));
     return {out[0], out[1]};
   }
   Tensor sum = Drop(update, dropout).to(gamma.scalar_type());

@@ -14,7 +14,6 @@ namespace cosdt::agents {
 struct Dropout {
   double p = 0;
   uint64_t key = 0;
-  torch::Tensor keys = {};  // where defined, int64 [layers] or, of one layer, [], in place of `key`
 
   // The same with another key, for the layer `i`.
   Dropout For(uint64_t i) const;

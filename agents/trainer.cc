@@ -14,6 +14,7 @@
 #include "agents/checkpoint.h"
 #include "agents/layers.h"
 #include "agents/precision.h"
+#include "agents/update_check.h"
 #include "datasets/hdf5_file.h"
 
 namespace cosdt::agents {
@@ -51,8 +52,7 @@ std::string ToJson(const TrainerOptions& o) {
               {"return_scale", o.return_scale},
               {"precision", o.precision},
               {"seed", o.seed},
-              {"windows", o.windows},
-              {"cuda_graph", o.cuda_graph}}
+              {"windows", o.windows}}
       .dump();
 }
 
@@ -83,7 +83,7 @@ void TrainerOptions::Validate() const {
   Expect(decay >= 0, "decay", "0 or more", static_cast<double>(decay));
   Expect(not_negative(clip), "clip", "0 or more", clip);
   Expect(positive(return_scale), "return scale", "a positive number", return_scale);
-  ParsePrecision(precision);
+  CheckTrainingPrecision(precision);
   if (windows != "any" && windows != "whole") {
     throw std::invalid_argument("training: windows: expected any or whole, found " + windows);
   }
@@ -97,7 +97,7 @@ void KeepFreedMemory() {
 }
 
 Trainer::Trainer(Agent agent, const datasets::Episodes& episodes, datasets::Normalizer normalizer,
-                 const TrainerOptions& options)
+                 const TrainerOptions& options, UpdatePath path)
     : agent_(std::move(agent)),
       normalizer_(std::move(normalizer)),
       options_((options.Validate(), options)),
@@ -115,14 +115,25 @@ Trainer::Trainer(Agent agent, const datasets::Episodes& episodes, datasets::Norm
   CheckFinite("observations", episodes.observations, observation_size);
   CheckFinite("actions", episodes.actions, action_size);
   CheckFinite("returns_to_go", episodes.returns_to_go, 1);
-  const torch::ScalarType type = ParsePrecision(options_.precision);
+  const torch::Device device = agent_.device();
+  const torch::ScalarType type = ParseTrainingPrecision(options_.precision, device);
   if (type == torch::kBFloat16) agent_.set_compute_type(type);
   agent_.module().train();
-  if (agent_.device().is_cuda() || options_.cuda_graph) {
-    DeviceWindows data(episodes, normalizer_, SamplerOptions(agent_, options_), agent_.device());
-    if (options_.cuda_graph) {
-      recorded_ = std::make_unique<RecordedUpdate>(agent_, optimizer_, std::move(data),
-                                                   options_.batch_size, options_.clip);
+  const auto set_products = [](const char* precision) {
+    at::globalContext().setFloat32MatmulPrecision(precision);
+  };
+  if (!device.is_cpu()) set_products("highest");
+  if (path == UpdatePath::kOfDevice) {
+    path = !device.is_cpu() && DeviceUpdate::Takes(agent_) && UpdateOpsAgree(device)
+               ? UpdatePath::kExplicit
+               : UpdatePath::kAutograd;
+  }
+  if (!device.is_cpu() && options_.precision == "tf32") set_products("high");
+  if (path == UpdatePath::kExplicit || !device.is_cpu()) {
+    DeviceWindows data(episodes, normalizer_, SamplerOptions(agent_, options_), device);
+    if (path == UpdatePath::kExplicit) {
+      device_update_ = std::make_unique<DeviceUpdate>(agent_, optimizer_, std::move(data),
+                                                      options_.batch_size, options_.clip, type);
     } else {
       device_windows_ = std::move(data);
     }
@@ -162,33 +173,76 @@ double Trainer::LearningRate(int64_t update) const {
   return rate;
 }
 
-UpdateResult Trainer::Update() {
+uint64_t Trainer::DropoutKey(int64_t update) const {
+  return Dropout{0, options_.seed ^ kDropoutStream}.For(static_cast<uint64_t>(update)).key;
+}
+
+std::string Trainer::update_path() const {
+  if (agent_.device().is_cpu()) return "cpu";
+  return device_update_ ? "kernels" : "composition";
+}
+
+UpdateResult Trainer::Update() { return Update(1).front(); }
+
+std::vector<UpdateResult> Trainer::Update(int64_t count) {
+  std::vector<UpdateResult> results;
+  while (static_cast<int64_t>(results.size()) < count) {
+    const uint64_t position = sampler_.position();
+    const size_t done = results.size();
+    if (device_update_) {
+      UpdateOnDevice(std::min(DeviceUpdate::kMostAtOnce, count - static_cast<int64_t>(done)),
+                     results);
+    } else {
+      results.push_back(UpdateWithAutograd());
+    }
+    const UpdateResult last = results.back();
+    const bool loss_is_good = std::isfinite(last.loss);
+    if (loss_is_good && std::isfinite(last.gradient_norm)) continue;
+    results.pop_back();
+    sampler_.set_position(position + (results.size() - done) * windows_.size());
+    throw NotFiniteError("training: update " + std::to_string(last.update) +
+                             ": expected a finite " + (loss_is_good ? "gradient" : "loss") +
+                             ", found " +
+                             std::to_string(loss_is_good ? last.gradient_norm : last.loss),
+                         std::move(results));
+  }
+  return results;
+}
+
+// Appends what was done; an update that is not finite, which changes nothing, is the last one.
+void Trainer::UpdateOnDevice(int64_t count, std::vector<UpdateResult>& results) {
+  const size_t batch = static_cast<size_t>(options_.batch_size);
+  windows_.resize(static_cast<size_t>(count) * batch);
+  sampler_.Sample(windows_);
+  std::vector<DeviceUpdate::Input> inputs;
+  const int64_t first = updates() + 1;
+  for (int64_t i = 0; i < count; ++i) {
+    inputs.push_back({std::span(windows_).subspan(static_cast<size_t>(i) * batch, batch),
+                      DropoutKey(first + i), LearningRate(first + i)});
+  }
+  int64_t update = first;
+  for (const DeviceUpdate::Result& result : device_update_->Run(inputs)) {
+    results.push_back({update, result.loss, result.gradient_norm, LearningRate(update)});
+    ++update;
+  }
+  windows_.resize(batch);
+}
+
+// One that is not finite changes nothing.
+UpdateResult Trainer::UpdateWithAutograd() {
   UpdateResult result;
   result.update = updates() + 1;
   result.learning_rate = LearningRate(result.update);
-  const auto check = [&](const char* name, double found) {
-    if (std::isfinite(found)) return;
-    throw std::runtime_error("training: update " + std::to_string(result.update) +
-                             ": expected a finite " + name + ", found " + std::to_string(found));
-  };
   sampler_.Sample(windows_);
-  const uint64_t key = Dropout{0, options_.seed ^ kDropoutStream}.For(result.update).key;
-  if (recorded_) {
-    const auto [loss, norm] = recorded_->Run(windows_, key, result.learning_rate);
-    check("loss", result.loss = loss);
-    check("gradient", result.gradient_norm = norm);
-    return result;
-  }
-  agent_.set_dropout_key(key);
+  agent_.set_dropout_key(DropoutKey(result.update));
   const Batch batch = NextBatch();
   const torch::Tensor loss = ActionLoss(agent_.Predict(batch), batch.actions, batch.mask);
   result.loss = loss.item<double>();
-  check("loss", result.loss);
+  if (!std::isfinite(result.loss)) return result;
   optimizer_.ZeroGradients();
   loss.backward();
   result.gradient_norm = optimizer_.GradientNorm().item<double>();
-  check("gradient", result.gradient_norm);
-
+  if (!std::isfinite(result.gradient_norm)) return result;
   const double scale = options_.clip > 0 && result.gradient_norm > options_.clip
                            ? options_.clip / (result.gradient_norm + 1e-6)
                            : 1;
@@ -224,6 +278,10 @@ std::map<std::string, std::string> Trainer::Restore(const std::string& path) {
   };
   expect("format", kFormat);
   expect("agent", ToJson(agent_.options()));
+  if (json trainer = json::parse(file.metadata["trainer"], nullptr, false); trainer.is_object()) {
+    trainer.erase("cuda_graph");  // an option that was
+    file.metadata["trainer"] = trainer.dump();
+  }
   expect("trainer", ToJson(options_));
   const uint64_t updates = number("updates"), position = number("position");
   LoadWeights(path, file, agent_.module());

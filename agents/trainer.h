@@ -8,13 +8,14 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "agents/adamw.h"
 #include "agents/agent.h"
+#include "agents/device_update.h"
 #include "agents/device_windows.h"
-#include "agents/recorded_update.h"
 #include "datasets/episodes.h"
 #include "datasets/normalizer.h"
 #include "datasets/window_sampler.h"
@@ -29,10 +30,9 @@ struct TrainerOptions {
   int64_t decay = 0;               // above 0: times (1 + cos(pi min(1, (u - 1) / decay))) / 2, too
   double clip = 0.25;              // the gradients' largest norm; 0: not clipped
   double return_scale = 1000;      // returns-to-go are divided by it
-  std::string precision = "fp32";  // or bf16: of matrix products and attention
+  std::string precision = "fp32";  // of matrix products and attention; tf32 (GPU) or bf16
   uint64_t seed = 0;               // of windows and dropout
   std::string windows = "any";     // or whole: not cut by an episode's end (WindowOptions)
-  bool cuda_graph = false;         // the update is recorded once and replayed (RecordedUpdate)
 
   // Throws std::invalid_argument for numbers out of range and unknown names.
   void Validate() const;
@@ -50,21 +50,47 @@ struct UpdateResult {
   double learning_rate = 0;
 };
 
+// Thrown where an update's loss or gradient is not finite, which the message names.
+class NotFiniteError : public std::runtime_error {
+ public:
+  NotFiniteError(const std::string& message, std::vector<UpdateResult> done)
+      : std::runtime_error(message), done_(std::move(done)) {}
+
+  // The updates before it that the same call did.
+  const std::vector<UpdateResult>& done() const { return done_; }
+
+ private:
+  std::vector<UpdateResult> done_;
+};
+
+// What computes updates.
+enum class UpdatePath {
+  kOfDevice,  // kAutograd on the CPU; on a GPU kExplicit, where its kernels take the agent and agree
+              // with the CPU's (update_check.h), and kAutograd elsewhere
+  kAutograd,  // the agent's modules, one update at a time
+  kExplicit,  // DeviceUpdate, on any device
+};
+
 // Same seed, same weights, bit for bit: on one machine, with the same number of threads (torch's).
 // Where the agent is on a GPU, so is the data, and batches are assembled there.
 class Trainer {
  public:
-  // Takes the agent's weights as they are; episodes must outlive this object. cuda_graph with an
-  // agent on the CPU computes what would be recorded, without a recording. Throws
-  // std::invalid_argument where sizes do not fit, and naming the array and row where a number of
-  // the data is not finite.
+  // Takes the agent's weights as they are; episodes must outlive this object. Throws
+  // std::invalid_argument where sizes do not fit, for precision tf32 on the CPU, and naming the
+  // array and row where a number of the data is not finite.
   Trainer(Agent agent, const datasets::Episodes& episodes, datasets::Normalizer normalizer,
-          const TrainerOptions& options);
-  Trainer(Trainer&&) = delete;  // a recorded update refers to what it changes
+          const TrainerOptions& options, UpdatePath path = UpdatePath::kOfDevice);
+  Trainer(Trainer&&) = delete;  // an update refers to what it changes
 
-  // One update. Throws std::runtime_error naming the update where the loss or a gradient is not
-  // finite; the weights are then those before it.
+  // One update, or `count`: on a GPU many at once are faster, since only then it need not wait for
+  // the host. Throws NotFiniteError at the first update whose loss or gradient is not finite; all
+  // state, the sampler's position included, is then that before it.
   UpdateResult Update();
+  std::vector<UpdateResult> Update(int64_t count);
+
+  // What computes updates: "kernels" (kExplicit) or "composition" of LibTorch's operations on a
+  // GPU, "cpu" on the CPU.
+  std::string update_path() const;
 
   int64_t updates() const { return optimizer_.steps(); }
   Agent& agent() { return agent_; }
@@ -81,6 +107,9 @@ class Trainer {
  private:
   Batch NextBatch();
   double LearningRate(int64_t update) const;
+  uint64_t DropoutKey(int64_t update) const;
+  UpdateResult UpdateWithAutograd();
+  void UpdateOnDevice(int64_t count, std::vector<UpdateResult>& results);
 
   Agent agent_;
   datasets::Normalizer normalizer_;
@@ -88,9 +117,9 @@ class Trainer {
   datasets::WindowSampler sampler_;
   AdamW optimizer_;
   std::vector<datasets::Window> windows_;
-  Batch batch_;  // on the CPU, filled anew for every update
-  std::optional<DeviceWindows> device_windows_;
-  std::unique_ptr<RecordedUpdate> recorded_;
+  Batch batch_;                                  // kAutograd on the CPU: filled anew for every update
+  std::optional<DeviceWindows> device_windows_;  // kAutograd on a GPU
+  std::unique_ptr<DeviceUpdate> device_update_;  // kExplicit
 };
 
 }  // namespace cosdt::agents

@@ -9,10 +9,12 @@
 #include "agents/checkpoint.h"
 #include "agents/folder_lock.h"
 #include "agents/text_file.h"
+#include "attention/linear_op.h"
 #include "datasets/hdf5_file.h"
 #include "datasets/sha256.h"
 #include "envs/registry.h"
 #include "experiments/data.h"
+#include "experiments/device.h"
 #include "experiments/evaluation.h"
 #include "experiments/event_file.h"
 #include "experiments/json_lines.h"
@@ -276,11 +278,34 @@ json TrainInFolder(const TrainOptions& options, const TrainData& data, const std
     line_start += Clock::now() - begin;
   };
   evaluate_if_due(first);
-  try {
-    while (trainer.updates() < options.updates && !stop()) {
-      const agents::UpdateResult result = trainer.Update();
+  const auto count_losses = [&](const std::vector<agents::UpdateResult>& results) {
+    for (const agents::UpdateResult& result : results) {
       sum += result.loss;
       ++summed;
+    }
+  };
+  // A GPU does as many updates at once as lie before the next thing to do, and take no longer than
+  // a stop may wait.
+  int64_t most = 1;
+  try {
+    while (trainer.updates() < options.updates && !stop()) {
+      int64_t count = 1;
+      if (!device.is_cpu()) {
+        count = std::min(most, options.updates - trainer.updates());
+        for (const int64_t every : {kUpdatesALine, options.save_every, options.eval_every}) {
+          if (every > 0) count = std::min(count, every - trainer.updates() % every);
+        }
+      }
+      const Clock::time_point call = Clock::now();
+      const std::vector<agents::UpdateResult> results = trainer.Update(count);
+      const std::chrono::duration<double> took = Clock::now() - call;
+      if (count == most) {
+        most = took.count() < 0.25  ? std::min(2 * most, kUpdatesALine)
+               : took.count() > 0.5 ? std::max<int64_t>(most / 2, 1)
+                                    : most;
+      }
+      count_losses(results);
+      const agents::UpdateResult& result = results.back();
       if (result.update % kUpdatesALine == 0 || result.update == options.updates) {
         metrics.Write(result.update,
                       {{"loss", sum / static_cast<double>(summed)},
@@ -301,12 +326,15 @@ json TrainInFolder(const TrainOptions& options, const TrainData& data, const std
       std::snprintf(note, sizeof note, "loss %.4f", result.loss);
       progress.Update(static_cast<double>(result.update), note);
     }
-  } catch (const std::exception&) {
+  } catch (const std::exception& e) {
+    if (const auto* error = dynamic_cast<const agents::NotFiniteError*>(&e)) {
+      count_losses(error->done());
+    }
     if (trainer.updates() > std::max<int64_t>(saved, 0)) save();
     throw;
   }
   if (trainer.updates() != saved) save();
-  return {{"env", options.env},
+  json report = {{"env", options.env},
           {"physics", options.physics},
           {"torch_version", TorchVersion()},
           {"seed", options.trainer.seed},
@@ -316,7 +344,11 @@ json TrainInFolder(const TrainOptions& options, const TrainData& data, const std
           {"dataset", {{"path", data.path}, {"sha256", data.sha256}}},
           {"checkpoint", {{"path", last}, {"sha256", datasets::Sha256OfFile(last)}}},
           {"last", evaluations.Last()},
+          {"update_path", trainer.update_path()},
+          {"attention_path", attention::CausalLinearPath(device)},
           {"best", evaluations.BestOrNull()}};
+  report.update(DeviceReport(device));
+  return report;
 }
 
 }  // namespace cosdt::experiments

@@ -1,0 +1,35 @@
+// How a device repeats one sequence of operations: on a GPU it is recorded once, as a CUDA graph,
+// and replayed.
+#pragma once
+
+#include <torch/torch.h>
+
+#include <functional>
+#include <memory>
+
+namespace cosdt::agents {
+
+class UpdateRecorder {
+ public:
+  virtual ~UpdateRecorder() = default;
+
+  // Calls `work`, whose operations come after all that was asked of the device before. It must end
+  // with reading something back: what is asked of the device afterwards does not wait for it.
+  virtual void InOrder(const std::function<void()>& work) = 0;
+
+  // Inside of InOrder's work: what `update` does, which must be the same operations on the same
+  // arrays every time and must not wait for the device. The first calls on a GPU do it, one records
+  // it, the others replay the recording. What `update` throws while it is recorded ends the
+  // recording and is thrown on, with a line that says so.
+  virtual void Run(const std::function<void()>& update) = 0;
+};
+
+// For the device; elsewhere than on CUDA nothing is recorded. Throws std::runtime_error for CUDA in
+// a build without it.
+std::unique_ptr<UpdateRecorder> MakeUpdateRecorder(const torch::Device& device);
+
+// For the file that is compiled in CUDA builds alone: how a recorder for CUDA is made.
+using CudaRecorderFactory = std::unique_ptr<UpdateRecorder> (*)(const torch::Device& device);
+bool SetCudaRecorderFactory(CudaRecorderFactory factory);
+
+}  // namespace cosdt::agents
