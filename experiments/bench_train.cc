@@ -67,16 +67,21 @@ class Training {
         trainer_(MakeAgent(episodes, attention, context, StartOver(device)), episodes,
                  datasets::MakeNormalizer(episodes),
                  {.batch_size = batch_size, .precision = precision}) {
-    for (int64_t i = 0; i < kWarmUp; ++i) trainer_.Update();
+    trainer_.Update(kWarmUp);
   }
 
   double UpdatesPerSecond() {
     // a GPU is told of many updates at once, as training does
     const int64_t count = device_.is_cpu() ? 1 : 100;
     return Rate(Seconds(device_), [&] {
-      for (int64_t i = 0; i < count; ++i) trainer_.Update();
+      trainer_.Update(count);
       return static_cast<long>(count);
     });
+  }
+
+  // "composed " where the kernels for updates on a GPU do not take this one.
+  std::string PathNote() const {
+    return trainer_.update_path() == "composition" ? "composed " : "";
   }
 
   // Bytes of the GPU since this object was made.
@@ -183,7 +188,7 @@ void AddGpuRows(const BenchTrainCommand& command, const PythonRival* rival,
         std::vector<double> rates;
         for (int i = 0; i < command.options.repeats; ++i) rates.push_back(ours.UpdatesPerSecond());
         const double rate = Median(rates), bytes = ours.PeakMemory();
-        const std::string row = name + ", " + attention + " " + precision;
+        const std::string row = name + ", " + attention + " " + ours.PathNote() + precision;
         if (!rival) {
           rows.push_back({row, "updates", rate, "1/s", "", 0, 0});
           rows.push_back({row, "peak device memory", bytes / 1e6, "MB", "", 0, 0});

@@ -57,10 +57,11 @@ json MeasureTraining(const TrainOptions& options, const TrainData& data,
   agents::Agent agent(options.agent);
   agent.module().to(device);
   agents::Trainer trainer(std::move(agent), data.episodes, data.normalizer, options.trainer);
-  trainer.Update();
+  const int64_t at_once = device.is_cpu() ? 1 : 20;
+  trainer.Update(at_once);
   const double rate = Rate(kSeconds, [&] {
-    trainer.Update();
-    return 1;
+    trainer.Update(at_once);
+    return static_cast<long>(at_once);
   });
   int64_t parameters = 0;
   for (const torch::Tensor& p : trainer.agent().module().parameters()) parameters += p.numel();
