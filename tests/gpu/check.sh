@@ -121,13 +121,14 @@ train() {
 part_train() {
   local count=3000 few=300 fewer=40 precision
   on_gpu || { count=20 few=4 fewer=1; }
-  local form
+  local form updates batch=64
+  on_gpu || batch=8 # a slow machine's minutes
   for form in "fp32 20 $count" "tf32 20 $count" "bf16 20 $count" "bf16 100 $few" "fp32 1000 $fewer" "bf16 1000 $fewer"; do
     read -r precision context updates <<<"$form"
     [ "$precision" != tf32 ] || on_gpu || continue
     rm -rf "$work/run"
-    printf '%-5s K %-5s batch 64: ' "$precision" "$context"
-    if train run "$updates" --precision "$precision" --context "$context" --batch-size 64 --save-every 100000; then
+    printf '%-5s K %-5s batch %s: ' "$precision" "$context" $batch
+    if train run "$updates" --precision "$precision" --context "$context" --batch-size $batch --save-every 100000; then
       cat "$work/run.json" >>"$out/log.txt"
       "$python" - "$work/run.json" "$work/run" <<'PYTHON'
 import json, pathlib, statistics, sys
@@ -145,7 +146,6 @@ PYTHON
   done
 }
 
-# the largest difference of two checkpoints' numbers
 part_exact() {
   local updates=500 code
   on_gpu || updates=24
@@ -181,7 +181,19 @@ ncu_run() { # ncu_run FILE OPTION.. -- COMMAND..
 part_profile() {
   on_gpu || { echo "needs a GPU: left out"; return; }
   command -v ncu >/dev/null || { echo "needs ncu (Nsight Compute): left out"; return; }
-  local metrics=gpu__time_duration.sum,dram__bytes_read.sum,dram__bytes_write.sum,gpu__dram_throughput.avg.pct_of_peak_sustained_elapsed,sm__inst_executed_pipe_tensor.sum,smsp__warps_active.avg.pct_of_peak_sustained_active,smsp__average_warps_issue_stalled_long_scoreboard_per_issue_active.ratio,l1tex__data_bank_conflicts_pipe_lsu.sum,launch__registers_per_thread,launch__occupancy_limit_registers,launch__occupancy_limit_shared_mem
+  # those of the list that this card has
+  local metric metrics=gpu__time_duration.sum known
+  known=$(ncu --query-metrics 2>/dev/null | awk '{ print $1 }')
+  for metric in dram__bytes_read.sum dram__bytes_write.sum gpu__dram_throughput.avg.pct_of_peak_sustained_elapsed \
+    sm__inst_executed_pipe_tensor.sum smsp__warps_active.avg.pct_of_peak_sustained_active \
+    smsp__average_warps_issue_stalled_long_scoreboard_per_issue_active.ratio \
+    l1tex__data_bank_conflicts_pipe_lsu.sum launch__registers_per_thread launch__occupancy_limit_registers \
+    launch__occupancy_limit_shared_mem; do
+    case $metric in
+      launch__*) metrics+=,$metric ;;
+      *) grep -qx "${metric%%.*}" <<<"$known" && metrics+=,$metric ;;
+    esac
+  done
   if [ -x bin/cosdt_cuda_kernels_test ]; then
     ncu_run "$work/attention.csv" --metrics $metrics bin/cosdt_cuda_kernels_test --gtest_filter='*Profile*'
     cat "$work/attention.csv" >>"$out/log.txt"
@@ -216,8 +228,8 @@ part_fla() {
 # Rivals compile their kernels for a minute: into caches, beside parts that are not timed.
 compile_rivals() {
   unpack_fla
-  quietly timeout 130 "$python" train_rivals.py compile-only &
-  quietly timeout 130 env PYTHONPATH="$work/site" "$python" simple_gla.py compile &
+  quietly timeout --foreground 130 "$python" train_rivals.py compile-only &
+  quietly timeout --foreground 130 env PYTHONPATH="$work/site" "$python" simple_gla.py compile &
   wait
 }
 
