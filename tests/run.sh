@@ -22,7 +22,7 @@ while [ $# -gt 0 ]; do
       ;;
     -h | --help) sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit ;;
     # the set-up must know of these two as well
-    -DCOSDT_CUDA=*) export COSDT_CUDA=${1#*=} ;;
+    -DCOSDT_CUDA=*) export COSDT_CUDA=${1#*=} && configure+=("$1") ;;
     -DCMAKE_PREFIX_PATH=*) export CMAKE_PREFIX_PATH=${1#*=} ;;
     -*) configure+=("$1") ;;
     *) echo "tests/run.sh: unknown argument $1 (see --help)" >&2; exit 2 ;;
