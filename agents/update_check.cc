@@ -253,32 +253,45 @@ double Difference(const Tensor& found_any, const Tensor& expected_any) {
 
 }  // namespace
 
-std::string CheckUpdateOps(const torch::Device& device) {
+std::vector<UpdateOpsRun> RunUpdateOps(const torch::Device& device) {
   const torch::NoGradGuard no_grad;
+  std::vector<UpdateOpsRun> runs;
   for (const torch::ScalarType type : {torch::kFloat32, torch::kBFloat16}) {
     for (const int64_t width : {20, 33, 128, 160, 260}) {
       for (const Case& check : kCases) {
-        Arrays ours(device, type, width), reference(torch::kCPU, type, width);
-        const Results found = check.run(ours), expected = check.run(reference);
-        for (size_t i = 0; i < found.size(); ++i) {
-          // a rounding apart in what is bfloat16, and in sums of it
-          const double most = type == torch::kBFloat16 ? 1.0 / 64
-                              : found[i].scalar_type() == torch::kBFloat16 ? 1.0 / 128
-                                                                           : 2e-5;
-          const double difference = found[i].sizes() == expected[i].sizes()
-                                        ? Difference(found[i], expected[i])
-                                        : std::numeric_limits<double>::infinity();
-          if (difference <= most) continue;
-          char text[128];
-          std::snprintf(text, sizeof text, "%s, %s, width %d, result %d: off by %.3g, allowed %.1g",
-                        check.name, type == torch::kBFloat16 ? "bf16" : "fp32",
-                        static_cast<int>(width), static_cast<int>(i), difference, most);
-          return text;
-        }
+        Arrays arrays(device, type, width);
+        runs.push_back({std::string(check.name) +
+                            (type == torch::kBFloat16 ? ", bf16, width " : ", fp32, width ") +
+                            std::to_string(width),
+                        type, check.run(arrays)});
       }
     }
   }
+  return runs;
+}
+
+std::string CompareUpdateOps(const std::vector<UpdateOpsRun>& found,
+                             const std::vector<UpdateOpsRun>& expected) {
+  for (size_t run = 0; run < found.size(); ++run) {
+    for (size_t i = 0; i < found[run].results.size(); ++i) {
+      const Tensor &x = found[run].results[i], &right = expected[run].results[i];
+      // a rounding apart in what is bfloat16, and in sums of it
+      const double most = found[run].type == torch::kBFloat16 ? 1.0 / 64
+                          : x.scalar_type() == torch::kBFloat16 ? 1.0 / 128
+                                                                : 2e-5;
+      const double difference = Difference(x, right);
+      if (difference <= most) continue;
+      char text[80];
+      std::snprintf(text, sizeof text, ", result %d: off by %.3g, allowed %.1g",
+                    static_cast<int>(i), difference, most);
+      return found[run].name + text;
+    }
+  }
   return "";
+}
+
+std::string CheckUpdateOps(const torch::Device& device) {
+  return CompareUpdateOps(RunUpdateOps(device), RunUpdateOps(torch::kCPU));
 }
 
 bool UpdateOpsAgree(const torch::Device& device) {

@@ -4,12 +4,26 @@
 #include <torch/torch.h>
 
 #include <string>
+#include <vector>
 
 namespace cosdt::agents {
 
-// Computes every operation of update_ops.h on the device and on the CPU, on small arrays with sizes
-// at the kernels' borders, in float32 and bfloat16. LibTorch's products of float32 must be exact ("highest") meanwhile. Returns "" where they agree, else the operation
-// and by how much it differs.
+// What one operation of update_ops.h makes of fixed numbers.
+struct UpdateOpsRun {
+  std::string name;  // with type and size
+  torch::ScalarType type;
+  std::vector<torch::Tensor> results;
+};
+
+// Every operation on small arrays with sizes at the kernels' borders, in float32 and bfloat16.
+// LibTorch's products of float32 must be exact ("highest") meanwhile.
+std::vector<UpdateOpsRun> RunUpdateOps(const torch::Device& device);
+
+// "" where they agree, else the first operation that does not, and by how much it is off.
+std::string CompareUpdateOps(const std::vector<UpdateOpsRun>& found,
+                             const std::vector<UpdateOpsRun>& expected);
+
+// The device's against the CPU's.
 std::string CheckUpdateOps(const torch::Device& device);
 
 // Whether they agree: checked once a process and device, and said on stderr in one line.

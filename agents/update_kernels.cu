@@ -1,12 +1,37 @@
 #include "agents/update_kernels.h"
 
-#include <cuda_bf16.h>
-#include <cuda_runtime.h>
-
 #include <algorithm>
 #include <type_traits>
 
 #include "agents/update_math.h"
+
+// tests/agents/update_emulation_test.cc compiles this file for the host, with its own of what is
+// here
+#if defined(__CUDACC__)
+#include <cuda_bf16.h>
+#include <cuda_runtime.h>
+
+#define COSDT_UNROLL _Pragma("unroll")
+#define COSDT_UNROLL_4 _Pragma("unroll 4")
+
+namespace cosdt::agents::kernels {
+namespace {
+
+template <class... Parameters, class... Arguments>
+void Launch(void (*kernel)(Parameters...), dim3 blocks, dim3 threads, size_t shared_bytes,
+            CUstream_st* stream, const Arguments&... arguments) {
+  kernel<<<blocks, threads, shared_bytes, stream>>>(arguments...);
+}
+
+// The block's shared memory of the size that the launch asked for.
+__device__ float* SharedFloats() {
+  extern __shared__ float4 shared[];
+  return reinterpret_cast<float*>(shared);
+}
+
+}  // namespace
+}  // namespace cosdt::agents::kernels
+#endif
 
 namespace cosdt::agents::kernels {
 namespace {
@@ -85,10 +110,11 @@ template <bool kVector>
 __device__ void Store(__nv_bfloat16* row, int c, int width, const float (&v)[kGroup]) {
   if constexpr (kVector) {
     if (c >= width) return;
-    const __nv_bfloat162 a = __floats2bfloat162_rn(v[0], v[1]),
-                         b = __floats2bfloat162_rn(v[2], v[3]);
-    *reinterpret_cast<uint2*>(row + c) = make_uint2(*reinterpret_cast<const unsigned*>(&a),
-                                                    *reinterpret_cast<const unsigned*>(&b));
+    const __nv_bfloat162 four[2] = {__floats2bfloat162_rn(v[0], v[1]),
+                                    __floats2bfloat162_rn(v[2], v[3])};
+    uint2 bits;
+    memcpy(&bits, four, sizeof bits);
+    *reinterpret_cast<uint2*>(row + c) = bits;
   } else {
     for (int i = 0; i < kGroup; ++i) {
       if (c + i < width) row[c + i] = FromFloat<__nv_bfloat16>(v[i]);
@@ -115,16 +141,16 @@ struct RowPart {
 
   template <bool kVector, class T>
   __device__ void Read(const T* row, int width) {
-#pragma unroll
+COSDT_UNROLL
     for (int g = 0; g < kGroups; ++g) Load<kVector>(row, Column(g), width, v[g]);
   }
   template <bool kVector, class T>
   __device__ void Write(T* row, int width) const {
-#pragma unroll
+COSDT_UNROLL
     for (int g = 0; g < kGroups; ++g) Store<kVector>(row, Column(g), width, v[g]);
   }
   __device__ void Clear() {
-#pragma unroll
+COSDT_UNROLL
     for (int g = 0; g < kGroups; ++g) {
       for (int i = 0; i < kGroup; ++i) v[g][i] = 0;
     }
@@ -134,10 +160,10 @@ struct RowPart {
 // body(number, column, group, place) for the lane's numbers inside the row.
 template <int kGroups, class Body>
 __device__ void ForNumbers(RowPart<kGroups>& part, int width, const Body& body) {
-#pragma unroll
+COSDT_UNROLL
   for (int g = 0; g < kGroups; ++g) {
     const int c = RowPart<kGroups>::Column(g);
-#pragma unroll
+COSDT_UNROLL
     for (int i = 0; i < kGroup; ++i) {
       if (c + i < width) body(part.v[g][i], c + i, g, i);
     }
@@ -158,7 +184,7 @@ __device__ void Moments(RowPart<kGroups>& part, int width, float epsilon, float&
 template <bool kVector, int kGroups, class T>
 __device__ void WriteNormalized(RowPart<kGroups>& part, int width, float mean, float inverse,
                                 const float* gamma, const float* beta, T* to) {
-#pragma unroll
+COSDT_UNROLL
   for (int g = 0; g < kGroups; ++g) {
     const int c = RowPart<kGroups>::Column(g);
     float scale[kGroup], shift[kGroup];
@@ -212,7 +238,7 @@ template <int kGroups, bool kVector>
 __device__ void AddUp(const RowPart<kGroups>& part, int width, float* block) {
   for (int warp = 0; warp < Warps(); ++warp) {
     if (warp == Warp()) {
-#pragma unroll
+COSDT_UNROLL
       for (int g = 0; g < kGroups; ++g) {
         const int c = RowPart<kGroups>::Column(g);
         float sum[kGroup];
@@ -253,8 +279,7 @@ __device__ void NormBackward(RowPart<kGroups>& row, const RowPart<kGroups>& grad
 
 template <class T, int kGroups, bool kVector>
 __global__ void AddNormBackwardKernel(AddNormBackward op) {
-  extern __shared__ float4 shared[];
-  float* const block = reinterpret_cast<float*>(shared);
+  float* const block = SharedFloats();
   const Dropper drop(op.p, op.p > 0 ? in::KeyAt(op.inputs.words, op.inputs.width, op.layer) : 0);
   const int width = static_cast<int>(op.width);
   const int64_t each = (op.rows + op.norm.count - 1) / op.norm.count, part = blockIdx.x;
@@ -362,8 +387,7 @@ __global__ void EmbedForwardKernel(EmbedForward op) {
 
 template <class T, int kGroups, bool kVector>
 __global__ void EmbedBackwardKernel(EmbedBackward op) {
-  extern __shared__ float4 shared[];
-  float* const block = reinterpret_cast<float*>(shared);
+  float* const block = SharedFloats();
   const Dropper drop(op.p, op.p > 0 ? in::KeyAt(op.inputs.words, op.inputs.width, 0) : 0);
   const int width = static_cast<int>(op.shape.width);
   const int64_t rows = op.shape.tokens();
@@ -450,7 +474,7 @@ __device__ void SumFeatures(const EmbedGradients& op, int64_t part) {
   int64_t s0 = begin;
   do {
     const int n = static_cast<int>(max(int64_t{0}, min(end - s0, int64_t{kTile})));
-    if (threadIdx.x < n) {
+    if (static_cast<int>(threadIdx.x) < n) {
       const Step step = StepAt(s, op.inputs, s0 + threadIdx.x);
       source[threadIdx.x] = step.real ? step.row : -1;
     }
@@ -533,7 +557,7 @@ __global__ void ColumnSumsKernel(ColumnSums op) {
   const T* const hidden = static_cast<const T*>(op.hidden);
   T* const x = static_cast<T*>(op.x);
   float sum[kGroup] = {};
-#pragma unroll 4
+COSDT_UNROLL_4
   for (int64_t r = part * each + threadIdx.y; r < end; r += kColumnRows) {
     float v[kGroup];
     Load<kVector>(x + r * width, c, width, v);
@@ -567,8 +591,7 @@ constexpr int kHeadRows = 32;  // rows of a tile
 
 template <class T, int kGroups, bool kVector>
 __global__ void HeadLossKernel(HeadLoss op) {
-  extern __shared__ float4 shared[];
-  float* const grad = reinterpret_cast<float*>(shared);  // [kHeadRows, actions], of tanh's argument
+  float* const grad = SharedFloats();  // [kHeadRows, actions], of tanh's argument
   __shared__ float losses[kLanes];                       // of each warp
   const int width = static_cast<int>(op.width), actions = static_cast<int>(op.action_size);
   const int64_t rows = op.batch * op.context;
@@ -637,7 +660,7 @@ __global__ void SumPartsKernel(SumParts op) {
   const int64_t c = int64_t{blockIdx.x} * kLanes + threadIdx.x;
   float sum = 0;
   if (c < op.columns) {
-#pragma unroll 8
+COSDT_UNROLL_4
     for (int64_t p = threadIdx.y; p < op.parts.count; p += kSumRows) {
       sum += op.parts.at[p * op.parts.stride + c];
     }
@@ -669,16 +692,16 @@ __device__ T BlockSum(T x) {
   return total;
 }
 
-__global__ void SquaresKernel(const float* gradient, int64_t size, float* squares) {
+__global__ void SquaresKernel(Squares op) {
   float sum = 0;
-  const int64_t groups = size / kGroup, step = int64_t{gridDim.x} * kThreads;
-#pragma unroll 4
+  const int64_t groups = op.size / kGroup, step = int64_t{gridDim.x} * kThreads;
+COSDT_UNROLL_4
   for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < groups; i += step) {
-    const float4 g = reinterpret_cast<const float4*>(gradient)[i];
+    const float4 g = reinterpret_cast<const float4*>(op.gradient)[i];
     sum += g.x * g.x + g.y * g.y + g.z * g.z + g.w * g.w;
   }
   sum = BlockSum(sum);
-  if (threadIdx.x == 0) squares[blockIdx.x] = sum;
+  if (threadIdx.x == 0) op.squares[blockIdx.x] = sum;
 }
 
 // Steps, or leaves all as it is where the loss or the gradient is not finite, here or in an update
@@ -781,8 +804,7 @@ void Run(const EmbedForward& op, CUstream_st* stream) {
                                  op.action_bias, op.gamma_0, op.beta_0, op.gamma, op.beta,
                                  op.tokens, op.x, static_cast<const float*>(op.y));
   Choose(op.half, width, vector, [&](auto type, auto groups, auto fits) {
-    EmbedForwardKernel<decltype(type), groups(), fits()>
-        <<<WalkBlocks(Blocks(op.shape.tokens(), kRowWarps)), kRowWarps * kLanes, 0, stream>>>(op);
+    Launch(EmbedForwardKernel<decltype(type), groups(), fits()>, WalkBlocks(Blocks(op.shape.tokens(), kRowWarps)), kRowWarps * kLanes, 0, stream, op);
   });
 }
 
@@ -792,15 +814,12 @@ void Run(const EmbedBackward& op, CUstream_st* stream) {
       VectorsFit(width, op.gamma_0, op.gamma, op.tokens, op.x, op.grad_x, op.grad_tokens,
                  static_cast<const float*>(op.grad_y));
   Choose(op.half, width, vector, [&](auto type, auto groups, auto fits) {
-    EmbedBackwardKernel<decltype(type), groups(), fits()>
-        <<<static_cast<unsigned>(op.parts.count), 256,
-           static_cast<unsigned>(4 * width * sizeof(float)), stream>>>(op);
+    Launch(EmbedBackwardKernel<decltype(type), groups(), fits()>, static_cast<unsigned>(op.parts.count), 256, static_cast<unsigned>(4 * width * sizeof(float)), stream, op);
   });
 }
 
 void Run(const EmbedGradients& op, CUstream_st* stream) {
-  EmbedGradientsKernel<<<static_cast<unsigned>(op.parts.count + op.shape.timestep_limit), kTile, 0,
-                         stream>>>(op);
+  Launch(EmbedGradientsKernel, static_cast<unsigned>(op.parts.count + op.shape.timestep_limit), kTile, 0, stream, op);
 }
 
 void Run(const AddNormForward& op, CUstream_st* stream) {
@@ -809,8 +828,7 @@ void Run(const AddNormForward& op, CUstream_st* stream) {
                  static_cast<const float*>(op.y)) &&
       op.x_stride % kGroup == 0;
   Choose(op.half, op.width, vector, [&](auto type, auto groups, auto fits) {
-    AddNormForwardKernel<decltype(type), groups(), fits()>
-        <<<WalkBlocks(Blocks(op.rows, kRowWarps)), kRowWarps * kLanes, 0, stream>>>(op);
+    Launch(AddNormForwardKernel<decltype(type), groups(), fits()>, WalkBlocks(Blocks(op.rows, kRowWarps)), kRowWarps * kLanes, 0, stream, op);
   });
 }
 
@@ -818,8 +836,7 @@ void Run(const Normalize& op, CUstream_st* stream) {
   const bool vector =
       VectorsFit(op.width, op.sum, op.gamma, op.beta, static_cast<const float*>(op.y));
   Choose(op.half, op.width, vector, [&](auto type, auto groups, auto fits) {
-    NormalizeKernel<decltype(type), groups(), fits()>
-        <<<WalkBlocks(Blocks(op.rows, kRowWarps)), kRowWarps * kLanes, 0, stream>>>(op);
+    Launch(NormalizeKernel<decltype(type), groups(), fits()>, WalkBlocks(Blocks(op.rows, kRowWarps)), kRowWarps * kLanes, 0, stream, op);
   });
 }
 
@@ -828,9 +845,7 @@ void Run(const AddNormBackward& op, CUstream_st* stream) {
       VectorsFit(op.width, op.sum, op.gamma, static_cast<const float*>(op.grad_y), op.grad_sum,
                  op.grad_x, static_cast<const float*>(op.grad_update));
   Choose(op.half, op.width, vector, [&](auto type, auto groups, auto fits) {
-    AddNormBackwardKernel<decltype(type), groups(), fits()>
-        <<<static_cast<unsigned>(op.norm.count), kPartThreads<groups()>,
-           static_cast<unsigned>(3 * op.width * sizeof(float)), stream>>>(op);
+    Launch(AddNormBackwardKernel<decltype(type), groups(), fits()>, static_cast<unsigned>(op.norm.count), kPartThreads<groups()>, static_cast<unsigned>(3 * op.width * sizeof(float)), stream, op);
   });
 }
 
@@ -840,7 +855,7 @@ void Run(const DropRows& op, CUstream_st* stream) {
   const int blocks = WalkBlocks(Blocks(op.rows * Blocks(op.width, kGroup), kThreads));
   Choose(op.half, 1, vector, [&](auto type, auto groups, auto fits) {
     if constexpr (groups() == 1) {
-      DropRowsKernel<decltype(type), fits()><<<blocks, kThreads, 0, stream>>>(op);
+      Launch(DropRowsKernel<decltype(type), fits()>, blocks, kThreads, 0, stream, op);
     }
   });
 }
@@ -852,8 +867,7 @@ void Run(const ColumnSums& op, CUstream_st* stream) {
                     static_cast<unsigned>(Blocks(op.width, kLanes * kGroup)));
   Choose(op.half, 1, vector, [&](auto type, auto groups, auto fits) {
     if constexpr (groups() == 1) {
-      ColumnSumsKernel<decltype(type), fits()>
-          <<<blocks, dim3(kLanes, kColumnRows), 0, stream>>>(op);
+      Launch(ColumnSumsKernel<decltype(type), fits()>, blocks, dim3(kLanes, kColumnRows), 0, stream, op);
     }
   });
 }
@@ -862,24 +876,20 @@ void Run(const HeadLoss& op, CUstream_st* stream) {
   const bool vector = VectorsFit(op.width, static_cast<const float*>(op.y), op.weight,
                                  static_cast<const float*>(op.grad_y));
   Choose(op.half, op.width, vector, [&](auto type, auto groups, auto fits) {
-    HeadLossKernel<decltype(type), groups(), fits()>
-        <<<static_cast<unsigned>(op.parts.count), 256,
-           static_cast<unsigned>(kHeadRows * op.action_size * sizeof(float)), stream>>>(op);
+    Launch(HeadLossKernel<decltype(type), groups(), fits()>, static_cast<unsigned>(op.parts.count), 256, static_cast<unsigned>(kHeadRows * op.action_size * sizeof(float)), stream, op);
   });
 }
 
 void Run(const SumParts& op, CUstream_st* stream) {
-  SumPartsKernel<<<static_cast<unsigned>(Blocks(op.columns, kLanes)), dim3(kLanes, kSumRows), 0,
-                   stream>>>(op);
+  Launch(SumPartsKernel, static_cast<unsigned>(Blocks(op.columns, kLanes)), dim3(kLanes, kSumRows), 0, stream, op);
 }
 
-void RunSquares(const float* gradient, int64_t size, float* squares, int64_t count,
-                CUstream_st* stream) {
-  SquaresKernel<<<static_cast<unsigned>(count), kThreads, 0, stream>>>(gradient, size, squares);
+void Run(const Squares& op, CUstream_st* stream) {
+  Launch(SquaresKernel, static_cast<unsigned>(op.count), kThreads, 0, stream, op);
 }
 
 void Run(const AdamWStep& op, CUstream_st* stream) {
-  AdamWKernel<<<WalkBlocks(Blocks(op.size, kGroup * kThreads)), kThreads, 0, stream>>>(op);
+  Launch(AdamWKernel, WalkBlocks(Blocks(op.size, kGroup * kThreads)), kThreads, 0, stream, op);
 }
 
 }  // namespace cosdt::agents::kernels

@@ -167,6 +167,14 @@ struct SumParts {
   float* results = nullptr;
 };
 
+// Sums of squares of `count` parts of the gradient.
+struct Squares {
+  int64_t size = 0;  // a multiple of 4, aligned to 16 bytes
+  const float* gradient = nullptr;
+  float* squares = nullptr;
+  int64_t count = 0;
+};
+
 struct AdamWStep {
   int64_t size = 0;  // a multiple of 4, arrays aligned to 16 bytes
   int64_t squares_count = 0;
@@ -192,10 +200,7 @@ void Run(const DropRows& op, CUstream_st* stream);
 void Run(const ColumnSums& op, CUstream_st* stream);
 void Run(const HeadLoss& op, CUstream_st* stream);
 void Run(const SumParts& op, CUstream_st* stream);
+void Run(const Squares& op, CUstream_st* stream);
 void Run(const AdamWStep& op, CUstream_st* stream);
-
-// squares[i] of `count`: the sum of squares of a part of the gradient; size a multiple of 4.
-void RunSquares(const float* gradient, int64_t size, float* squares, int64_t count,
-                CUstream_st* stream);
 
 }  // namespace cosdt::agents::kernels

@@ -204,7 +204,7 @@ TEST_P(PathTest, ANotFiniteUpdateLeavesTheStateBeforeIt) {
     } catch (const NotFiniteError& e) {
       done = e.done().size();
       EXPECT_THAT(e.what(), HasSubstr("training: update " + std::to_string(done + 1) +
-                                      ": expected a finite loss, found inf"));
+                                      ": expected a finite loss, found"));
     }
     ASSERT_GT(done, 0u);
     EXPECT_EQ(trainer->updates(), static_cast<int64_t>(done));

@@ -152,7 +152,7 @@ TEST_P(TrainerTest, RefusesBadDataAndOptions) {
   EXPECT_THAT(message(options), HasSubstr("windows: expected any or whole, found half"));
   options = FastTraining();
   options.precision = "fp8";
-  EXPECT_THAT(message(options), HasSubstr("expected fp32 or bf16, found fp8"));
+  EXPECT_THAT(message(options), HasSubstr("expected fp32, tf32 or bf16, found fp8"));
   episodes_.observations[7] = std::numeric_limits<float>::infinity();
   EXPECT_THAT(message(FastTraining()),
               HasSubstr("observations: expected finite numbers, found inf in row 2"));
