@@ -61,8 +61,8 @@ std::string Obstacle(const std::string& name, int index) {
 std::string Amount(const std::string& message, const std::string& before) {
   const size_t begin = message.find(before);
   if (begin == std::string::npos) return "";
-  const size_t from = begin + before.size();
-  return message.substr(from, message.find("iB", from) + 2 - from);
+  const size_t from = begin + before.size(), unit = message.find(' ', from) + 1;
+  return message.substr(from, message.find_first_of(" .", unit) - from);
 }
 
 }  // namespace

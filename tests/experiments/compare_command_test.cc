@@ -69,6 +69,8 @@ TEST_F(CompareCommandTest, RunsEveryCellOnceAndReportsThem) {
     EXPECT_GT(cell["ms_per_decision"]["window"], 0);
     EXPECT_EQ(cell["ms_per_decision"]["recurrent"].is_null(), cell["agent"] == "bc");
     EXPECT_GT(cell["training_bytes"], 0);
+    EXPECT_EQ(cell["device"], "cpu");
+    EXPECT_TRUE(cell["peak_device_memory"].is_null());
     EXPECT_GT(cell["parameters"], 0);
     EXPECT_EQ(cell["physics"].is_null(), cell["env"] == "tmaze-10");
     EXPECT_EQ(cell["targets"][0]["returns"].size(), 3u);

@@ -66,6 +66,7 @@ TEST_F(EvalCommandTest, ReportsEveryTarget) {
   EXPECT_EQ(report["physics"], "gymnasium-v4");  // the agent's own
   EXPECT_EQ(report["seed"], 3);
   EXPECT_EQ(report["episodes"], 5);
+  EXPECT_EQ(report["device"], "cpu");
   EXPECT_EQ(report["dataset"]["path"], "data.hdf5");
   EXPECT_EQ(report["dataset"]["sha256"], "12ab");
   EXPECT_EQ(report["checkpoint"]["path"], run + "/last.safetensors");
