@@ -29,8 +29,9 @@ TrainData ReadTrainData(TrainOptions& options, const std::string& data_dir);
 //                                          it, and the agent with the best mean return for the
 //                                          first target
 // With `resume` it goes on from the last save, if there is one: after a kill at any moment the
-// final weights are those of an undisturbed run, bit for bit. `stop` is asked after every update;
-// where it says so, the run is saved and ends. A run that begins takes the weights of `initial`,
+// final weights are those of an undisturbed run, bit for bit. `stop` is asked after every update,
+// on a GPU after as many as take a fraction of a second; where it says so, the run is saved and
+// ends. A run that begins takes the weights of `initial`,
 // which has the options' shape, where it is given. Returns what `cosdt train --json` reports.
 // Throws std::runtime_error where there is a run already and `resume` is false; where training
 // fails, after saving the last good weights.
