@@ -52,7 +52,7 @@ class AdamW {
   double weight_decay_;
   int64_t steps_ = 0;
   torch::Tensor parameters_, gradients_, first_, second_;  // flat
-  torch::Tensor scratch_;                                   // of Step, from the first on
+  torch::Tensor scratch_;                                  // of Step, from the first on
 };
 
 }  // namespace cosdt::agents

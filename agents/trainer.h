@@ -65,8 +65,8 @@ class NotFiniteError : public std::runtime_error {
 
 // What computes updates.
 enum class UpdatePath {
-  kOfDevice,  // kAutograd on the CPU; on a GPU kExplicit, where its kernels take the agent and agree
-              // with the CPU's (update_check.h), and kAutograd elsewhere
+  kOfDevice,  // kAutograd on the CPU; on a GPU kExplicit, where its kernels take the agent and
+              // agree with the CPU's (update_check.h), and kAutograd elsewhere
   kAutograd,  // the agent's modules, one update at a time
   kExplicit,  // DeviceUpdate, on any device
 };
@@ -117,7 +117,7 @@ class Trainer {
   datasets::WindowSampler sampler_;
   AdamW optimizer_;
   std::vector<datasets::Window> windows_;
-  Batch batch_;                                  // kAutograd on the CPU: filled anew for every update
+  Batch batch_;  // kAutograd on the CPU: filled anew for every update
   std::optional<DeviceWindows> device_windows_;  // kAutograd on a GPU
   std::unique_ptr<DeviceUpdate> device_update_;  // kExplicit
 };

@@ -57,9 +57,9 @@ TransformerUpdate::TransformerUpdate(DecisionTransformer model, const AdamW& opt
   // the sums over rows; the head's stand last, with the loss
   const DecisionTransformerImpl& m = *model_;
   const auto& first = m.blocks.front()->norm_1;
-  const std::vector<Tensor> embeddings = {
-      m.embed_return->weight,    m.embed_return->bias, m.embed_observation->weight,
-      m.embed_observation->bias, m.embed_action->weight, m.embed_action->bias};
+  const std::vector<Tensor> embeddings = {m.embed_return->weight,      m.embed_return->bias,
+                                          m.embed_observation->weight, m.embed_observation->bias,
+                                          m.embed_action->weight,      m.embed_action->bias};
   const int64_t embed_column = AddColumns(embeddings);
   const int64_t embed_columns = static_cast<int64_t>(places_of_columns_.size());
   const int64_t norms_column =
@@ -135,8 +135,8 @@ TransformerUpdate::TransformerUpdate(DecisionTransformer model, const AdamW& opt
   grad_x_last_ = Empty({rows_ / kTokensPerStep, width_}, torch::kFloat32);
 
   form_ = attention::FormOf(options_.ResolvedAttention());
-  if (form_ && !attention::HasCausalLinearKernel(Heads(layers_.front().qkv, 0),
-                                                 width_ / options_.heads)) {
+  if (form_ &&
+      !attention::HasCausalLinearKernel(Heads(layers_.front().qkv, 0), width_ / options_.heads)) {
     form_.reset();
   }
 }
@@ -220,8 +220,8 @@ void TransformerUpdate::Attend(size_t i) {
   Tensor mixed =
       layer.mixed.view({batch_, -1, options_.heads, width_ / options_.heads}).transpose(1, 2);
   if (form_) {
-    const attention::Inputs inputs = {Heads(layer.qkv, 0), Heads(layer.qkv, 1),
-                                      Heads(layer.qkv, 2), mask_, {}};
+    const attention::Inputs inputs = {
+        Heads(layer.qkv, 0), Heads(layer.qkv, 1), Heads(layer.qkv, 2), mask_, {}};
     attention::CausalLinearForward(inputs, *form_, mixed, layer.normalizer);
     return;
   }
@@ -240,10 +240,9 @@ void TransformerUpdate::AttendBackward(size_t i, const Tensor& grad_mixed) {
     return x.view({batch_, -1, options_.heads, width_ / options_.heads}).transpose(1, 2);
   };
   if (form_) {
-    const attention::Inputs inputs = {Heads(layer.qkv, 0), Heads(layer.qkv, 1),
-                                      Heads(layer.qkv, 2), mask_, {}};
-    Tensor grad_q = Heads(grad_qkv_, 0), grad_k = Heads(grad_qkv_, 1),
-           grad_v = Heads(grad_qkv_, 2);
+    const attention::Inputs inputs = {
+        Heads(layer.qkv, 0), Heads(layer.qkv, 1), Heads(layer.qkv, 2), mask_, {}};
+    Tensor grad_q = Heads(grad_qkv_, 0), grad_k = Heads(grad_qkv_, 1), grad_v = Heads(grad_qkv_, 2);
     attention::CausalLinearBackward(heads(grad_mixed), inputs, *form_, heads(layer.mixed),
                                     layer.normalizer, grad_q, grad_k, grad_v);
     return;
@@ -322,8 +321,8 @@ void TransformerUpdate::Backward() {
     const Tensor update = First(update_, layer.rows);  // gradients of what is added
     Tensor grad_y = First(grad_y_, layer.rows);
     const auto add_backward = [&](const Sum& sum, const Linear& before, int64_t key) {
-      ops::AddNormBackward(sum.sum, sum.statistics, sum.norm.gamma, grad_y, grad_sum, inputs_,
-                           key, p, grad_x, update, sum.norm.parts, before.bias_parts);
+      ops::AddNormBackward(sum.sum, sum.statistics, sum.norm.gamma, grad_y, grad_sum, inputs_, key,
+                           p, grad_x, update, sum.norm.parts, before.bias_parts);
       grad_sum = grad_x;
     };
     add_backward(layer.thought, layer.mlp_out, place + 2);
@@ -347,9 +346,8 @@ void TransformerUpdate::Backward() {
   }
   const auto three = [&](const Tensor& x) { return x.view({batch_, -1, width_}); };
   const ops::Embedding embedding = {data_, embed_weights_, inputs_, p};
-  ops::EmbedBackward(embedding, tokens_, statistics_0_, three(embedded_.sum),
-                     embedded_.statistics, three(grad_y_), three(grad_sum), three(grad_x_),
-                     embed_norm_parts_);
+  ops::EmbedBackward(embedding, tokens_, statistics_0_, three(embedded_.sum), embedded_.statistics,
+                     three(grad_y_), three(grad_sum), three(grad_x_), embed_norm_parts_);
   ops::EmbedGradients(embedding, three(grad_x_), grad_table_, embed_parts_);
   ops::SumParts(parts_, places_, inputs_, gradients_, results_);
 }

@@ -25,9 +25,9 @@ class TransformerUpdate {
   // (normalised) [n, O] and actions [n, A] of all steps. `inputs` is the array of update_inputs.h,
   // `results` [updates, 2]. `type`, float32 or bfloat16, is that of matrix products and attention.
   // Allocates all that Run needs, but for attention kinds without kernels.
-  TransformerUpdate(DecisionTransformer model, const AdamW& optimizer, std::vector<torch::Tensor> data,
-                    int64_t batch_size, torch::ScalarType type, torch::Tensor inputs,
-                    torch::Tensor results);
+  TransformerUpdate(DecisionTransformer model, const AdamW& optimizer,
+                    std::vector<torch::Tensor> data, int64_t batch_size, torch::ScalarType type,
+                    torch::Tensor inputs, torch::Tensor results);
 
   // The gradients and the loss of the update whose inputs lie ready.
   void Run();

@@ -43,7 +43,8 @@ class Arrays {
   Tensor Rounded(torch::IntArrayRef shape) { return Numbers(shape, type_); }
   // for results: what stands there before must not matter
   Tensor Result(torch::IntArrayRef shape, torch::ScalarType type = torch::kFloat32) {
-    return torch::full(shape, type == torch::kBool ? 1 : 77, torch::TensorOptions(device_).dtype(type));
+    return torch::full(shape, type == torch::kBool ? 1 : 77,
+                       torch::TensorOptions(device_).dtype(type));
   }
   Tensor RoundedResult(torch::IntArrayRef shape) { return Result(shape, type_); }
   // parts of a wider array
@@ -76,9 +77,9 @@ class Arrays {
   }
   std::vector<Tensor> EmbedWeights() {
     const int64_t w = width_;
-    return {Numbers({kLimit, w}), Numbers({w, 1}), Numbers({w}), Numbers({w, kObservations}),
-            Numbers({w}), Numbers({w, kActions}), Numbers({w}), Numbers({w}), Numbers({w}),
-            Numbers({w}), Numbers({w})};
+    return {Numbers({kLimit, w}), Numbers({w, 1}),        Numbers({w}), Numbers({w, kObservations}),
+            Numbers({w}),         Numbers({w, kActions}), Numbers({w}), Numbers({w}),
+            Numbers({w}),         Numbers({w}),           Numbers({w})};
   }
 
  private:
@@ -99,8 +100,11 @@ Tensor Sum(const Tensor& parts) { return parts.sum(0); }
 Results EmbedForward(Arrays& a) {
   const auto data = a.Data(), weights = a.EmbedWeights();
   const std::vector<int64_t> shape = {kBatch, 3 * kContext, a.width()};
-  const Results out = {a.Result({kBatch, 3 * kContext}, torch::kBool), a.Result(shape),
-                       a.Result({2, kRows}), a.Result(shape), a.Result({2, kRows}),
+  const Results out = {a.Result({kBatch, 3 * kContext}, torch::kBool),
+                       a.Result(shape),
+                       a.Result({2, kRows}),
+                       a.Result(shape),
+                       a.Result({2, kRows}),
                        a.RoundedResult(shape)};
   ops::EmbedForward({data, weights, a.Inputs(), kP}, kEpsilon, out[0], out[1], out[2], out[3],
                     out[4], out[5]);
@@ -136,13 +140,12 @@ Results AddNormForward(Arrays& a) {
   Results out;
   for (const bool apart : {false, true}) {
     const Tensor whole = a.Numbers({3 * kRows, a.width()});
-    const Tensor x = apart ? whole.view({kRows, 3, a.width()}).select(1, 1)
-                           : whole.narrow(0, 0, kRows);
+    const Tensor x =
+        apart ? whole.view({kRows, 3, a.width()}).select(1, 1) : whole.narrow(0, 0, kRows);
     const Tensor sum = a.Result({kRows, a.width()}), statistics = a.Result({2, kRows}),
                  y = a.RoundedResult({kRows, a.width()});
-    ops::AddNormForward(x, a.Rounded({kRows, a.width()}), a.Inputs(), 2, kP,
-                        a.Numbers({a.width()}), a.Numbers({a.width()}), kEpsilon, sum, statistics,
-                        y);
+    ops::AddNormForward(x, a.Rounded({kRows, a.width()}), a.Inputs(), 2, kP, a.Numbers({a.width()}),
+                        a.Numbers({a.width()}), kEpsilon, sum, statistics, y);
     out.insert(out.end(), {sum, statistics, y});
   }
   return out;
@@ -162,8 +165,8 @@ Results AddNormBackward(Arrays& a) {
     const Tensor grad_x = grad_sum.is_same(whole) ? whole : a.Result({kRows, a.width()});
     const Tensor update = a.RoundedResult({kRows, a.width()});
     const Tensor norm = a.Parts(2 * a.width()), bias = a.Parts(a.width());
-    ops::AddNormBackward(sum, a.Statistics(sum), gamma, grad_y, grad_sum, a.Inputs(), 3, kP,
-                         grad_x, update, norm, bias);
+    ops::AddNormBackward(sum, a.Statistics(sum), gamma, grad_y, grad_sum, a.Inputs(), 3, kP, grad_x,
+                         update, norm, bias);
     out.insert(out.end(), {grad_x, update, Sum(norm), Sum(bias)});
   }
   return out;
@@ -276,7 +279,7 @@ std::string CompareUpdateOps(const std::vector<UpdateOpsRun>& found,
     for (size_t i = 0; i < found[run].results.size(); ++i) {
       const Tensor &x = found[run].results[i], &right = expected[run].results[i];
       // a rounding apart in what is bfloat16, and in sums of it
-      const double most = found[run].type == torch::kBFloat16 ? 1.0 / 64
+      const double most = found[run].type == torch::kBFloat16   ? 1.0 / 64
                           : x.scalar_type() == torch::kBFloat16 ? 1.0 / 128
                                                                 : 2e-5;
       const double difference = Difference(x, right);

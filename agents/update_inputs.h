@@ -18,7 +18,7 @@
 
 namespace cosdt::agents::update_inputs {
 
-inline constexpr int64_t kDone = 0, kFirstBad = 1, kTicket = 2;               // of row 0
+inline constexpr int64_t kDone = 0, kFirstBad = 1, kTicket = 2;  // of row 0
 inline constexpr int64_t kDecay = 0, kRootCorrection = 1, kRate = 2, kReal = 3, kKeys = 4;
 
 COSDT_BOTH int64_t Width(int64_t batch, int64_t keys) { return kKeys + keys + 3 * batch; }
@@ -27,9 +27,12 @@ COSDT_BOTH int64_t Width(int64_t batch, int64_t keys) { return kKeys + keys + 3 
 struct Window {
   int64_t row, timestep, length;
 
-  // Steps are counted from the left of a window of `context` steps, in which it stands at the right.
+  // Steps are counted from the left of a window of `context` steps, in which it stands at the
+  // right.
   COSDT_BOTH bool IsReal(int64_t step, int64_t context) const { return step >= context - length; }
-  COSDT_BOTH int64_t Since(int64_t step, int64_t context) const { return step - (context - length); }
+  COSDT_BOTH int64_t Since(int64_t step, int64_t context) const {
+    return step - (context - length);
+  }
 };
 
 COSDT_BOTH Window WindowAt(const int64_t* words, int64_t width, int64_t batch, int64_t i) {

@@ -141,16 +141,16 @@ struct RowPart {
 
   template <bool kVector, class T>
   __device__ void Read(const T* row, int width) {
-COSDT_UNROLL
+    COSDT_UNROLL
     for (int g = 0; g < kGroups; ++g) Load<kVector>(row, Column(g), width, v[g]);
   }
   template <bool kVector, class T>
   __device__ void Write(T* row, int width) const {
-COSDT_UNROLL
+    COSDT_UNROLL
     for (int g = 0; g < kGroups; ++g) Store<kVector>(row, Column(g), width, v[g]);
   }
   __device__ void Clear() {
-COSDT_UNROLL
+    COSDT_UNROLL
     for (int g = 0; g < kGroups; ++g) {
       for (int i = 0; i < kGroup; ++i) v[g][i] = 0;
     }
@@ -160,10 +160,10 @@ COSDT_UNROLL
 // body(number, column, group, place) for the lane's numbers inside the row.
 template <int kGroups, class Body>
 __device__ void ForNumbers(RowPart<kGroups>& part, int width, const Body& body) {
-COSDT_UNROLL
+  COSDT_UNROLL
   for (int g = 0; g < kGroups; ++g) {
     const int c = RowPart<kGroups>::Column(g);
-COSDT_UNROLL
+    COSDT_UNROLL
     for (int i = 0; i < kGroup; ++i) {
       if (c + i < width) body(part.v[g][i], c + i, g, i);
     }
@@ -184,7 +184,7 @@ __device__ void Moments(RowPart<kGroups>& part, int width, float epsilon, float&
 template <bool kVector, int kGroups, class T>
 __device__ void WriteNormalized(RowPart<kGroups>& part, int width, float mean, float inverse,
                                 const float* gamma, const float* beta, T* to) {
-COSDT_UNROLL
+  COSDT_UNROLL
   for (int g = 0; g < kGroups; ++g) {
     const int c = RowPart<kGroups>::Column(g);
     float scale[kGroup], shift[kGroup];
@@ -228,8 +228,8 @@ __global__ void NormalizeKernel(Normalize op) {
   for (int64_t row = int64_t{blockIdx.x} * Warps() + Warp(); row < op.rows; row += step) {
     RowPart<kGroups> sum;
     sum.template Read<kVector>(op.sum + row * width, width);
-    WriteNormalized<kVector>(sum, width, op.statistics[row], op.statistics[op.rows + row],
-                             op.gamma, op.beta, static_cast<T*>(op.y) + row * width);
+    WriteNormalized<kVector>(sum, width, op.statistics[row], op.statistics[op.rows + row], op.gamma,
+                             op.beta, static_cast<T*>(op.y) + row * width);
   }
 }
 
@@ -238,7 +238,7 @@ template <int kGroups, bool kVector>
 __device__ void AddUp(const RowPart<kGroups>& part, int width, float* block) {
   for (int warp = 0; warp < Warps(); ++warp) {
     if (warp == Warp()) {
-COSDT_UNROLL
+      COSDT_UNROLL
       for (int g = 0; g < kGroups; ++g) {
         const int c = RowPart<kGroups>::Column(g);
         float sum[kGroup];
@@ -293,8 +293,8 @@ __global__ void AddNormBackwardKernel(AddNormBackward op) {
     RowPart<kGroups> row, grad;
     row.template Read<kVector>(op.sum + at, width);
     grad.template Read<kVector>(static_cast<const T*>(op.grad_y) + at, width);
-    NormBackward<kGroups, kVector>(row, grad, width, op.statistics[r],
-                                   op.statistics[op.rows + r], op.gamma, gamma, beta);
+    NormBackward<kGroups, kVector>(row, grad, width, op.statistics[r], op.statistics[op.rows + r],
+                                   op.gamma, gamma, beta);
     if (op.grad_sum && (!op.sparse || r % 3 == 1)) {
       grad.template Read<kVector>(op.grad_sum + (op.sparse ? r / 3 * width : at), width);
       ForNumbers(row, width, [&](float& v, int, int g, int i) { v += grad.v[g][i]; });
@@ -361,7 +361,8 @@ __global__ void EmbedForwardKernel(EmbedForward op) {
     if (source.real) {
       for (int f = 0; f < size; ++f) {
         const float feature = features[f];
-        ForNumbers(x, width, [&](float& v, int c, int, int) { v += feature * weight[c * size + f]; });
+        ForNumbers(x, width,
+                   [&](float& v, int c, int, int) { v += feature * weight[c * size + f]; });
       }
     }
     ForNumbers(x, width, [&](float& v, int, int g, int i) { v += time.v[g][i]; });
@@ -409,12 +410,11 @@ __global__ void EmbedBackwardKernel(EmbedBackward op) {
       grad.template Read<kVector>(op.grad_x + (op.sparse ? r / 3 * width : at), width);
       ForNumbers(row, width, [&](float& v, int, int g, int i) { v += grad.v[g][i]; });
     }
-    ForNumbers(row, width, [&](float& v, int c, int g, int i) {
-      grad.v[g][i] = Rounded<T>(drop(v, at + c));
-    });
+    ForNumbers(row, width,
+               [&](float& v, int c, int g, int i) { grad.v[g][i] = Rounded<T>(drop(v, at + c)); });
     row.template Read<kVector>(op.tokens + at, width);
-    NormBackward<kGroups, kVector>(row, grad, width, op.statistics_0[r],
-                                   op.statistics_0[rows + r], op.gamma_0, gamma_0, beta_0);
+    NormBackward<kGroups, kVector>(row, grad, width, op.statistics_0[r], op.statistics_0[rows + r],
+                                   op.gamma_0, gamma_0, beta_0);
     row.template Write<kVector>(op.grad_tokens + at, width);
   }
   AddUp<kGroups, kVector>(gamma, width, block);
@@ -557,7 +557,7 @@ __global__ void ColumnSumsKernel(ColumnSums op) {
   const T* const hidden = static_cast<const T*>(op.hidden);
   T* const x = static_cast<T*>(op.x);
   float sum[kGroup] = {};
-COSDT_UNROLL_4
+  COSDT_UNROLL_4
   for (int64_t r = part * each + threadIdx.y; r < end; r += kColumnRows) {
     float v[kGroup];
     Load<kVector>(x + r * width, c, width, v);
@@ -592,7 +592,7 @@ constexpr int kHeadRows = 32;  // rows of a tile
 template <class T, int kGroups, bool kVector>
 __global__ void HeadLossKernel(HeadLoss op) {
   float* const grad = SharedFloats();  // [kHeadRows, actions], of tanh's argument
-  __shared__ float losses[kLanes];                       // of each warp
+  __shared__ float losses[kLanes];     // of each warp
   const int width = static_cast<int>(op.width), actions = static_cast<int>(op.action_size);
   const int64_t rows = op.batch * op.context;
   const int64_t each = (rows + op.parts.count - 1) / op.parts.count, part = blockIdx.x;
@@ -626,7 +626,8 @@ __global__ void HeadLossKernel(HeadLoss op) {
           slope = 2 * error * share * (1 - predicted * predicted);
         }
         if (Lane() == 0) grad[i * actions + a] = slope;
-        ForNumbers(grad_y, width, [&](float& v, int, int g, int j) { v += slope * weight.v[g][j]; });
+        ForNumbers(grad_y, width,
+                   [&](float& v, int, int g, int j) { v += slope * weight.v[g][j]; });
       }
       grad_y.template Write<kVector>(static_cast<T*>(op.grad_y) + row * width, width);
     }
@@ -660,7 +661,7 @@ __global__ void SumPartsKernel(SumParts op) {
   const int64_t c = int64_t{blockIdx.x} * kLanes + threadIdx.x;
   float sum = 0;
   if (c < op.columns) {
-COSDT_UNROLL_4
+    COSDT_UNROLL_4
     for (int64_t p = threadIdx.y; p < op.parts.count; p += kSumRows) {
       sum += op.parts.at[p * op.parts.stride + c];
     }
@@ -695,7 +696,7 @@ __device__ T BlockSum(T x) {
 __global__ void SquaresKernel(Squares op) {
   float sum = 0;
   const int64_t groups = op.size / kGroup, step = int64_t{gridDim.x} * kThreads;
-COSDT_UNROLL_4
+  COSDT_UNROLL_4
   for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < groups; i += step) {
     const float4 g = reinterpret_cast<const float4*>(op.gradient)[i];
     sum += g.x * g.x + g.y * g.y + g.z * g.z + g.w * g.w;
@@ -745,7 +746,8 @@ __global__ void AdamWKernel(AdamWStep op) {
   }
   if (threadIdx.x == 0) {
     __threadfence();
-    const unsigned ticket = atomicInc(reinterpret_cast<unsigned*>(words + in::kTicket), gridDim.x - 1);
+    const unsigned ticket =
+        atomicInc(reinterpret_cast<unsigned*>(words + in::kTicket), gridDim.x - 1);
     last = ticket == gridDim.x - 1;
   }
   __syncthreads();
@@ -800,35 +802,38 @@ constexpr int kRowWarps = 4;  // of a block whose warps take a row each
 
 void Run(const EmbedForward& op, CUstream_st* stream) {
   const int64_t width = op.shape.width;
-  const bool vector = VectorsFit(width, op.table, op.return_bias, op.observation_bias,
-                                 op.action_bias, op.gamma_0, op.beta_0, op.gamma, op.beta,
-                                 op.tokens, op.x, static_cast<const float*>(op.y));
+  const bool vector =
+      VectorsFit(width, op.table, op.return_bias, op.observation_bias, op.action_bias, op.gamma_0,
+                 op.beta_0, op.gamma, op.beta, op.tokens, op.x, static_cast<const float*>(op.y));
   Choose(op.half, width, vector, [&](auto type, auto groups, auto fits) {
-    Launch(EmbedForwardKernel<decltype(type), groups(), fits()>, WalkBlocks(Blocks(op.shape.tokens(), kRowWarps)), kRowWarps * kLanes, 0, stream, op);
+    Launch(EmbedForwardKernel<decltype(type), groups(), fits()>,
+           WalkBlocks(Blocks(op.shape.tokens(), kRowWarps)), kRowWarps * kLanes, 0, stream, op);
   });
 }
 
 void Run(const EmbedBackward& op, CUstream_st* stream) {
   const int64_t width = op.shape.width;
-  const bool vector =
-      VectorsFit(width, op.gamma_0, op.gamma, op.tokens, op.x, op.grad_x, op.grad_tokens,
-                 static_cast<const float*>(op.grad_y));
+  const bool vector = VectorsFit(width, op.gamma_0, op.gamma, op.tokens, op.x, op.grad_x,
+                                 op.grad_tokens, static_cast<const float*>(op.grad_y));
   Choose(op.half, width, vector, [&](auto type, auto groups, auto fits) {
-    Launch(EmbedBackwardKernel<decltype(type), groups(), fits()>, static_cast<unsigned>(op.parts.count), 256, static_cast<unsigned>(4 * width * sizeof(float)), stream, op);
+    Launch(EmbedBackwardKernel<decltype(type), groups(), fits()>,
+           static_cast<unsigned>(op.parts.count), 256,
+           static_cast<unsigned>(4 * width * sizeof(float)), stream, op);
   });
 }
 
 void Run(const EmbedGradients& op, CUstream_st* stream) {
-  Launch(EmbedGradientsKernel, static_cast<unsigned>(op.parts.count + op.shape.timestep_limit), kTile, 0, stream, op);
+  Launch(EmbedGradientsKernel, static_cast<unsigned>(op.parts.count + op.shape.timestep_limit),
+         kTile, 0, stream, op);
 }
 
 void Run(const AddNormForward& op, CUstream_st* stream) {
-  const bool vector =
-      VectorsFit(op.width, op.x, static_cast<const float*>(op.update), op.gamma, op.beta, op.sum,
-                 static_cast<const float*>(op.y)) &&
-      op.x_stride % kGroup == 0;
+  const bool vector = VectorsFit(op.width, op.x, static_cast<const float*>(op.update), op.gamma,
+                                 op.beta, op.sum, static_cast<const float*>(op.y)) &&
+                      op.x_stride % kGroup == 0;
   Choose(op.half, op.width, vector, [&](auto type, auto groups, auto fits) {
-    Launch(AddNormForwardKernel<decltype(type), groups(), fits()>, WalkBlocks(Blocks(op.rows, kRowWarps)), kRowWarps * kLanes, 0, stream, op);
+    Launch(AddNormForwardKernel<decltype(type), groups(), fits()>,
+           WalkBlocks(Blocks(op.rows, kRowWarps)), kRowWarps * kLanes, 0, stream, op);
   });
 }
 
@@ -836,22 +841,24 @@ void Run(const Normalize& op, CUstream_st* stream) {
   const bool vector =
       VectorsFit(op.width, op.sum, op.gamma, op.beta, static_cast<const float*>(op.y));
   Choose(op.half, op.width, vector, [&](auto type, auto groups, auto fits) {
-    Launch(NormalizeKernel<decltype(type), groups(), fits()>, WalkBlocks(Blocks(op.rows, kRowWarps)), kRowWarps * kLanes, 0, stream, op);
+    Launch(NormalizeKernel<decltype(type), groups(), fits()>,
+           WalkBlocks(Blocks(op.rows, kRowWarps)), kRowWarps * kLanes, 0, stream, op);
   });
 }
 
 void Run(const AddNormBackward& op, CUstream_st* stream) {
-  const bool vector =
-      VectorsFit(op.width, op.sum, op.gamma, static_cast<const float*>(op.grad_y), op.grad_sum,
-                 op.grad_x, static_cast<const float*>(op.grad_update));
+  const bool vector = VectorsFit(op.width, op.sum, op.gamma, static_cast<const float*>(op.grad_y),
+                                 op.grad_sum, op.grad_x, static_cast<const float*>(op.grad_update));
   Choose(op.half, op.width, vector, [&](auto type, auto groups, auto fits) {
-    Launch(AddNormBackwardKernel<decltype(type), groups(), fits()>, static_cast<unsigned>(op.norm.count), kPartThreads<groups()>, static_cast<unsigned>(3 * op.width * sizeof(float)), stream, op);
+    Launch(AddNormBackwardKernel<decltype(type), groups(), fits()>,
+           static_cast<unsigned>(op.norm.count), kPartThreads<groups()>,
+           static_cast<unsigned>(3 * op.width * sizeof(float)), stream, op);
   });
 }
 
 void Run(const DropRows& op, CUstream_st* stream) {
-  const bool vector = VectorsFit(op.width, static_cast<const float*>(op.from),
-                                 static_cast<const float*>(op.to));
+  const bool vector =
+      VectorsFit(op.width, static_cast<const float*>(op.from), static_cast<const float*>(op.to));
   const int blocks = WalkBlocks(Blocks(op.rows * Blocks(op.width, kGroup), kThreads));
   Choose(op.half, 1, vector, [&](auto type, auto groups, auto fits) {
     if constexpr (groups() == 1) {
@@ -861,13 +868,14 @@ void Run(const DropRows& op, CUstream_st* stream) {
 }
 
 void Run(const ColumnSums& op, CUstream_st* stream) {
-  const bool vector = VectorsFit(op.width, static_cast<const float*>(op.hidden),
-                                 static_cast<const float*>(op.x));
+  const bool vector =
+      VectorsFit(op.width, static_cast<const float*>(op.hidden), static_cast<const float*>(op.x));
   const dim3 blocks(static_cast<unsigned>(op.parts.count),
                     static_cast<unsigned>(Blocks(op.width, kLanes * kGroup)));
   Choose(op.half, 1, vector, [&](auto type, auto groups, auto fits) {
     if constexpr (groups() == 1) {
-      Launch(ColumnSumsKernel<decltype(type), fits()>, blocks, dim3(kLanes, kColumnRows), 0, stream, op);
+      Launch(ColumnSumsKernel<decltype(type), fits()>, blocks, dim3(kLanes, kColumnRows), 0, stream,
+             op);
     }
   });
 }
@@ -876,12 +884,14 @@ void Run(const HeadLoss& op, CUstream_st* stream) {
   const bool vector = VectorsFit(op.width, static_cast<const float*>(op.y), op.weight,
                                  static_cast<const float*>(op.grad_y));
   Choose(op.half, op.width, vector, [&](auto type, auto groups, auto fits) {
-    Launch(HeadLossKernel<decltype(type), groups(), fits()>, static_cast<unsigned>(op.parts.count), 256, static_cast<unsigned>(kHeadRows * op.action_size * sizeof(float)), stream, op);
+    Launch(HeadLossKernel<decltype(type), groups(), fits()>, static_cast<unsigned>(op.parts.count),
+           256, static_cast<unsigned>(kHeadRows * op.action_size * sizeof(float)), stream, op);
   });
 }
 
 void Run(const SumParts& op, CUstream_st* stream) {
-  Launch(SumPartsKernel, static_cast<unsigned>(Blocks(op.columns, kLanes)), dim3(kLanes, kSumRows), 0, stream, op);
+  Launch(SumPartsKernel, static_cast<unsigned>(Blocks(op.columns, kLanes)), dim3(kLanes, kSumRows),
+         0, stream, op);
 }
 
 void Run(const Squares& op, CUstream_st* stream) {

@@ -31,7 +31,7 @@ struct UpdateInputs {
 // (window, step, token).
 struct EmbedShape {
   int64_t batch = 0, context = 0, width = 0, observation_size = 0, action_size = 0;
-  int64_t timestep_limit = 0;  // rows of the timestep table
+  int64_t timestep_limit = 0;            // rows of the timestep table
   const float* returns_to_go = nullptr;  // [data rows]
   const float* observations = nullptr;   // [data rows, observation_size]
   const float* actions = nullptr;        // [data rows, action_size]
@@ -49,12 +49,12 @@ struct EmbedForward {
   const float *gamma_0 = nullptr, *beta_0 = nullptr;  // of the embeddings' LayerNorm
   const float *gamma = nullptr, *beta = nullptr;      // of the first block's
   double epsilon_0 = 0, epsilon = 0;
-  bool* mask = nullptr;         // [tokens]
-  float* tokens = nullptr;      // [tokens, width], before any LayerNorm
+  bool* mask = nullptr;           // [tokens]
+  float* tokens = nullptr;        // [tokens, width], before any LayerNorm
   float* statistics_0 = nullptr;  // [2, tokens]: means, inverse standard deviations
-  float* x = nullptr;           // [tokens, width]: dropped
-  float* statistics = nullptr;  // [2, tokens]
-  void* y = nullptr;            // [tokens, width]
+  float* x = nullptr;             // [tokens, width]: dropped
+  float* statistics = nullptr;    // [2, tokens]
+  void* y = nullptr;              // [tokens, width]
 };
 
 struct EmbedBackward {
@@ -76,7 +76,7 @@ struct EmbedGradients {
   UpdateInputs inputs;
   const float* grad_tokens = nullptr;
   float* grad_table = nullptr;  // [timestep_limit, width], written whole
-  Parts parts;  // weight and bias of returns-to-go, of observations, of actions
+  Parts parts;                  // weight and bias of returns-to-go, of observations, of actions
 };
 
 // x + drop(update) and its LayerNorm.

@@ -75,8 +75,7 @@ void EmbedForwardCpu(TensorList data, TensorList weights, const Tensor& inputs, 
                      const Tensor& y) {
   const int64_t batch = x.size(0), context = x.size(1) / kTokens, width = x.size(2);
   const Steps steps(inputs, batch, context, weights[0].size(0));
-  const Tensor time =
-      weights[0].index_select(0, steps.timesteps).view({batch, context, width});
+  const Tensor time = weights[0].index_select(0, steps.timesteps).view({batch, context, width});
   std::vector<Tensor> parts;
   for (int64_t i = 0; i < kTokens; ++i) {
     const Tensor features = steps.Gather(i == 0 ? data[0].unsqueeze(-1) : data[i]);
@@ -117,8 +116,7 @@ void EmbedBackwardCpu(TensorList weights, const Tensor& inputs, double p, const 
                       const Tensor& statistics_0, const Tensor& x, const Tensor& statistics,
                       const Tensor& grad_y, const Tensor& grad_x, const Tensor& grad_tokens,
                       const Tensor& parts) {
-  auto [grad, gamma, beta] =
-      NormBackward(grad_y.to(torch::kFloat32), x, statistics, weights[9]);
+  auto [grad, gamma, beta] = NormBackward(grad_y.to(torch::kFloat32), x, statistics, weights[9]);
   grad = DropNumbers(grad + AmongAll(grad_x, x.sizes()), inputs, 0, p)
              .to(grad_y.scalar_type())
              .to(torch::kFloat32);
@@ -188,8 +186,7 @@ void AddNormBackwardCpu(const Tensor& sum, const Tensor& statistics, const Tenso
                         const Tensor& norm_parts, const Tensor& bias_parts) {
   const Tensor of_sum = grad_sum ? AmongAll(*grad_sum, grad_x.sizes()) : Tensor();
   const int64_t rows = statistics.size(1), width = gamma.numel();
-  const kernels::AddNorm op =
-      MakeAddNorm(sum, statistics, gamma, inputs, layer, p, IsHalf(grad_y));
+  const kernels::AddNorm op = MakeAddNorm(sum, statistics, gamma, inputs, layer, p, IsHalf(grad_y));
   const Tensor affine = torch::zeros({2, width});
   kernels::Backward(op,
                     {.grad_sum = of_sum.defined() ? of_sum.const_data_ptr<float>() : nullptr,
@@ -240,8 +237,7 @@ void HeadLossCpu(const Tensor& y, const Tensor& weight, const Tensor& bias, cons
   const Tensor error = (predicted - steps.Gather(actions)) * steps.mask.unsqueeze(-1);
   const auto real = inputs.const_data_ptr<int64_t>()[inputs.size(1) + in::kReal];
   const double share = 1 / (static_cast<double>(real) * static_cast<double>(weight.size(0)));
-  const Tensor slope =
-      (2 * share * error * (1 - predicted.square())).view({-1, weight.size(0)});
+  const Tensor slope = (2 * share * error * (1 - predicted.square())).view({-1, weight.size(0)});
   grad_y.copy_(torch::mm(slope, weight).view(y.sizes()));
   const Tensor of_weight = torch::mm(slope.t(), y.view({-1, y.size(2)}).to(torch::kFloat32));
   WriteParts(torch::cat({of_weight.flatten(), slope.sum(0), error.square().sum().view(1) * share}),
@@ -266,8 +262,8 @@ void AdamWStepCpu(const Tensor& parameters, const Tensor& first, const Tensor& s
   int64_t* const words = inputs.data_ptr<int64_t>();
   const int64_t width = inputs.size(1), update = words[in::kDone];
   const auto norm = std::sqrt(squares.sum(torch::kFloat64).item<double>());
-  const bool finite = std::isfinite(static_cast<float>(norm)) &&
-                      std::isfinite(results[update][0].item<float>());
+  const bool finite =
+      std::isfinite(static_cast<float>(norm)) && std::isfinite(results[update][0].item<float>());
   if (finite && words[in::kFirstBad] == 0) {
     const auto scalar = [&](int64_t i) {
       return static_cast<float>(std::bit_cast<double>(words[width + i]));
@@ -397,8 +393,8 @@ void EmbedForward(const Embedding& e, double epsilon, Tensor mask, Tensor tokens
 void EmbedBackward(const Embedding& e, const Tensor& tokens, const Tensor& statistics_0,
                    const Tensor& x, const Tensor& statistics, const Tensor& grad_y,
                    const Tensor& grad_x, Tensor grad_tokens, Tensor parts) {
-  Call<EmbedBackwardCpu>("cosdt::embed_backward", e.weights, e.inputs, e.p, tokens, statistics_0,
-                         x, statistics, grad_y, grad_x, grad_tokens, parts);
+  Call<EmbedBackwardCpu>("cosdt::embed_backward", e.weights, e.inputs, e.p, tokens, statistics_0, x,
+                         statistics, grad_y, grad_x, grad_tokens, parts);
 }
 
 void EmbedGradients(const Embedding& e, const Tensor& grad_tokens, Tensor grad_table,
@@ -414,15 +410,15 @@ void AddNormForward(const Tensor& x, const Tensor& update, const Tensor& inputs,
                           epsilon, sum, statistics, y);
 }
 
-void Normalize(const Tensor& sum, const Tensor& statistics, const Tensor& gamma,
-               const Tensor& beta, Tensor y) {
+void Normalize(const Tensor& sum, const Tensor& statistics, const Tensor& gamma, const Tensor& beta,
+               Tensor y) {
   Call<NormalizeCpu>("cosdt::normalize", sum, statistics, gamma, beta, y);
 }
 
 void AddNormBackward(const Tensor& sum, const Tensor& statistics, const Tensor& gamma,
                      const Tensor& grad_y, const Tensor& grad_sum, const Tensor& inputs,
-                     int64_t layer, double p, Tensor grad_x, Tensor grad_update,
-                     Tensor norm_parts, Tensor bias_parts) {
+                     int64_t layer, double p, Tensor grad_x, Tensor grad_update, Tensor norm_parts,
+                     Tensor bias_parts) {
   Call<AddNormBackwardCpu>("cosdt::add_norm_backward", sum, statistics, gamma, grad_y,
                            ToMaybe(grad_sum), inputs, layer, p, grad_x, grad_update, norm_parts,
                            bias_parts);

@@ -50,18 +50,25 @@ struct Binding {
   }
 
   static void EmbedForward(TensorList data, TensorList weights, const Tensor& inputs, double p,
-                        double epsilon, const Tensor& mask, const Tensor& tokens,
-                        const Tensor& statistics_0, const Tensor& x, const Tensor& statistics,
-                        const Tensor& y) {
+                           double epsilon, const Tensor& mask, const Tensor& tokens,
+                           const Tensor& statistics_0, const Tensor& x, const Tensor& statistics,
+                           const Tensor& y) {
     kernels::EmbedForward op;
     op.shape = ShapeOf(data, x, weights[0].size(0));
     op.inputs = InputsOf(inputs);
     op.p = p;
     op.half = IsHalf(y);
-    const float** const places[] = {
-        &op.table,       &op.return_weight, &op.return_bias, &op.observation_weight,
-        &op.observation_bias, &op.action_weight, &op.action_bias, &op.gamma_0,
-        &op.beta_0,      &op.gamma,         &op.beta};
+    const float** const places[] = {&op.table,
+                                    &op.return_weight,
+                                    &op.return_bias,
+                                    &op.observation_weight,
+                                    &op.observation_bias,
+                                    &op.action_weight,
+                                    &op.action_bias,
+                                    &op.gamma_0,
+                                    &op.beta_0,
+                                    &op.gamma,
+                                    &op.beta};
     for (size_t i = 0; i < std::size(places); ++i) *places[i] = Floats(weights[i]);
     op.epsilon_0 = op.epsilon = epsilon;
     op.mask = mask.data_ptr<bool>();
@@ -73,10 +80,10 @@ struct Binding {
     Device::Launch(op, x);
   }
 
-  static void EmbedBackward(TensorList weights, const Tensor& inputs, double p, const Tensor& tokens,
-                         const Tensor& statistics_0, const Tensor& x, const Tensor& statistics,
-                         const Tensor& grad_y, const Tensor& grad_x, const Tensor& grad_tokens,
-                         const Tensor& parts) {
+  static void EmbedBackward(TensorList weights, const Tensor& inputs, double p,
+                            const Tensor& tokens, const Tensor& statistics_0, const Tensor& x,
+                            const Tensor& statistics, const Tensor& grad_y, const Tensor& grad_x,
+                            const Tensor& grad_tokens, const Tensor& parts) {
     kernels::EmbedBackward op;
     op.shape = ShapeOf({}, x, weights[0].size(0));
     op.inputs = InputsOf(inputs);
@@ -97,7 +104,7 @@ struct Binding {
   }
 
   static void EmbedGradients(TensorList data, const Tensor& inputs, const Tensor& grad_tokens,
-                          const Tensor& grad_table, const Tensor& parts) {
+                             const Tensor& grad_table, const Tensor& parts) {
     kernels::EmbedGradients op;
     op.shape = ShapeOf(data, grad_tokens, grad_table.size(0));
     op.inputs = InputsOf(inputs);
@@ -107,9 +114,10 @@ struct Binding {
     Device::Launch(op, grad_tokens);
   }
 
-  static void AddNormForward(const Tensor& x, const Tensor& update, const Tensor& inputs, int64_t layer,
-                          double p, const Tensor& gamma, const Tensor& beta, double epsilon,
-                          const Tensor& sum, const Tensor& statistics, const Tensor& y) {
+  static void AddNormForward(const Tensor& x, const Tensor& update, const Tensor& inputs,
+                             int64_t layer, double p, const Tensor& gamma, const Tensor& beta,
+                             double epsilon, const Tensor& sum, const Tensor& statistics,
+                             const Tensor& y) {
     kernels::AddNormForward op;
     op.rows = statistics.size(1);
     op.width = gamma.numel();
@@ -130,7 +138,7 @@ struct Binding {
   }
 
   static void Normalize(const Tensor& sum, const Tensor& statistics, const Tensor& gamma,
-                     const Tensor& beta, const Tensor& y) {
+                        const Tensor& beta, const Tensor& y) {
     kernels::Normalize op;
     op.rows = statistics.size(1);
     op.width = gamma.numel();
@@ -144,9 +152,10 @@ struct Binding {
   }
 
   static void AddNormBackward(const Tensor& sum, const Tensor& statistics, const Tensor& gamma,
-                           const Tensor& grad_y, const Maybe& grad_sum, const Tensor& inputs,
-                           int64_t layer, double p, const Tensor& grad_x, const Tensor& grad_update,
-                           const Tensor& norm_parts, const Tensor& bias_parts) {
+                              const Tensor& grad_y, const Maybe& grad_sum, const Tensor& inputs,
+                              int64_t layer, double p, const Tensor& grad_x,
+                              const Tensor& grad_update, const Tensor& norm_parts,
+                              const Tensor& bias_parts) {
     kernels::AddNormBackward op;
     op.rows = statistics.size(1);
     op.width = gamma.numel();
@@ -168,7 +177,7 @@ struct Binding {
   }
 
   static void DropRows(const Tensor& from, const Tensor& inputs, int64_t layer, double p,
-                    const Tensor& to) {
+                       const Tensor& to) {
     kernels::DropRows op;
     op.mode = from.size(0) > to.size(0)   ? kernels::DropRows::kGather
               : from.size(0) < to.size(0) ? kernels::DropRows::kScatter
@@ -185,7 +194,7 @@ struct Binding {
   }
 
   static void ColumnSums(std::string_view activation, const Maybe& hidden, const Tensor& x,
-                      bool accumulate, const Tensor& parts) {
+                         bool accumulate, const Tensor& parts) {
     kernels::ColumnSums op;
     op.slope = activation == "relu"   ? kernels::ColumnSums::kRelu
                : activation == "gelu" ? kernels::ColumnSums::kGelu
@@ -200,8 +209,9 @@ struct Binding {
     Device::Launch(op, x);
   }
 
-  static void HeadLoss(const Tensor& y, const Tensor& weight, const Tensor& bias, const Tensor& actions,
-                    const Tensor& inputs, const Tensor& grad_y, const Tensor& parts) {
+  static void HeadLoss(const Tensor& y, const Tensor& weight, const Tensor& bias,
+                       const Tensor& actions, const Tensor& inputs, const Tensor& grad_y,
+                       const Tensor& parts) {
     kernels::HeadLoss op;
     op.batch = y.size(0);
     op.context = y.size(1);
@@ -219,7 +229,7 @@ struct Binding {
   }
 
   static void SumParts(const Tensor& parts, const Tensor& places, const Tensor& inputs,
-                    const Tensor& gradient, const Tensor& results) {
+                       const Tensor& gradient, const Tensor& results) {
     kernels::SumParts op;
     op.columns = parts.size(1);
     op.places = places.data_ptr<int64_t>();
@@ -231,13 +241,14 @@ struct Binding {
   }
 
   static void Squares(const Tensor& gradient, const Tensor& squares) {
-    Device::Launch(kernels::Squares{gradient.numel(), Floats(gradient), Floats(squares), squares.numel()},
-           gradient);
+    Device::Launch(
+        kernels::Squares{gradient.numel(), Floats(gradient), Floats(squares), squares.numel()},
+        gradient);
   }
 
   static void AdamWStep(const Tensor& parameters, const Tensor& first, const Tensor& second,
-                     const Tensor& gradient, const Tensor& squares, double clip,
-                     const Tensor& inputs, const Tensor& results, const Maybe& half) {
+                        const Tensor& gradient, const Tensor& squares, double clip,
+                        const Tensor& inputs, const Tensor& results, const Maybe& half) {
     kernels::AdamWStep op;
     op.size = parameters.numel();
     op.squares_count = squares.numel();

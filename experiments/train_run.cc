@@ -335,18 +335,18 @@ json TrainInFolder(const TrainOptions& options, const TrainData& data, const std
   }
   if (trainer.updates() != saved) save();
   json report = {{"env", options.env},
-          {"physics", options.physics},
-          {"torch_version", TorchVersion()},
-          {"seed", options.trainer.seed},
-          {"updates", trainer.updates()},
-          {"loss", metrics.LastLoss()},
-          {"updates_per_second", rate(start, trainer.updates() - first)},
-          {"dataset", {{"path", data.path}, {"sha256", data.sha256}}},
-          {"checkpoint", {{"path", last}, {"sha256", datasets::Sha256OfFile(last)}}},
-          {"last", evaluations.Last()},
-          {"update_path", trainer.update_path()},
-          {"attention_path", attention::CausalLinearPath(device)},
-          {"best", evaluations.BestOrNull()}};
+                 {"physics", options.physics},
+                 {"torch_version", TorchVersion()},
+                 {"seed", options.trainer.seed},
+                 {"updates", trainer.updates()},
+                 {"loss", metrics.LastLoss()},
+                 {"updates_per_second", rate(start, trainer.updates() - first)},
+                 {"dataset", {{"path", data.path}, {"sha256", data.sha256}}},
+                 {"checkpoint", {{"path", last}, {"sha256", datasets::Sha256OfFile(last)}}},
+                 {"last", evaluations.Last()},
+                 {"update_path", trainer.update_path()},
+                 {"attention_path", attention::CausalLinearPath(device)},
+                 {"best", evaluations.BestOrNull()}};
   report.update(DeviceReport(device));
   return report;
 }

@@ -21,7 +21,7 @@ namespace {
 using testing::HasSubstr;
 using torch::Tensor;
 
-#define SKIP_WITHOUT_CUDA()                                                                   \
+#define SKIP_WITHOUT_CUDA() \
   if (!torch::cuda::is_available()) GTEST_SKIP() << "needs a CUDA device, of which none is here"
 
 AgentOptions SmallTransformer(const std::string& attention = "cosformer") {
@@ -240,8 +240,7 @@ TEST_P(PathTest, NotFiniteGradientsAreNamed) {
 TEST(DeviceUpdateTest, StatesWithTheFormerOptionAreRead) {
   const datasets::Episodes episodes = MakeEpisodes();
   const std::string path = testing::TempDir() + "device_update_old_" + std::to_string(getpid());
-  const auto trainer =
-      Make(SmallTransformer(), FastTraining(), UpdatePath::kAutograd, episodes);
+  const auto trainer = Make(SmallTransformer(), FastTraining(), UpdatePath::kAutograd, episodes);
   trainer->Update(2);
   trainer->Save(path);
   Safetensors file = ReadSafetensors(path);
@@ -292,9 +291,9 @@ class KernelCounter {
 
   static std::unique_ptr<at::ObserverContext> Begin(const at::RecordFunction& function) {
     static const std::set<std::string> nothing = {
-        "aten::view",   "aten::select", "aten::narrow",     "aten::slice",      "aten::t",
-        "aten::empty",  "aten::detach", "aten::as_strided", "aten::transpose",  "aten::alias",
-        "aten::expand", "aten::numpy_T", "aten::reshape",   "aten::empty_like", "aten::unsqueeze"};
+        "aten::view",   "aten::select",  "aten::narrow",     "aten::slice",      "aten::t",
+        "aten::empty",  "aten::detach",  "aten::as_strided", "aten::transpose",  "aten::alias",
+        "aten::expand", "aten::numpy_T", "aten::reshape",    "aten::empty_like", "aten::unsqueeze"};
     if (inside_ > 0 || nothing.contains(function.name())) return nullptr;
     ++inside_;
     ++current_->counts[function.name()];
@@ -348,9 +347,8 @@ std::map<std::string, int> CountKernels(const std::string& precision, int& total
   MetaParameters parameters(model);
   AdamW optimizer(parameters, 1e-4);
   const auto meta = torch::TensorOptions(torch::kMeta);
-  const Tensor inputs =
-      torch::empty({101, update_inputs::Width(batch, model->dropout_layers())},
-                   meta.dtype(torch::kInt64)),
+  const Tensor inputs = torch::empty({101, update_inputs::Width(batch, model->dropout_layers())},
+                                     meta.dtype(torch::kInt64)),
                results = torch::empty({100, 2}, meta),
                squares = torch::empty({update_ops::kSquares}, meta);
   TransformerUpdate update(

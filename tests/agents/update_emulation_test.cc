@@ -42,7 +42,9 @@ float __uint_as_float(unsigned bits) {
   std::memcpy(&x, &bits, sizeof x);
   return x;
 }
-float __bfloat162float(__nv_bfloat16 x) { return __uint_as_float(static_cast<unsigned>(x.bits) << 16); }
+float __bfloat162float(__nv_bfloat16 x) {
+  return __uint_as_float(static_cast<unsigned>(x.bits) << 16);
+}
 __nv_bfloat16 __float2bfloat16_rn(float x) { return {c10::BFloat16(x).x}; }
 __nv_bfloat162 __floats2bfloat162_rn(float low, float high) {
   return {__float2bfloat16_rn(low), __float2bfloat16_rn(high)};
@@ -105,8 +107,7 @@ void Launch(void (*kernel)(Parameters...), dim3 blocks, dim3 threads, size_t sha
     for (unsigned x = 0; x < blocks.x; ++x) {
       block_index = {x, y};
       std::memset(SharedFloats(), 0xff, shared_bytes);  // NaNs
-      host::RunBlock(static_cast<int>(threads.x * threads.y), order,
-                     [&] { kernel(arguments...); });
+      host::RunBlock(static_cast<int>(threads.x * threads.y), order, [&] { kernel(arguments...); });
     }
   }
 }
@@ -159,8 +160,7 @@ class Emulation {
   }
 
  private:
-  torch::Library library_{torch::Library::IMPL, "cosdt", c10::DispatchKey::CPU, __FILE__,
-                          __LINE__};
+  torch::Library library_{torch::Library::IMPL, "cosdt", c10::DispatchKey::CPU, __FILE__, __LINE__};
 };
 
 TEST(UpdateEmulationTest, KernelsComputeWhatTheCpuDoes) {
