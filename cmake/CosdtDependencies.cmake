@@ -60,6 +60,13 @@ endif()
 
 # tensors, automatic differentiation, matrix products
 find_package(LibTorch 2.11 REQUIRED)
+if(COSDT_USE_CUDA)
+  # an installed program has them where they are (CosdtInstall.cmake)
+  foreach(library IN ITEMS ${LibTorch_CPU_LIBRARY} ${LibTorch_CUDA_LIBRARY} ${CUDA_cudart_LIBRARY})
+    get_filename_component(folder "${library}" DIRECTORY)
+    list(APPEND CMAKE_INSTALL_RPATH "${folder}")
+  endforeach()
+endif()
 # vector instructions of the attention kernels, chosen at run time
 find_package(HWY REQUIRED)
 # rigid-body simulation of hopper, half cheetah and walker2d
