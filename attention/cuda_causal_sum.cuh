@@ -2,6 +2,8 @@
 // tokens, with the state of the chunks before in float32 registers (attention/README.md, equation 7).
 #pragma once
 
+#include <type_traits>
+
 #include "attention/cuda_products.cuh"
 #include "attention/linear_kernels.h"
 
@@ -42,10 +44,9 @@ struct PassArguments {
   CausalSum sums[kMostSums];
   int heads = 1;           // of a batch element
   int length = 1;          // tokens
-  double half_turns = 0;   // of the phase from one token to the next: 1 / 2M; 0: weights are 1
+  float half_turns = 0;    // of the phase from one token to the next: 1 / 2M; 0: weights are 1
   const bool* mask = nullptr;
   bool normalize = true;
-  bool one_product = false;  // float32 in plain tf32
   float eps = 0;
   float* normalizer = nullptr;    // D [batch, heads, length]
   const float* deltas = nullptr;  // d likewise, which gradients read
@@ -56,24 +57,24 @@ struct PassArguments {
 
 COSDT_DEVICE float Reciprocal(float sum, float eps) { return 1 / (sum < eps ? eps : sum); }
 
-// phi; a NaN stays one.
-COSDT_DEVICE float Feature(Features features, float x) {
-  if (features == Features::kRelu) return x < 0 ? 0 : x;
-  if (features == Features::kEluPlusOne) return x > 0 ? x + 1 : Exp(x);
-  return x;
+// phi, ELU + 1 or ReLU; a NaN stays one.
+template <bool kElu>
+COSDT_DEVICE float Feature(float x) {
+  return kElu ? MaxOrNan(x, 0) + Exp(MinOf(x, 0.0f)) : MaxOrNan(x, 0);
 }
 
 // phi'
-COSDT_DEVICE float Slope(Features features, float x) {
-  if (features == Features::kRelu) return x > 0 ? 1 : 0;
-  if (features == Features::kEluPlusOne) return x > 0 ? 1 : Exp(x);
-  return 1;
+template <bool kElu>
+COSDT_DEVICE float Slope(float x) {
+  return kElu ? Exp(MinOf(x, 0.0f)) : x > 0 ? 1.0f : 0.0f;
 }
 
 // kWidth bounds the widths of query and key, kColumns the columns of value that a block takes.
-// kHasState: more than one chunk.
-template <class T, int kWidth, int kColumns, bool kHasState>
+// kHasState: more than one chunk. Four warps share the rows of a chunk, 16 each; where there are
+// eight, two share the columns of value and the keys of the scores.
+template <class Products, int kWidth, int kColumns, bool kHasState>
 struct CausalSumKernel {
+  using T = typename Products::Value;
   static constexpr int kRowWarps = 4;
   static constexpr int kColumnWarps = kColumns / 32;
   static constexpr int kThreads = 32 * kRowWarps * kColumnWarps;
@@ -82,39 +83,55 @@ struct CausalSumKernel {
   // the tiles of float32 at 128 leave no room for a second set
   static constexpr int kBuffers = kHasState && sizeof(T) * kWidth <= 256 ? 2 : 1;
   // floats a thread keeps of a state
-  static constexpr int kStateValues = 2 * kStateTiles * kTiles * 4 + 2;
+  static constexpr int kStateValues = 2 * kStateTiles * kTiles * 4 + kStateTiles * 4;
+  // What is summed in lines of its own: in bfloat16 phases are two values, rounded and the rest;
+  // float32 keeps its mantissa here.
+  static constexpr int kLines = sizeof(T) == 2 ? 4 : 2;
+  using LineProducts = std::conditional_t<sizeof(T) == 2, BFloat16Products, Float32Products>;
 
   struct State {
     alignas(16) T x[2][kWidth][kColumns + kVector<T>];
     T keys[kWidth][8];  // of the normaliser: columns cos, sin, and what rounding them left
-    float extras[2][kColumns];
+    alignas(16) float extras[2][kColumns];
   };
   struct Shared {
     Tile<T, kWidth> query[kBuffers], key[kBuffers];
     Tile<T, kColumns> value[kBuffers];
+    Tile<T, kChunk> scores;
+    float totals[kColumnWarps][kChunk];  // of the rows of the scores
     // two sets, in turns: a chunk's are written while some warps still read those of the one before
-    struct {
-      // phases of the chunk's rows times f_x, f_y and the two factors of extra
-      float query_phase[2][kChunk], key_phase[2][kChunk];
-      float query_extra[2][kChunk], key_extra[2][kChunk];
-      alignas(16) T rounded_phase[2][kChunk];  // of keys
+    struct alignas(16) Phases {
+      // cos and sin of the chunk's rows times f_x, f_y and the two factors of extra
+      float query[kChunk][2], key[kChunk][2], query_extra[kChunk][2], key_extra[kChunk][2];
+      T rounded[2][kChunk];     // of keys
+      T lines[kLines][kChunk];  // of the sums of keys (output) or of values (gradients)
       int not_finite[kColumns];  // the first row where a column of value is not finite; 64: none
-    } rows[2];
+    } phases[2];
   };
   static constexpr int kSharedBytes =
       static_cast<int>(sizeof(Shared) + (kHasState ? sizeof(State) : 0));
   static_assert(sizeof(Shared) % 16 == 0);
 
+  // A head's rows, counted as the sum counts them.
+  template <class U>
+  struct Line {
+    U* first;
+    ptrdiff_t step;
+    COSDT_DEVICE U* At(int row) const { return first + row * step; }
+  };
+
   const PassArguments& pass;
   const CausalSum& sum;
   const int head, segment, first_column;
+  const int batch, head_of_batch;
   float* const own_states;
   Shared& s;
   State& state;
+  const bool* const mask;  // of the batch element, or null
 
   // Registers
   float sums[2][kStateTiles][kTiles][4];  // of the state: key^T value for each phase
-  float line[2];                          // of keys (output) or extra (gradients), by thread
+  float lines[kStateTiles][4];            // of keys (output) or of values (gradients), transposed
 
   COSDT_DEVICE CausalSumKernel(const PassArguments& all, int item, int slice, int which,
                                unsigned char* shared, int items, int slices)
@@ -123,31 +140,36 @@ struct CausalSumKernel {
         head(item / all.segments),
         segment(item % all.segments),
         first_column(slice * kColumns),
-        own_states(all.states ? all.states + (static_cast<ptrdiff_t>(which * slices + slice) * items +
+        batch(head / all.heads),
+        head_of_batch(head % all.heads),
+        own_states(all.states ? all.states + (static_cast<ptrdiff_t>(which * slices + slice) *
+                                                  items +
                                               item) *
                                                  kStateValues * kThreads
                               : nullptr),
         s(*reinterpret_cast<Shared*>(shared)),
-        state(*reinterpret_cast<State*>(shared + sizeof(Shared))) {}
+        state(*reinterpret_cast<State*>(shared + sizeof(Shared))),
+        mask(all.mask ? all.mask + static_cast<ptrdiff_t>(batch) * all.length : nullptr) {}
 
   COSDT_DEVICE int Thread() const { return ThreadIndex(); }
   COSDT_DEVICE int Lane() const { return ThreadIndex() % 32; }
   COSDT_DEVICE int WarpRow() const { return ThreadIndex() / 32 % kRowWarps * 16; }
-  COSDT_DEVICE int WarpColumn() const { return ThreadIndex() / 32 / kRowWarps * 32; }
+  COSDT_DEVICE int ColumnWarp() const { return ThreadIndex() / 32 / kRowWarps; }
+  COSDT_DEVICE int WarpColumn() const { return ColumnWarp() * 32; }
+  // The first of the two neighbouring columns of a product's tile that this lane has.
+  COSDT_DEVICE int LaneColumn() const { return Lane() % 4 * 2; }
 
-  // The token of a row of the sum, or -1 beyond the last one.
-  COSDT_DEVICE int TokenOf(int row) const {
-    if (row >= pass.length) return -1;
-    return sum.reversed ? pass.length - 1 - row : row;
-  }
-  COSDT_DEVICE bool IsReal(int token) const {
-    return !pass.mask ||
-           pass.mask[static_cast<ptrdiff_t>(head / pass.heads) * pass.length + token];
-  }
+  COSDT_DEVICE int TokenOf(int row) const { return sum.reversed ? pass.length - 1 - row : row; }
+  COSDT_DEVICE bool IsReal(int row) const { return !mask || mask[TokenOf(row)]; }
+
   template <class U>
-  COSDT_DEVICE U* RowOf(const Rows& rows, int token) const {
-    return static_cast<U*>(rows.array.data) + head / pass.heads * rows.array.batch +
-           head % pass.heads * rows.array.head + token * rows.array.token;
+  COSDT_DEVICE Line<U> LineOf(const Rows& rows) const {
+    U* const first = static_cast<U*>(rows.array.data) + batch * rows.array.batch +
+                     head_of_batch * rows.array.head;
+    Line<U> line;
+    line.first = sum.reversed ? first + (pass.length - 1) * rows.array.token : first;
+    line.step = sum.reversed ? -rows.array.token : rows.array.token;
+    return line;
   }
 
   // Every thread copies the same places of each chunk, and later changes what it copied.
@@ -155,26 +177,28 @@ struct CausalSumKernel {
   static constexpr int kCopies = kChunk * kTileColumns / kVector<T> / kThreads;
   template <int kTileColumns>
   COSDT_DEVICE int CopyRow(int i) const {
-    return (Thread() + i * kThreads) / (kTileColumns / kVector<T>);
+    constexpr int kVectors = kTileColumns / kVector<T>;
+    return Thread() / kVectors + i * (kThreads / kVectors);
   }
   template <int kTileColumns>
-  COSDT_DEVICE int CopyColumn(int i) const {
-    return (Thread() + i * kThreads) % (kTileColumns / kVector<T>) * kVector<T>;
+  COSDT_DEVICE int CopyColumn() const {
+    return Thread() % (kTileColumns / kVector<T>) * kVector<T>;
   }
 
   // Begins to copy a chunk's rows. Returns a bit for every vector that is not zeros.
   template <int kTileColumns>
   COSDT_DEVICE uint32_t Copy(Tile<T, kTileColumns>& to, const Rows& rows, int from_column,
                              int chunk) {
+    const Line<const T> line = LineOf<const T>(rows);
+    const int column = CopyColumn<kTileColumns>();
+    const bool has_column = from_column + column < rows.width;
     uint32_t real = 0;
     COSDT_UNROLL for (int i = 0; i < kCopies<kTileColumns>; ++i) {
-      const int row = CopyRow<kTileColumns>(i), column = CopyColumn<kTileColumns>(i);
-      const int token = TokenOf(chunk * kChunk + row);
-      const bool exists = token >= 0 && from_column + column < rows.width;
-      CopyAsync(&to.x[row][column],
-                exists ? RowOf<const T>(rows, token) + from_column + column : rows.array.data,
+      const int place = CopyRow<kTileColumns>(i), row = chunk * kChunk + place;
+      const bool exists = has_column && row < pass.length;
+      CopyAsync(&to.x[place][column], line.At(exists ? row : 0) + (exists ? from_column + column : 0),
                 exists);
-      if (exists && !(rows.masked && !IsReal(token))) real |= 1u << i;
+      if (exists && !(rows.masked && !IsReal(row))) real |= 1u << i;
     }
     return real;
   }
@@ -182,29 +206,24 @@ struct CausalSumKernel {
   // phi and padding, on what this thread copied.
   template <int kTileColumns>
   COSDT_DEVICE void Map(Tile<T, kTileColumns>& tile, const Rows& rows, uint32_t real) {
-    if (rows.features == Features::kIdentity && !rows.masked) return;
+    if (rows.features == Features::kEluPlusOne) {
+      MapEach(tile, real, [](float x) { return Feature<true>(x); });
+    } else if (rows.features == Features::kRelu) {
+      MapEach(tile, real, [](float x) { return Feature<false>(x); });
+    } else if (rows.masked) {
+      MapEach(tile, real, [](float x) { return x; });
+    }
+  }
+  template <int kTileColumns, class Function>
+  COSDT_DEVICE void MapEach(Tile<T, kTileColumns>& tile, uint32_t real, const Function& function) {
     COSDT_UNROLL for (int i = 0; i < kCopies<kTileColumns>; ++i) {
-      auto& place = *reinterpret_cast<Vector<T>*>(
-          &tile.x[CopyRow<kTileColumns>(i)][CopyColumn<kTileColumns>(i)]);
-      Vector<T> values{};
-      if (real >> i & 1) {
-        values = place;
-        MapVector(values, rows.features);
+      T* const place = &tile.x[CopyRow<kTileColumns>(i)][CopyColumn<kTileColumns>()];
+      Vector vector = LoadVector(place);
+      COSDT_UNROLL for (uint32_t& word : vector.words) {
+        word = real >> i & 1 ? MapWord(T{}, word, function) : 0;
       }
-      place = values;
+      StoreVector(place, vector);
     }
-  }
-
-  static COSDT_DEVICE void MapVector(Vector<float>& values, Features features) {
-    COSDT_UNROLL for (float& x : values.x) x = Feature(features, x);
-  }
-  static COSDT_DEVICE void MapVector(Vector<BFloat16>& values, Features features) {
-    uint32_t words[4];
-    __builtin_memcpy(words, &values, sizeof words);
-    COSDT_UNROLL for (uint32_t& word : words) {
-      word = PackBFloat16(Feature(features, LowOf(word)), Feature(features, HighOf(word)));
-    }
-    __builtin_memcpy(&values, words, sizeof words);
   }
 
   // A value that is not finite must not reach earlier rows, whose weight of it is 0: it is replaced
@@ -212,254 +231,261 @@ struct CausalSumKernel {
   COSDT_DEVICE bool TakeNotFinite(Tile<T, kColumns>& tile, int (&first)[kColumns]) {
     bool found = false;
     COSDT_UNROLL for (int i = 0; i < kCopies<kColumns>; ++i) {
-      const int row = CopyRow<kColumns>(i), column = CopyColumn<kColumns>(i);
-      auto& place = *reinterpret_cast<Vector<T>*>(&tile.x[row][column]);
-      if (AllFinite(place)) continue;
+      const int row = CopyRow<kColumns>(i), column = CopyColumn<kColumns>();
+      if (AllFinite(LoadVector(&tile.x[row][column]))) continue;
       found = true;
-      COSDT_UNROLL for (int j = 0; j < kVector<T>; ++j) {
-        const float x = ToFloat(place.x[j]);
+      COSDT_NO_UNROLL for (int j = 0; j < kVector<T>; ++j) {
+        const float x = ToFloat(tile.x[row][column + j]);
         if (x - x == 0) continue;
-        place.x[j] = T{};
+        tile.x[row][column + j] = T{};
         AtomicMin(&first[column + j], row);
       }
     }
     return found;
   }
 
-  static COSDT_DEVICE bool AllFinite(const Vector<T>& values) {
-    uint32_t words[4], carry = 0;
-    __builtin_memcpy(words, &values, sizeof words);
+  static COSDT_DEVICE bool AllFinite(const Vector& vector) {
+    uint32_t carry = 0;
     // an exponent of ones carries into the sign
     constexpr uint32_t kExponents = sizeof(T) == 2 ? 0x7f807f80u : 0x7f800000u;
     constexpr uint32_t kOnes = sizeof(T) == 2 ? 0x00800080u : 0x00800000u;
-    COSDT_UNROLL for (const uint32_t word : words) carry |= (word & kExponents) + kOnes;
+    COSDT_UNROLL for (const uint32_t word : vector.words) carry |= (word & kExponents) + kOnes;
     return (carry & (sizeof(T) == 2 ? 0x80008000u : 0x80000000u)) == 0;
   }
 
   // What a thread knows of the next chunk before it is there.
   struct Ahead {
-    uint32_t query, key, value;      // Copy's bits
-    float normalizer = 1, delta = 0;  // of row `Thread()`, for the first 64 threads
+    uint32_t query, key, value;  // Copy's bits
   };
+
+  // The rows of which a thread writes the phases: the first row warps', which have fewest keys.
+  COSDT_DEVICE bool WritesPhases() const { return WarpRow() == 0; }
+  static constexpr int kPhaseRows = kChunk / (32 * kColumnWarps);  // a thread
+  COSDT_DEVICE int PhaseRow(int i) const { return (ColumnWarp() * kPhaseRows + i) * 32 + Lane(); }
 
   COSDT_DEVICE Ahead BeginChunk(int chunk, int buffer) {
     Ahead ahead;
     ahead.query = pass.only_states ? 0 : Copy(s.query[buffer], sum.query, 0, chunk);
     ahead.key = Copy(s.key[buffer], sum.key, 0, chunk);
     ahead.value = Copy(s.value[buffer], sum.value, first_column, chunk);
-    const int token = Thread() < kChunk ? TokenOf(chunk * kChunk + Thread()) : -1;
-    if (token >= 0 && pass.deltas) {
-      const ptrdiff_t row = static_cast<ptrdiff_t>(head) * pass.length + token;
-      ahead.normalizer = pass.normalizer[row];
-      ahead.delta = pass.deltas[row];
-    }
     return ahead;
   }
 
-  COSDT_DEVICE void WritePhases(int chunk, int set, const Ahead& ahead) {
-    const int row = Thread();
-    if (row >= kChunk) return;
-    auto& to = s.rows[set];
-    float cosine = 1, sine = 0;
-    if (pass.half_turns > 0) {
-      CosSin(static_cast<float>((chunk * kChunk + row) * pass.half_turns), &cosine, &sine);
-    }
-    const float r = pass.deltas ? Reciprocal(ahead.normalizer, pass.eps) : 1;
-    const float of_query = sum.scales_query ? r : 1, of_key = sum.scales_key ? r : 1;
-    const float extra_of_query = sum.extra == Extra::kOfQuery ? ahead.delta : 1;
-    const float extra_of_key = sum.extra == Extra::kOfKey ? ahead.delta : 1;
-    COSDT_UNROLL for (int part = 0; part < 2; ++part) {
-      const float phase = part == 0 ? cosine : sine;
-      to.query_phase[part][row] = phase * of_query;
-      to.key_phase[part][row] = phase * of_key;
-      to.query_extra[part][row] = phase * extra_of_query;
-      to.key_extra[part][row] = phase * extra_of_key;
-      Round(phase * of_key, to.rounded_phase[part][row]);
-    }
-  }
-
-  // The sums of key (for the normaliser) or value (for extra) times their rows' phases: column
-  // `thread / groups`, of which neighbouring threads take every groups-th row.
-  template <int kLineColumns, class Rows_>
-  COSDT_DEVICE void AddLine(const Rows_& tile, const float (&phases)[2][kChunk]) {
-    constexpr int kGroups = kThreads / kLineColumns;
-    const int column = Thread() / kGroups, group = Thread() % kGroups;
-    COSDT_UNROLL for (int i = 0; i < kChunk / kGroups; ++i) {
-      const int row = i * kGroups + group;
-      const float x = ToFloat(tile.x[row][column]);
-      line[0] += phases[0][row] * x;
-      line[1] += phases[1][row] * x;
-    }
-  }
-  template <int kLineColumns>
-  COSDT_DEVICE void StoreLine() {
-    constexpr int kGroups = kThreads / kLineColumns;
-    const int column = Thread() / kGroups;
-    float total[2] = {line[0], line[1]};
-    COSDT_UNROLL for (int lanes = 1; lanes < kGroups; lanes *= 2) {
-      total[0] += ShuffleXor(total[0], lanes);
-      total[1] += ShuffleXor(total[1], lanes);
-    }
-    if (Thread() % kGroups != 0) return;
-    if (!sum.is_output) {
-      state.extras[0][column] = total[0];
-      state.extras[1][column] = total[1];
-      return;
-    }
-    T* const to = state.keys[column];
-    COSDT_UNROLL for (int part = 0; part < 2; ++part) {
-      Round(total[part], to[part]);
-      Round(total[part] - ToFloat(to[part]), to[2 + part]);
+  COSDT_DEVICE void WritePhases(int chunk, int set) {
+    auto& to = s.phases[set];
+    if (Thread() < kColumns) to.not_finite[Thread()] = kChunk;
+    if (!WritesPhases()) return;
+    COSDT_UNROLL for (int i = 0; i < kPhaseRows; ++i) {
+      const int place = PhaseRow(i), row = chunk * kChunk + place;
+      float phase[2] = {1, 0}, r = 1, delta = 0;
+      if (pass.half_turns > 0) {
+        CosSin(static_cast<float>(row * pass.half_turns), &phase[0], &phase[1]);
+      }
+      if (pass.deltas && row < pass.length) {
+        const ptrdiff_t place_of_row = static_cast<ptrdiff_t>(head) * pass.length + TokenOf(row);
+        r = Reciprocal(pass.normalizer[place_of_row], pass.eps);
+        delta = pass.deltas[place_of_row];
+      }
+      const float of_query = sum.scales_query ? r : 1, of_key = sum.scales_key ? r : 1;
+      const float extra_of_query = sum.extra == Extra::kOfQuery ? delta : 1;
+      const float extra_of_key = sum.extra == Extra::kOfKey ? delta : 1;
+      COSDT_UNROLL for (int part = 0; part < 2; ++part) {
+        to.query[place][part] = phase[part] * of_query;
+        to.key[place][part] = phase[part] * of_key;
+        to.query_extra[place][part] = phase[part] * extra_of_query;
+        to.key_extra[place][part] = phase[part] * extra_of_key;
+        Round(phase[part] * of_key, to.rounded[part][place]);
+        const float line = phase[part] * (sum.is_output ? 1 : extra_of_key);
+        Round(line, to.lines[part][place]);
+        if constexpr (kLines == 4) {
+          Round(line - ToFloat(to.lines[part][place]), to.lines[2 + part][place]);
+        }
+      }
     }
   }
 
-  COSDT_DEVICE bool HasLine() const {
+  COSDT_DEVICE bool HasLines() const {
     return sum.is_output ? pass.normalize : sum.extra != Extra::kNone;
   }
   COSDT_DEVICE int Parts() const { return pass.half_turns > 0 ? 2 : 1; }
 
+  // Two words of the lines that a lane gives to a product: of line `lane / 4`, or zeros.
+  COSDT_DEVICE void LoadLines(uint32_t (&to)[2], const T (&from)[kLines][kChunk], int depth) const {
+    constexpr int kWord = 4 / static_cast<int>(sizeof(T));  // values of a word
+    to[0] = to[1] = 0;
+    if (Lane() / 4 >= kLines) return;
+    const T* const place = &from[Lane() / 4][depth + Lane() % 4 * kWord];
+    to[0] = LoadWord(place);
+    to[1] = LoadWord(place + 4 * kWord);
+  }
+
   // Adds a chunk to the state.
   COSDT_DEVICE void AddChunk(int buffer, int set, bool not_finite) {
-    const auto& rows = s.rows[set];
+    if (WarpRow() >= kWidth) return;  // a state of 32 rows has two warps without work
     const Tile<T, kWidth>& key = s.key[buffer];
     const Tile<T, kColumns>& value = s.value[buffer];
+    const auto& phases = s.phases[set];
     COSDT_UNROLL for (int depth = 0; depth < kChunk; depth += kStep<T>) {
-      uint32_t left[kStateTiles][4];
+      uint32_t left[kStateTiles][4], right[kTiles / 2][4];
       COSDT_UNROLL for (int tile = 0; tile < kStateTiles; ++tile) {
-        if (WarpRow() >= kWidth) continue;  // a state of 32 rows has two warps without work
         LoadLeftTransposed(left[tile], &key.x[0][0], key.kStride, tile * kChunk + WarpRow(),
                            depth);
       }
       COSDT_UNROLL for (int n = 0; n < kTiles; n += 2) {
-        uint32_t right[4];
-        if (WarpRow() < kWidth) {
-          LoadRight(right, &value.x[0][0], value.kStride, depth, WarpColumn() + n * 8);
-        }
-        COSDT_UNROLL for (int part = 0; part < 2; ++part) {
-          if (part >= Parts() || WarpRow() >= kWidth) continue;
-          uint32_t scaled[2][2];
-          ScaleRight(scaled[0], right[0], right[1], rows.rounded_phase[part], depth);
-          ScaleRight(scaled[1], right[2], right[3], rows.rounded_phase[part], depth);
+        LoadRight(right[n / 2], &value.x[0][0], value.kStride, depth, WarpColumn() + n * 8);
+      }
+      if (HasLines() && ColumnWarp() == 0) {
+        uint32_t words[2];
+        LoadLines(words, phases.lines, depth);
+        if (sum.is_output) {
           COSDT_UNROLL for (int tile = 0; tile < kStateTiles; ++tile) {
-            COSDT_UNROLL for (int i = 0; i < 2; ++i) {
-              AddProduct(T{}, sums[part][tile][n + i], left[tile], scaled[i][0], scaled[i][1],
-                         pass.one_product);
-            }
+            AddProduct(LineProducts{}, lines[tile], left[tile], words[0], words[1]);
+          }
+        } else {
+          uint32_t columns[4];
+          LoadLeftTransposed(columns, &value.x[0][0], value.kStride, WarpRow(), depth);
+          AddProduct(LineProducts{}, lines[0], columns, words[0], words[1]);
+        }
+      }
+      COSDT_UNROLL for (int part = 0; part < 2; ++part) {
+        if (part >= Parts()) continue;
+        COSDT_UNROLL for (int tile = 0; tile < kStateTiles; ++tile) {
+          uint32_t scaled[4];
+          ScaleLeft(scaled, left[tile], phases.rounded[part], depth);
+          COSDT_UNROLL for (int n = 0; n < kTiles; ++n) {
+            AddProduct(Products{}, sums[part][tile][n], scaled, right[n / 2][n % 2 * 2],
+                       right[n / 2][n % 2 * 2 + 1]);
           }
         }
       }
     }
-    if (not_finite) {
-      COSDT_UNROLL for (int n = 0; n < kTiles; ++n) {
-        COSDT_UNROLL for (int i = 0; i < 4; ++i) {
-          const int column = WarpColumn() + n * 8 + Lane() % 4 * 2 + i % 2;
-          if (rows.not_finite[column] == kChunk) continue;
-          COSDT_UNROLL for (int tile = 0; tile < kStateTiles; ++tile) {
-            sums[0][tile][n][i] = FromBits(0x7fc00000);
-          }
+    if (!not_finite) return;
+    COSDT_UNROLL for (int n = 0; n < kTiles; ++n) {
+      COSDT_UNROLL for (int i = 0; i < 4; ++i) {
+        if (phases.not_finite[WarpColumn() + n * 8 + LaneColumn() + i % 2] == kChunk) continue;
+        COSDT_UNROLL for (int tile = 0; tile < kStateTiles; ++tile) {
+          sums[0][tile][n][i] = FromBits(0x7fc00000);
         }
       }
-    }
-    if (!HasLine()) return;
-    if (sum.is_output) {
-      AddLine<kWidth>(key, rows.key_phase);
-    } else {
-      AddLine<kColumns>(value, rows.key_extra);
     }
   }
 
   // Puts the state where products read it.
   COSDT_DEVICE void StoreState() {
-    COSDT_UNROLL for (int tile = 0; tile < kStateTiles; ++tile) {
-      const int row = tile * kChunk + WarpRow() + Lane() / 4;
-      if (WarpRow() >= kWidth) continue;
-      COSDT_UNROLL for (int part = 0; part < 2; ++part) {
+    if (WarpRow() >= kWidth) return;
+    COSDT_UNROLL for (int part = 0; part < 2; ++part) {
+      if (part >= Parts()) continue;
+      COSDT_UNROLL for (int tile = 0; tile < kStateTiles; ++tile) {
+        const int row = tile * kChunk + WarpRow() + Lane() / 4;
         COSDT_UNROLL for (int n = 0; n < kTiles; ++n) {
-          const int column = WarpColumn() + n * 8 + Lane() % 4 * 2;
+          const int column = WarpColumn() + n * 8 + LaneColumn();
           StorePair(&state.x[part][row][column], sums[part][tile][n][0], sums[part][tile][n][1]);
           StorePair(&state.x[part][row + 8][column], sums[part][tile][n][2],
                     sums[part][tile][n][3]);
         }
       }
     }
-    if (!HasLine()) return;
-    if (sum.is_output) {
-      StoreLine<kWidth>();
-    } else {
-      StoreLine<kColumns>();
+    if (HasLines() && ColumnWarp() == 0) StoreLines();
+  }
+
+  // The two phases' sums; in bfloat16 as the rounded sum and what is left of it, by two lanes.
+  COSDT_DEVICE void StoreLines() {
+    COSDT_UNROLL for (int tile = 0; tile < kStateTiles; ++tile) {
+      COSDT_UNROLL for (int half = 0; half < 2; ++half) {
+        float total[2];
+        COSDT_UNROLL for (int part = 0; part < 2; ++part) {
+          total[part] = lines[tile][2 * half + part];
+          total[part] += ShuffleXor(total[part], 1);
+        }
+        const int row = tile * kChunk + WarpRow() + Lane() / 4 + 8 * half;
+        if (Lane() % 4 >= 2) continue;
+        if (sum.is_output) {
+          COSDT_UNROLL for (float& x : total) {
+            T rounded;
+            Round(x, rounded);
+            if (Lane() % 4 == 1) x -= ToFloat(rounded);
+          }
+          StorePair(state.keys[row] + LaneColumn(), total[0], total[1]);
+        } else if (tile == 0 && Lane() % 4 == 0) {
+          state.extras[0][row] = total[0];
+          state.extras[1][row] = total[1];
+        }
+      }
     }
   }
+
   static COSDT_DEVICE void StorePair(float* to, float x, float y) {
-    to[0] = x;
-    to[1] = y;
+    StoreWords(to, ToBits(x), ToBits(y));
   }
   static COSDT_DEVICE void StorePair(BFloat16* to, float x, float y) {
-    const uint32_t word = PackBFloat16(x, y);
-    __builtin_memcpy(to, &word, sizeof word);
+    StoreWord(to, PackBFloat16(x, y));
   }
 
   // A state in global memory, value by value and thread by thread.
   template <class Visit>
   COSDT_DEVICE void ForState(const Visit& visit) {
     float* place = own_states + Thread();
+    const auto next = [&](float& own) {
+      visit(own, place);
+      place += kThreads;
+    };
     COSDT_UNROLL for (int part = 0; part < 2; ++part) {
       COSDT_UNROLL for (int tile = 0; tile < kStateTiles; ++tile) {
         COSDT_UNROLL for (int n = 0; n < kTiles; ++n) {
-          COSDT_UNROLL for (int i = 0; i < 4; ++i) {
-            visit(sums[part][tile][n][i], *place);
-            place += kThreads;
-          }
+          COSDT_UNROLL for (int i = 0; i < 4; ++i) next(sums[part][tile][n][i]);
         }
       }
     }
-    COSDT_UNROLL for (int part = 0; part < 2; ++part) {
-      visit(line[part], *place);
-      place += kThreads;
+    COSDT_UNROLL for (int tile = 0; tile < kStateTiles; ++tile) {
+      COSDT_UNROLL for (int i = 0; i < 4; ++i) next(lines[tile][i]);
     }
   }
 
-  // out += what the state gives the chunk's queries.
+  // out += what the state gives the chunk's queries; the first column warps sum up its keys, too.
   COSDT_DEVICE void AddEarlier(int buffer, int set, float (&out)[kTiles][4], float (&total)[2]) {
     const Tile<T, kWidth>& query = s.query[buffer];
-    const auto& rows = s.rows[set];
+    const auto& phases = s.phases[set];
     const int row = WarpRow() + Lane() / 4;
-    const bool has_total = sum.is_output && pass.normalize;
+    const bool has_total = sum.is_output && pass.normalize && ColumnWarp() == 0;
+    float keys[4] = {};
     COSDT_UNROLL for (int part = 0; part < 2; ++part) {
       if (part >= Parts()) continue;
-      float x[kTiles][4] = {}, keys[4] = {};
+      float x[kTiles][4] = {};
       COSDT_UNROLL for (int depth = 0; depth < kWidth; depth += kStep<T>) {
         uint32_t left[4], right[4];
         LoadLeft(left, &query.x[0][0], query.kStride, WarpRow(), depth);
         COSDT_UNROLL for (int n = 0; n < kTiles; n += 2) {
           LoadRight(right, &state.x[part][0][0], kColumns + kVector<T>, depth,
                     WarpColumn() + n * 8);
-          AddProduct(T{}, x[n], left, right[0], right[1], pass.one_product);
-          AddProduct(T{}, x[n + 1], left, right[2], right[3], pass.one_product);
+          AddProduct(Products{}, x[n], left, right[0], right[1]);
+          AddProduct(Products{}, x[n + 1], left, right[2], right[3]);
         }
         if (part == 0 && has_total) {
           LoadKeys(right, depth);
-          AddProduct(T{}, keys, left, right[0], right[1], false);
+          AddProduct(LineProducts{}, keys, left, right[0], right[1]);
         }
       }
-      const float phase[2] = {rows.query_phase[part][row], rows.query_phase[part][row + 8]};
-      COSDT_UNROLL for (int n = 0; n < kTiles; ++n) {
-        COSDT_UNROLL for (int i = 0; i < 4; ++i) out[n][i] += phase[i / 2] * x[n][i];
-      }
-      if (part == 0 && has_total && Lane() % 4 < 2) {
-        COSDT_UNROLL for (int half = 0; half < 2; ++half) {
-          total[half] += rows.query_phase[0][row + 8 * half] * keys[2 * half] +
-                         rows.query_phase[1][row + 8 * half] * keys[2 * half + 1];
+      COSDT_UNROLL for (int half = 0; half < 2; ++half) {
+        const float phase = phases.query[row + 8 * half][part];
+        COSDT_UNROLL for (int n = 0; n < kTiles; ++n) {
+          COSDT_UNROLL for (int i = 0; i < 2; ++i) {
+            out[n][2 * half + i] += phase * x[n][2 * half + i];
+          }
         }
       }
     }
-    if (sum.extra == Extra::kNone) return;
-    COSDT_UNROLL for (int part = 0; part < 2; ++part) {
-      if (part >= Parts()) continue;
-      const float extra[2] = {rows.query_extra[part][row], rows.query_extra[part][row + 8]};
+    COSDT_UNROLL for (int half = 0; half < 2; ++half) {
+      if (has_total && Lane() % 4 < 2) {
+        total[half] += phases.query[row + 8 * half][0] * keys[2 * half] +
+                       phases.query[row + 8 * half][1] * keys[2 * half + 1];
+      }
+      if (sum.extra == Extra::kNone) continue;
+      const float(&extra)[2] = phases.query_extra[row + 8 * half];
       COSDT_UNROLL for (int n = 0; n < kTiles; ++n) {
-        COSDT_UNROLL for (int i = 0; i < 4; ++i) {
-          out[n][i] += extra[i / 2] *
-                       state.extras[part][WarpColumn() + n * 8 + Lane() % 4 * 2 + i % 2];
+        const int column = WarpColumn() + n * 8 + LaneColumn();
+        COSDT_UNROLL for (int i = 0; i < 2; ++i) {
+          out[n][2 * half + i] +=
+              extra[0] * state.extras[0][column + i] + extra[1] * state.extras[1][column + i];
         }
       }
     }
@@ -474,48 +500,78 @@ struct CausalSumKernel {
     }
   }
 
-  // out += what the chunk's own keys give its queries, 32 keys at a time, up to the diagonal.
-  COSDT_DEVICE void AddOwn(int buffer, int set, float (&out)[kTiles][4], float (&total)[2]) {
+  // The weighted scores of this warp's rows with its 32 keys, up to the diagonal, to shared memory.
+  COSDT_DEVICE void ComputeScores(int buffer, int set, float (&total)[2]) {
     const Tile<T, kWidth>&query = s.query[buffer], &key = s.key[buffer];
-    const Tile<T, kColumns>& value = s.value[buffer];
-    const auto& rows = s.rows[set];
+    const auto& phases = s.phases[set];
     const int row = WarpRow() + Lane() / 4;
-    COSDT_UNROLL for (int first = 0; first < kChunk; first += 32) {
-      if (first > WarpRow() + 15) continue;
+    for (int first = WarpColumn(); first < kChunk; first += 32 * kColumnWarps) {
+      if (first > WarpRow() + 15) return;
       float scores[4][4] = {};
       COSDT_UNROLL for (int depth = 0; depth < kWidth; depth += kStep<T>) {
         uint32_t left[4], right[4];
         LoadLeft(left, &query.x[0][0], query.kStride, WarpRow(), depth);
         COSDT_UNROLL for (int n = 0; n < 4; n += 2) {
           LoadRightTransposed(right, &key.x[0][0], key.kStride, first + n * 8, depth);
-          AddProduct(T{}, scores[n], left, right[0], right[1], pass.one_product);
-          AddProduct(T{}, scores[n + 1], left, right[2], right[3], pass.one_product);
+          AddProduct(Products{}, scores[n], left, right[0], right[1]);
+          AddProduct(Products{}, scores[n + 1], left, right[2], right[3]);
         }
       }
-      COSDT_UNROLL for (int n = 0; n < 4; ++n) {
-        COSDT_UNROLL for (int i = 0; i < 4; ++i) {
-          const int x = row + i / 2 * 8, y = first + n * 8 + Lane() % 4 * 2 + i % 2;
-          float weighted = scores[n][i] * (rows.query_phase[0][x] * rows.key_phase[0][y] +
-                                           rows.query_phase[1][x] * rows.key_phase[1][y]);
-          if (sum.extra != Extra::kNone) {
-            weighted += rows.query_extra[0][x] * rows.key_extra[0][y] +
-                        rows.query_extra[1][x] * rows.key_extra[1][y];
+      COSDT_UNROLL for (int half = 0; half < 2; ++half) {
+        const float(&of_query)[2] = phases.query[row + 8 * half];
+        COSDT_UNROLL for (int n = 0; n < 4; ++n) {
+          COSDT_UNROLL for (int i = 0; i < 2; ++i) {
+            const float(&of_key)[2] = phases.key[first + n * 8 + LaneColumn() + i];
+            scores[n][2 * half + i] *= of_query[0] * of_key[0] + of_query[1] * of_key[1];
           }
+        }
+      }
+      if (sum.extra != Extra::kNone) {
+        COSDT_UNROLL for (int half = 0; half < 2; ++half) {
+          const float(&of_query)[2] = phases.query_extra[row + 8 * half];
+          COSDT_UNROLL for (int n = 0; n < 4; ++n) {
+            COSDT_UNROLL for (int i = 0; i < 2; ++i) {
+              const float(&of_key)[2] = phases.key_extra[first + n * 8 + LaneColumn() + i];
+              scores[n][2 * half + i] += of_query[0] * of_key[0] + of_query[1] * of_key[1];
+            }
+          }
+        }
+      }
+      COSDT_UNROLL for (int half = 0; half < 2; ++half) {
+        const int x = row + 8 * half;
+        COSDT_UNROLL for (int n = 0; n < 4; ++n) {
+          const int y = first + n * 8 + LaneColumn();
           // chosen, not multiplied: a NaN beyond the diagonal stays there
-          scores[n][i] = y <= x ? weighted : 0;
-          total[i / 2] += scores[n][i];
+          const float low = y <= x ? scores[n][2 * half] : 0;
+          const float high = y < x ? scores[n][2 * half + 1] : 0;
+          total[half] += low + high;
+          StorePair(&s.scores.x[x][y], low, high);
         }
       }
-      COSDT_UNROLL for (int depth = 0; depth < 32; depth += kStep<T>) {
-        uint32_t left[4], right[4];
-        LeftOfSums(T{}, left, scores, depth / 8);
-        COSDT_UNROLL for (int n = 0; n < kTiles; n += 2) {
-          LoadRightOfSums(right, &value.x[0][0], value.kStride, first + depth,
-                          WarpColumn() + n * 8);
-          AddProduct(T{}, out[n], left, right[0], right[1], pass.one_product);
-          AddProduct(T{}, out[n + 1], left, right[2], right[3], pass.one_product);
-        }
+    }
+  }
+
+  // out += scores value, up to the diagonal.
+  COSDT_DEVICE void AddOwn(int buffer, float (&out)[kTiles][4]) {
+    const Tile<T, kColumns>& value = s.value[buffer];
+    COSDT_UNROLL for (int depth = 0; depth < kChunk; depth += kStep<T>) {
+      if (depth > WarpRow() + 15) continue;
+      uint32_t left[4], right[4];
+      LoadLeft(left, &s.scores.x[0][0], s.scores.kStride, WarpRow(), depth);
+      COSDT_UNROLL for (int n = 0; n < kTiles; n += 2) {
+        LoadRight(right, &value.x[0][0], value.kStride, depth, WarpColumn() + n * 8);
+        AddProduct(Products{}, out[n], left, right[0], right[1]);
+        AddProduct(Products{}, out[n + 1], left, right[2], right[3]);
       }
+    }
+  }
+
+  // The warps that share rows tell each other the rows' sums.
+  COSDT_DEVICE void ShareTotals(float (&total)[2]) {
+    COSDT_UNROLL for (int half = 0; half < 2; ++half) {
+      total[half] += ShuffleXor(total[half], 1);
+      total[half] += ShuffleXor(total[half], 2);
+      if (Lane() % 4 == 0) s.totals[ColumnWarp()][WarpRow() + Lane() / 4 + 8 * half] = total[half];
     }
   }
 
@@ -525,64 +581,68 @@ struct CausalSumKernel {
     return first_column + WarpColumn() + pair * 16 + Lane() % 2 * 8 + Lane() % 4 / 2 * 4;
   }
 
+  // Four values are two or four words.
+  static constexpr int kQuadWords = static_cast<int>(sizeof(T));
   struct Slopes {
-    T x[2][kTiles / 2][4];
+    uint32_t words[2][kTiles / 2][kQuadWords];
   };
   COSDT_DEVICE void LoadSlopes(int chunk, Slopes& slopes) const {
     if (sum.slope.features == Features::kIdentity) return;
+    const Line<const T> line = LineOf<const T>(sum.slope);
     COSDT_UNROLL for (int half = 0; half < 2; ++half) {
-      const int token = TokenOf(chunk * kChunk + WarpRow() + Lane() / 4 + half * 8);
+      const int row = chunk * kChunk + WarpRow() + Lane() / 4 + half * 8;
       COSDT_UNROLL for (int pair = 0; pair < kTiles / 2; ++pair) {
         const int column = QuadColumn(pair);
-        if (token < 0 || column >= sum.slope.width) continue;
-        Load4(RowOf<const T>(sum.slope, token) + column, slopes.x[half][pair]);
+        if (row >= pass.length || column >= sum.slope.width) continue;
+        LoadQuad(line.At(row) + column, slopes.words[half][pair]);
       }
     }
   }
-  static COSDT_DEVICE void Load4(const T* from, T (&to)[4]) {
-    struct alignas(4 * sizeof(T)) Four {
-      T x[4];
-    };
-    const Four four = *reinterpret_cast<const Four*>(from);
-    COSDT_UNROLL for (int i = 0; i < 4; ++i) to[i] = four.x[i];
+  static COSDT_DEVICE void LoadQuad(const float* from, uint32_t (&to)[4]) {
+    const Vector vector = LoadVector(from);
+    COSDT_UNROLL for (int i = 0; i < 4; ++i) to[i] = vector.words[i];
   }
-  static COSDT_DEVICE void Store4(float* to, const float (&from)[4]) {
-    *reinterpret_cast<Vector<float>*>(to) = {{from[0], from[1], from[2], from[3]}};
+  static COSDT_DEVICE void LoadQuad(const BFloat16* from, uint32_t (&to)[2]) {
+    LoadWords(from, to[0], to[1]);
   }
-  static COSDT_DEVICE void Store4(BFloat16* to, const float (&from)[4]) {
-    struct alignas(8) Words {
-      uint32_t x[2];
-    };
-    *reinterpret_cast<Words*>(to) = {{PackBFloat16(from[0], from[1]),
-                                      PackBFloat16(from[2], from[3])}};
+  static COSDT_DEVICE float SlopeValue(const uint32_t (&words)[4], int i) {
+    return FromBits(words[i]);
+  }
+  static COSDT_DEVICE float SlopeValue(const uint32_t (&words)[2], int i) {
+    return i % 2 == 0 ? LowOf(words[i / 2]) : HighOf(words[i / 2]);
+  }
+  static COSDT_DEVICE void StoreQuad(float* to, const float (&from)[4]) {
+    StoreVector(to, {{ToBits(from[0]), ToBits(from[1]), ToBits(from[2]), ToBits(from[3])}});
+  }
+  static COSDT_DEVICE void StoreQuad(BFloat16* to, const float (&from)[4]) {
+    StoreWords(to, PackBFloat16(from[0], from[1]), PackBFloat16(from[2], from[3]));
   }
 
   COSDT_DEVICE void Write(int chunk, int set, bool not_finite, float (&out)[kTiles][4],
-                          float (&total)[2], const Slopes& slopes) {
-    const int row = WarpRow() + Lane() / 4;
+                          const Slopes& slopes) {
     if (not_finite) {
       COSDT_UNROLL for (int n = 0; n < kTiles; ++n) {
         COSDT_UNROLL for (int i = 0; i < 4; ++i) {
-          const int column = WarpColumn() + n * 8 + Lane() % 4 * 2 + i % 2;
-          if (row + i / 2 * 8 >= s.rows[set].not_finite[column]) {
+          const int column = WarpColumn() + n * 8 + LaneColumn() + i % 2;
+          if (WarpRow() + Lane() / 4 + i / 2 * 8 >= s.phases[set].not_finite[column]) {
             out[n][i] = FromBits(0x7fc00000);
           }
         }
       }
     }
-    const bool has_total = sum.is_output && pass.normalize;
+    const Line<T> line = LineOf<T>(sum.out);
     COSDT_UNROLL for (int half = 0; half < 2; ++half) {
-      const int token = TokenOf(chunk * kChunk + row + half * 8);
+      const int place = WarpRow() + Lane() / 4 + half * 8, row = chunk * kChunk + place;
       float factor = 1;
-      if (has_total) {
-        total[half] += ShuffleXor(total[half], 1);
-        total[half] += ShuffleXor(total[half], 2);
-        factor = Reciprocal(total[half], pass.eps);
-        if (token >= 0 && first_column + WarpColumn() == 0 && Lane() % 4 == 0) {
-          pass.normalizer[static_cast<ptrdiff_t>(head) * pass.length + token] = total[half];
+      if (sum.is_output && pass.normalize) {
+        float total = s.totals[0][place];
+        if constexpr (kColumnWarps == 2) total += s.totals[1][place];
+        factor = Reciprocal(total, pass.eps);
+        if (row < pass.length && first_column + WarpColumn() == 0 && Lane() % 4 == 0) {
+          pass.normalizer[static_cast<ptrdiff_t>(head) * pass.length + TokenOf(row)] = total;
         }
       }
-      const bool zero = token >= 0 && sum.out.masked && !IsReal(token);
+      const bool zero = row < pass.length && sum.out.masked && !IsReal(row);
       COSDT_UNROLL for (int pair = 0; pair < kTiles / 2; ++pair) {
         const float* const low = &out[2 * pair][2 * half];
         const float* const high = &out[2 * pair + 1][2 * half];
@@ -592,15 +652,18 @@ struct CausalSumKernel {
         float quad[4] = {odd ? first : low[0], odd ? second : low[1], odd ? high[0] : first,
                          odd ? high[1] : second};
         const int column = QuadColumn(pair);
-        if (token < 0 || column >= sum.out.width) continue;
-        COSDT_UNROLL for (int i = 0; i < 4; ++i) {
-          quad[i] *= factor;
-          if (sum.slope.features != Features::kIdentity) {
-            quad[i] *= Slope(sum.slope.features, ToFloat(slopes.x[half][pair][i]));
+        if (row >= pass.length || column >= sum.out.width) continue;
+        if (sum.slope.features == Features::kEluPlusOne) {
+          COSDT_UNROLL for (int i = 0; i < 4; ++i) {
+            quad[i] *= Slope<true>(SlopeValue(slopes.words[half][pair], i));
           }
-          if (zero) quad[i] = 0;
+        } else if (sum.slope.features == Features::kRelu) {
+          COSDT_UNROLL for (int i = 0; i < 4; ++i) {
+            quad[i] *= Slope<false>(SlopeValue(slopes.words[half][pair], i));
+          }
         }
-        Store4(RowOf<T>(sum.out, token) + column, quad);
+        COSDT_UNROLL for (int i = 0; i < 4; ++i) quad[i] = zero ? 0 : quad[i] * factor;
+        StoreQuad(line.At(row) + column, quad);
       }
     }
   }
@@ -609,16 +672,16 @@ struct CausalSumKernel {
     if (first_column >= sum.value.width) return;
     const int chunks = (pass.length + kChunk - 1) / kChunk;
     const int first = segment * pass.chunks_per_segment;
-    const int last = Min(first + pass.chunks_per_segment, chunks);
+    const int last = MinOf(first + pass.chunks_per_segment, chunks);
     if (pass.only_states && segment + 1 == pass.segments) return;  // nobody needs what it adds
+    Ahead ahead = BeginChunk(first, 0);
     if constexpr (kHasState) {
       const bool begins_with_state = segment > 0 && !pass.only_states;
-      ForState([&](float& own, float& stored) { own = begins_with_state ? stored : 0; });
+      ForState([&](float& own, const float* stored) { own = begins_with_state ? *stored : 0; });
       if (begins_with_state) StoreState();
     }
-    if (Thread() < kColumns) s.rows[0].not_finite[Thread()] = kChunk;
-    Ahead ahead = BeginChunk(first, 0);
-    SyncThreads();  // not_finite
+    WritePhases(first, 0);
+    SyncThreads();
     for (int chunk = first; chunk < last; ++chunk) {
       const int set = (chunk - first) % 2, buffer = kBuffers == 2 ? set : 0;
       const bool is_last = chunk + 1 == last;
@@ -626,23 +689,25 @@ struct CausalSumKernel {
       if (!pass.only_states) Map(s.query[buffer], sum.query, ahead.query);
       Map(s.key[buffer], sum.key, ahead.key);
       Map(s.value[buffer], sum.value, ahead.value);
-      WritePhases(chunk, set, ahead);
       const bool not_finite =
-          SyncThreadsOr(TakeNotFinite(s.value[buffer], s.rows[set].not_finite));
+          SyncThreadsOr(TakeNotFinite(s.value[buffer], s.phases[set].not_finite));
       if (kBuffers == 2 && !is_last) ahead = BeginChunk(chunk + 1, 1 - set);
       if (!pass.only_states) {
         Slopes slopes;
         LoadSlopes(chunk, slopes);
         float out[kTiles][4] = {}, total[2] = {};
+        ComputeScores(buffer, set, total);
         if constexpr (kHasState) {
           if (chunk > 0) AddEarlier(buffer, set, out, total);
         }
-        AddOwn(buffer, set, out, total);
-        Write(chunk, set, not_finite, out, total, slopes);
+        if (sum.is_output) ShareTotals(total);
+        SyncWarps(1 + WarpRow() / 16, 32 * kColumnWarps);
+        AddOwn(buffer, out);
+        Write(chunk, set, not_finite, out, slopes);
       }
       if constexpr (kHasState) {
         if (is_last && !pass.only_states) return;
-        if (Thread() < kColumns) s.rows[1 - set].not_finite[Thread()] = kChunk;
+        if (!is_last) WritePhases(chunk + 1, 1 - set);
         SyncThreads();  // all have read the state
         AddChunk(buffer, set, not_finite);
         if (!pass.only_states) StoreState();
@@ -653,7 +718,7 @@ struct CausalSumKernel {
       }
     }
     if constexpr (kHasState) {
-      if (pass.only_states) ForState([](float& own, float& stored) { stored = own; });
+      if (pass.only_states) ForState([](float own, float* stored) { *stored = own; });
     }
   }
 };

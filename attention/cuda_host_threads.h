@@ -25,7 +25,9 @@ using Arrivals = std::vector<void*>;
 void Block(const std::function<void(const Arrivals&)>& all, void* mine);
 void Warp(const std::function<void(const Arrivals&)>& all, void* mine);
 
+void CosSin(float half_turns, float* cosine, float* sine);
 bool Or(bool mine);
+void SyncWarps(int number, int threads);
 float ShuffleXor(float x, int lanes);
 void CopyAsync(void* to, const void* from, bool real);
 void WaitForCopies();

@@ -12,41 +12,45 @@ struct Grid {
   int64_t x = 1, y = 1, z = 1;
 };
 
-// d of every row: -r g . o, and 0 where the normaliser is clamped; a warp for four rows.
+// d of every row: -r g . o, and 0 where the normaliser is clamped. `lanes` neighbouring threads share
+// a row and have kRowsAThread of them.
 template <class T>
 struct DeltaKernel {
-  static constexpr int kThreads = 128, kSharedBytes = 0, kRowsAWarp = 4, kBlocksAMultiprocessor = 8;
-  static constexpr int kRowsABlock = kThreads / 32 * kRowsAWarp;
+  static constexpr int kThreads = 256, kSharedBytes = 0, kBlocksAMultiprocessor = 3;
+  static constexpr int kRowsAThread = 4;
 
   Array out, grad;
   int width = 0, heads = 1, length = 1;
-  int64_t rows = 0;
+  int lanes = 32;  // a power of two
   float eps = 0;
   const float* normalizer = nullptr;
   float* deltas = nullptr;
 
+  int RowsABlock() const { return kThreads / lanes * kRowsAThread; }
+
   COSDT_DEVICE void operator()(const Grid& block, const Grid&, unsigned char*) const {
-    const int lane = ThreadIndex() % 32, warp = ThreadIndex() / 32;
-    const int64_t first = block.x * kRowsABlock + warp * kRowsAWarp;
-    float sum[kRowsAWarp] = {};
-    COSDT_UNROLL for (int i = 0; i < kRowsAWarp; ++i) {
-      const int64_t row = first + i;
-      if (row >= rows || lane * 4 >= width) continue;
-      const int64_t item = row / length;
-      const auto token = static_cast<ptrdiff_t>(row % length);
-      const auto place = [&](const Array& array) {
-        return static_cast<const T*>(array.data) + item / heads * array.batch +
-               item % heads * array.head + token * array.token + lane * 4;
-      };
-      const T *const o = place(out), *const g = place(grad);
-      COSDT_UNROLL for (int j = 0; j < 4; ++j) sum[i] += ToFloat(o[j]) * ToFloat(g[j]);
+    const int lane = ThreadIndex() % lanes, row = ThreadIndex() / lanes;
+    const int rows = kThreads / lanes, first = static_cast<int>(block.x) * rows * kRowsAThread;
+    const int head = static_cast<int>(block.y), batch = head / heads, of_batch = head % heads;
+    const auto place = [&](const Array& array, int token) {
+      return static_cast<const T*>(array.data) + batch * array.batch + of_batch * array.head +
+             token * array.token + lane * kVector<T>;
+    };
+    Vector o[kRowsAThread] = {}, g[kRowsAThread] = {};
+    COSDT_UNROLL for (int i = 0; i < kRowsAThread; ++i) {
+      const int token = first + i * rows + row;
+      if (token >= length || lane * kVector<T> >= width) continue;
+      o[i] = LoadVector(place(out, token));
+      g[i] = LoadVector(place(grad, token));
     }
-    COSDT_UNROLL for (int i = 0; i < kRowsAWarp; ++i) {
-      COSDT_UNROLL for (int lanes = 1; lanes < 32; lanes *= 2) sum[i] += ShuffleXor(sum[i], lanes);
-      const int64_t row = first + i;
-      if (lane != i || row >= rows) continue;
-      const float total = normalizer[row];
-      deltas[row] = total < eps ? 0 : -sum[i] / total;
+    COSDT_UNROLL for (int i = 0; i < kRowsAThread; ++i) {
+      float sum = 0;
+      COSDT_UNROLL for (int j = 0; j < 4; ++j) AddDot(T{}, sum, o[i].words[j], g[i].words[j]);
+      for (int distance = 1; distance < lanes; distance *= 2) sum += ShuffleXor(sum, distance);
+      const int token = first + i * rows + row;
+      if (lane != 0 || token >= length) continue;
+      const ptrdiff_t to = static_cast<ptrdiff_t>(head) * length + token;
+      deltas[to] = normalizer[to] < eps ? 0 : -sum / normalizer[to];
     }
   }
 };
@@ -54,34 +58,41 @@ struct DeltaKernel {
 // Turns what each segment adds to the state into the state before it; a thread an entry.
 struct ScanKernel {
   static constexpr int kThreads = 256, kSharedBytes = 0, kBlocksAMultiprocessor = 4;
+  static constexpr int kAtOnce = 8;
 
   int segments = 1;
-  int64_t values = 0;  // of a state
-  int64_t entries = 0;  // states without their segments, times values
+  int64_t values = 0;   // of a state
   float* states = nullptr;
 
   COSDT_DEVICE void operator()(const Grid& block, const Grid&, unsigned char*) const {
     const int64_t entry = block.x * kThreads + ThreadIndex();
-    if (entry >= entries) return;
-    float* place = states + entry / values * segments * values + entry % values;
+    if (entry >= values) return;
+    float* place = states + block.y * segments * values + entry;
     float sum = 0;
-    for (int segment = 0; segment < segments; ++segment) {
-      const float added = segment + 1 < segments ? *place : 0;
-      *place = sum;
-      sum += added;
-      place += values;
+    for (int first = 0; first < segments; first += kAtOnce) {
+      float added[kAtOnce];
+      COSDT_UNROLL for (int i = 0; i < kAtOnce; ++i) {
+        // the last segment's is not there
+        added[i] = first + i + 1 < segments ? place[i * values] : 0;
+      }
+      COSDT_UNROLL for (int i = 0; i < kAtOnce; ++i) {
+        if (first + i < segments) place[i * values] = sum;
+        sum += added[i];
+      }
+      place += kAtOnce * values;
     }
   }
 };
 
-template <class T, int kWidth, bool kHasState>
+template <class Products, int kWidth, bool kHasState>
 struct SumsKernel {
+  using T = typename Products::Value;
   static constexpr int kColumns = kWidth == 32 ? 32 : 64;
-  using Sum = CausalSumKernel<T, kWidth, kColumns, kHasState>;
+  using Sum = CausalSumKernel<Products, kWidth, kColumns, kHasState>;
   static constexpr int kThreads = Sum::kThreads, kSharedBytes = Sum::kSharedBytes;
   static constexpr int kStateValues = Sum::kStateValues * kThreads;
   static constexpr int kBlocksAMultiprocessor =
-      kWidth == 32 ? 4 : sizeof(T) == 2 && (kWidth == 64 || !kHasState) ? 2 : 1;
+      kWidth == 32 ? 3 : sizeof(T) == 2 && (kWidth == 64 || !kHasState) ? 2 : 1;
 
   PassArguments pass;
 
@@ -113,15 +124,33 @@ inline int64_t SlicesOf(const Problem& problem, Pass pass) {
   return (widest + columns - 1) / columns;
 }
 
+// Calls visit.operator()<Products, kWidth>() for the kernels that a problem takes.
+template <class Products, class Visit>
+auto ForWidths(const Problem& problem, const Visit& visit) {
+  const int width = WidthOf(problem);
+  return width == 32   ? visit.template operator()<Products, 32>()
+         : width == 64 ? visit.template operator()<Products, 64>()
+                       : visit.template operator()<Products, 128>();
+}
+template <class Visit>
+auto ForKernels(const Problem& problem, const Visit& visit) {
+  if (problem.type == Type::kBFloat16) return ForWidths<BFloat16Products>(problem, visit);
+  return problem.one_product ? ForWidths<Tf32Products>(problem, visit)
+                             : ForWidths<Float32Products>(problem, visit);
+}
+
 // By the shape alone, so that bits repeat.
 inline Cut MakeCut(const Problem& problem, Pass pass) {
-  constexpr int64_t kEnoughBlocks = 256;  // two for each multiprocessor of the devices of today
-  constexpr int64_t kLeastChunks = 4;     // of a segment, which costs a state to write and to read
+  constexpr int64_t kMultiprocessors = 128;  // about as many as the devices of today have
+  constexpr int64_t kLeastChunks = 4;  // of a segment, which costs a state to write and to read
   const int64_t chunks = ChunksOf(problem);
   const int64_t blocks =
       SumsOf(pass) * problem.batch * problem.heads * SlicesOf(problem, pass);
+  const int64_t enough = kMultiprocessors * ForKernels(problem, []<class Products, int kWidth>() {
+                           return int64_t{SumsKernel<Products, kWidth, true>::kBlocksAMultiprocessor};
+                         });
   const int64_t wanted =
-      std::clamp<int64_t>(kEnoughBlocks / blocks, 1, std::max<int64_t>(chunks / kLeastChunks, 1));
+      std::clamp<int64_t>(enough / blocks, 1, std::max<int64_t>(chunks / kLeastChunks, 1));
   const int64_t each = (chunks + wanted - 1) / wanted;
   return {static_cast<int>((chunks + each - 1) / each), static_cast<int>(each)};
 }
@@ -132,11 +161,11 @@ inline int64_t DeltasSize(const Problem& problem, Pass pass) {
   return (problem.batch * problem.heads * problem.length + 3) / 4 * 4;
 }
 
-template <class T, int kWidth>
+template <class Products, int kWidth>
 int64_t StatesSize(const Problem& problem, Pass pass, const Cut& cut) {
   if (cut.segments == 1) return 0;
   return SumsOf(pass) * SlicesOf(problem, pass) * problem.batch * problem.heads * cut.segments *
-         SumsKernel<T, kWidth, true>::kStateValues;
+         SumsKernel<Products, kWidth, true>::kStateValues;
 }
 
 // The sums of a pass (CausalSum's table).
@@ -187,11 +216,10 @@ inline PassArguments MakePass(const Problem& problem, Pass pass, const Cut& cut)
   all.heads = static_cast<int>(problem.heads);
   all.length = static_cast<int>(problem.length);
   if (problem.reweight_length > 0) {
-    all.half_turns = 0.5 / static_cast<double>(problem.reweight_length);
+    all.half_turns = static_cast<float>(0.5 / static_cast<double>(problem.reweight_length));
   }
   all.mask = problem.mask;
   all.normalize = problem.normalize;
-  all.one_product = problem.one_product;
   all.eps = static_cast<float>(problem.eps);
   all.normalizer = static_cast<float*>(problem.normalizer);
   all.segments = cut.segments;
@@ -200,63 +228,52 @@ inline PassArguments MakePass(const Problem& problem, Pass pass, const Cut& cut)
 }
 
 // Launches a pass: launch(kernel, grid) runs a functor above.
-template <class T, int kWidth, class Launch>
+template <class Products, int kWidth, class Launch>
 void RunWidth(const Problem& problem, Pass pass, const Cut& cut, float* workspace,
               const Launch& launch) {
   PassArguments all = MakePass(problem, pass, cut);
   const int64_t heads = problem.batch * problem.heads, deltas = DeltasSize(problem, pass);
   if (deltas > 0) {
-    DeltaKernel<T> kernel{problem.out,     problem.grad_out, static_cast<int>(problem.value_width),
-                          all.heads,       all.length,       heads * problem.length,
-                          all.eps,         all.normalizer,   workspace};
-    launch(kernel, Grid{(kernel.rows + kernel.kRowsABlock - 1) / kernel.kRowsABlock});
+    using T = typename Products::Value;
+    int lanes = 1;
+    while (lanes * kVector<T> < problem.value_width) lanes *= 2;
+    const DeltaKernel<T> kernel{problem.out, problem.grad_out, static_cast<int>(problem.value_width),
+                                all.heads,   all.length,       lanes,
+                                all.eps,     all.normalizer,   workspace};
+    launch(kernel, Grid{(problem.length + kernel.RowsABlock() - 1) / kernel.RowsABlock(), heads});
     all.deltas = workspace;
   }
   const int64_t slices = SlicesOf(problem, pass);
   const Grid grid{heads * cut.segments, slices, SumsOf(pass)};
   if (ChunksOf(problem) == 1) {
-    launch(SumsKernel<T, kWidth, false>{all}, grid);
+    launch(SumsKernel<Products, kWidth, false>{all}, grid);
     return;
   }
-  using Kernel = SumsKernel<T, kWidth, true>;
+  using Kernel = SumsKernel<Products, kWidth, true>;
   if (cut.segments > 1) {
     all.states = workspace + deltas;
     all.only_states = true;
     launch(Kernel{all}, grid);
-    const int64_t entries = SumsOf(pass) * slices * heads * Kernel::kStateValues;
-    launch(ScanKernel{cut.segments, Kernel::kStateValues, entries, all.states},
-           Grid{(entries + ScanKernel::kThreads - 1) / ScanKernel::kThreads});
+    launch(ScanKernel{cut.segments, Kernel::kStateValues, all.states},
+           Grid{(Kernel::kStateValues + ScanKernel::kThreads - 1) / ScanKernel::kThreads,
+                SumsOf(pass) * slices * heads});
     all.only_states = false;
   }
   launch(Kernel{all}, grid);
 }
 
-// Calls visit.operator()<T, kWidth>() for the kernels that a problem takes.
-template <class Visit>
-auto ForKernels(const Problem& problem, const Visit& visit) {
-  const int width = WidthOf(problem);
-  if (problem.type == Type::kBFloat16) {
-    return width == 32   ? visit.template operator()<BFloat16, 32>()
-           : width == 64 ? visit.template operator()<BFloat16, 64>()
-                         : visit.template operator()<BFloat16, 128>();
-  }
-  return width == 32   ? visit.template operator()<float, 32>()
-         : width == 64 ? visit.template operator()<float, 64>()
-                       : visit.template operator()<float, 128>();
-}
-
 // Floats of workspace that a pass needs.
 inline int64_t WorkspaceSize(const Problem& problem, Pass pass, const Cut& cut) {
-  return DeltasSize(problem, pass) + ForKernels(problem, [&]<class T, int kWidth>() {
-           return StatesSize<T, kWidth>(problem, pass, cut);
+  return DeltasSize(problem, pass) + ForKernels(problem, [&]<class Products, int kWidth>() {
+           return StatesSize<Products, kWidth>(problem, pass, cut);
          });
 }
 
 template <class Launch>
 void RunPass(const Problem& problem, Pass pass, const Cut& cut, float* workspace,
              const Launch& launch) {
-  ForKernels(problem, [&]<class T, int kWidth>() {
-    RunWidth<T, kWidth>(problem, pass, cut, workspace, launch);
+  ForKernels(problem, [&]<class Products, int kWidth>() {
+    RunWidth<Products, kWidth>(problem, pass, cut, workspace, launch);
   });
 }
 

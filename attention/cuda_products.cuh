@@ -1,6 +1,5 @@
 // Products of tiles in shared memory on tensor cores, one form for bfloat16 and float32: a warp
-// multiplies 16 rows by 8 columns, kStep values deep. float32 runs in tf32: three products of halves
-// of the mantissa, which keep nearly all of it, or one where the caller allows that.
+// multiplies 16 rows by 8 columns, kStep values deep.
 #pragma once
 
 #include "attention/cuda_warp.cuh"
@@ -9,15 +8,62 @@ namespace cosdt::attention::kernels::cuda {
 
 constexpr int kChunk = 64;  // rows of a tile
 
+// How products are computed. float32 runs in tf32: as three products of halves of the mantissa,
+// which keep nearly all of it, or as one.
+struct BFloat16Products {
+  using Value = BFloat16;
+};
+struct Float32Products {
+  using Value = float;
+};
+struct Tf32Products {
+  using Value = float;
+};
+
 // Values of 16 bytes, which is what lies between the rows of a tile as well: with it ldmatrix reads
 // eight rows without bank conflicts.
 template <class T>
 constexpr int kVector = 16 / static_cast<int>(sizeof(T));
 
-template <class T>
+
 struct alignas(16) Vector {
-  T x[kVector<T>];
+  uint32_t words[4];
 };
+COSDT_DEVICE Vector LoadVector(const void* from) {
+#ifdef __CUDACC__
+  return *static_cast<const Vector*>(from);
+#else
+  Vector vector;
+  __builtin_memcpy(&vector, from, sizeof vector);
+  return vector;
+#endif
+}
+COSDT_DEVICE void StoreVector(void* to, const Vector& vector) {
+#ifdef __CUDACC__
+  *static_cast<Vector*>(to) = vector;
+#else
+  __builtin_memcpy(to, &vector, sizeof vector);
+#endif
+}
+
+// A function of every value of a word.
+template <class Function>
+COSDT_DEVICE uint32_t MapWord(float, uint32_t word, const Function& function) {
+  return ToBits(function(FromBits(word)));
+}
+template <class Function>
+COSDT_DEVICE uint32_t MapWord(BFloat16, uint32_t word, const Function& function) {
+  return PackBFloat16(function(LowOf(word)), function(HighOf(word)));
+}
+
+// sum += the products of the values of two words
+COSDT_DEVICE void AddDot(float, float& sum, uint32_t a, uint32_t b) {
+  sum += FromBits(a) * FromBits(b);
+}
+COSDT_DEVICE void AddDot(BFloat16, float& sum, uint32_t a, uint32_t b) {
+  sum += LowOf(a) * LowOf(b);
+  sum += HighOf(a) * HighOf(b);
+}
 
 template <class T, int kColumns>
 struct Tile {
@@ -80,77 +126,38 @@ COSDT_DEVICE void LoadRight(uint32_t (&to)[4], const float* tile, int stride, in
   to[3] = ToBits(from[4 * stride + 8]);
 }
 
-// Right factors for a left one that was made of sums: LeftOfSums has its depth in another order for
-// float32.
-COSDT_DEVICE void LoadRightOfSums(uint32_t (&to)[4], const BFloat16* tile, int stride, int depth,
-                                  int column) {
-  LoadRight(to, tile, stride, depth, column);
+// A transposed left factor with its rows in memory, [depth, ..), times what stands beside them.
+COSDT_DEVICE void ScaleLeft(uint32_t (&to)[4], const uint32_t (&left)[4], const BFloat16* factors,
+                            int depth) {
+  const BFloat16* const from = factors + depth + ThreadIndex() % 4 * 2;
+  const uint32_t pairs[2] = {LoadWord(from), LoadWord(from + 8)};
+  COSDT_UNROLL for (int i = 0; i < 4; ++i) to[i] = MultiplyPairs(left[i], pairs[i / 2]);
 }
-COSDT_DEVICE void LoadRightOfSums(uint32_t (&to)[4], const float* tile, int stride, int depth,
-                                  int column) {
-  const int lane = ThreadIndex() % 32;
-  const float* const from = tile + (depth + lane % 4 * 2) * stride + column + lane / 4;
-  to[0] = ToBits(from[0]);
-  to[1] = ToBits(from[stride]);
-  to[2] = ToBits(from[8]);
-  to[3] = ToBits(from[stride + 8]);
-}
-
-// Sums [16, 8 kStep / 8] as the left factor of the next product; `first` is the tile of sums with
-// which it begins.
-template <int kTiles>
-COSDT_DEVICE void LeftOfSums(BFloat16, uint32_t (&to)[4], const float (&sums)[kTiles][4],
-                             int first) {
-  to[0] = PackBFloat16(sums[first][0], sums[first][1]);
-  to[1] = PackBFloat16(sums[first][2], sums[first][3]);
-  to[2] = PackBFloat16(sums[first + 1][0], sums[first + 1][1]);
-  to[3] = PackBFloat16(sums[first + 1][2], sums[first + 1][3]);
-}
-template <int kTiles>
-COSDT_DEVICE void LeftOfSums(float, uint32_t (&to)[4], const float (&sums)[kTiles][4], int first) {
-  to[0] = ToBits(sums[first][0]);
-  to[1] = ToBits(sums[first][2]);
-  to[2] = ToBits(sums[first][1]);
-  to[3] = ToBits(sums[first][3]);
-}
-
-// A right factor's two words times what stands beside their rows [depth, ..) in `factors`.
-COSDT_DEVICE void ScaleRight(uint32_t (&to)[2], uint32_t word_0, uint32_t word_1,
-                             const BFloat16* factors, int depth) {
-  const int pair = depth + ThreadIndex() % 4 * 2;
-  uint32_t low, high;
-  __builtin_memcpy(&low, factors + pair, sizeof low);
-  __builtin_memcpy(&high, factors + pair + 8, sizeof high);
-  to[0] = MultiplyPairs(word_0, low);
-  to[1] = MultiplyPairs(word_1, high);
-}
-COSDT_DEVICE void ScaleRight(uint32_t (&to)[2], uint32_t word_0, uint32_t word_1,
-                             const float* factors, int depth) {
-  const int row = depth + ThreadIndex() % 4;
-  to[0] = ToBits(FromBits(word_0) * factors[row]);
-  to[1] = ToBits(FromBits(word_1) * factors[row + 4]);
+COSDT_DEVICE void ScaleLeft(uint32_t (&to)[4], const uint32_t (&left)[4], const float* factors,
+                            int depth) {
+  const float* const from = factors + depth + ThreadIndex() % 4;
+  COSDT_UNROLL for (int i = 0; i < 4; ++i) to[i] = ToBits(FromBits(left[i]) * from[i / 2 * 4]);
 }
 
 // sum += left right
-COSDT_DEVICE void AddProduct(BFloat16, float (&sum)[4], const uint32_t (&left)[4], uint32_t right_0,
-                             uint32_t right_1, bool) {
+COSDT_DEVICE void AddProduct(BFloat16Products, float (&sum)[4], const uint32_t (&left)[4],
+                             uint32_t right_0, uint32_t right_1) {
   MmaBFloat16(sum, left, right_0, right_1);
 }
-COSDT_DEVICE void AddProduct(float, float (&sum)[4], const uint32_t (&left)[4], uint32_t right_0,
-                             uint32_t right_1, bool one_product) {
-  uint32_t a[4];
-  COSDT_UNROLL for (int i = 0; i < 4; ++i) a[i] = ToTf32(FromBits(left[i]));
-  const uint32_t b_0 = ToTf32(FromBits(right_0)), b_1 = ToTf32(FromBits(right_1));
-  if (!one_product) {
-    uint32_t rest[4];
-    COSDT_UNROLL for (int i = 0; i < 4; ++i) {
-      rest[i] = ToTf32(FromBits(left[i]) - FromBits(a[i]));
-    }
-    MmaTf32(sum, rest, b_0, b_1);
-    MmaTf32(sum, a, ToTf32(FromBits(right_0) - FromBits(b_0)),
-            ToTf32(FromBits(right_1) - FromBits(b_1)));
-  }
-  MmaTf32(sum, a, b_0, b_1);
+COSDT_DEVICE void AddProduct(Tf32Products, float (&sum)[4], const uint32_t (&left)[4],
+                             uint32_t right_0, uint32_t right_1) {
+  MmaTf32(sum, left, right_0, right_1);
+}
+// The hardware reads the upper 19 bits of a word: what it leaves of a factor is the second one.
+COSDT_DEVICE void AddProduct(Float32Products, float (&sum)[4], const uint32_t (&left)[4],
+                             uint32_t right_0, uint32_t right_1) {
+  const auto rest = [](uint32_t word) {
+    return ToBits(FromBits(word) - FromBits(word & 0xffffe000u));
+  };
+  const uint32_t rest_of_left[4] = {rest(left[0]), rest(left[1]), rest(left[2]), rest(left[3])};
+  MmaTf32(sum, rest_of_left, right_0, right_1);
+  MmaTf32(sum, left, rest(right_0), rest(right_1));
+  MmaTf32(sum, left, right_0, right_1);
 }
 
 }  // namespace cosdt::attention::kernels::cuda

@@ -10,13 +10,53 @@
 #ifdef __CUDACC__
 #define COSDT_DEVICE __device__ __forceinline__
 #define COSDT_UNROLL _Pragma("unroll")
+#define COSDT_NO_UNROLL _Pragma("unroll 1")
 #else
 #include "attention/cuda_host_threads.h"
 #define COSDT_DEVICE inline
 #define COSDT_UNROLL
+#define COSDT_NO_UNROLL
 #endif
 
 namespace cosdt::attention::kernels::cuda {
+
+// A word of memory, aligned to its size.
+COSDT_DEVICE uint32_t LoadWord(const void* from) {
+#ifdef __CUDACC__
+  return *static_cast<const uint32_t*>(from);
+#else
+  uint32_t word;
+  __builtin_memcpy(&word, from, sizeof word);
+  return word;
+#endif
+}
+COSDT_DEVICE void StoreWord(void* to, uint32_t word) {
+#ifdef __CUDACC__
+  *static_cast<uint32_t*>(to) = word;
+#else
+  __builtin_memcpy(to, &word, sizeof word);
+#endif
+}
+
+// Two words, aligned to their size.
+COSDT_DEVICE void LoadWords(const void* from, uint32_t& first, uint32_t& second) {
+#ifdef __CUDACC__
+  const uint2 words = *static_cast<const uint2*>(from);
+  first = words.x;
+  second = words.y;
+#else
+  first = LoadWord(from);
+  second = LoadWord(static_cast<const char*>(from) + 4);
+#endif
+}
+COSDT_DEVICE void StoreWords(void* to, uint32_t first, uint32_t second) {
+#ifdef __CUDACC__
+  *static_cast<uint2*>(to) = {first, second};
+#else
+  StoreWord(to, first);
+  StoreWord(static_cast<char*>(to) + 4, second);
+#endif
+}
 
 // Values in bfloat16 as memory holds them.
 struct BFloat16 {
@@ -72,37 +112,40 @@ COSDT_DEVICE uint32_t MultiplyPairs(uint32_t a, uint32_t b) {
 #endif
 }
 
-// Rounds to tf32: 10 bits of mantissa.
-COSDT_DEVICE uint32_t ToTf32(float x) {
-#ifdef __CUDACC__
-  uint32_t word;
-  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(word) : "f"(x));
-  return word;
-#else
-  return x != x ? ToBits(x) : (ToBits(x) + 0x1000) & ~uint32_t{0x1fff};
-#endif
-}
-
 // cos and sin of pi `half_turns`
 COSDT_DEVICE void CosSin(float half_turns, float* cosine, float* sine) {
 #ifdef __CUDACC__
   sincospif(half_turns, sine, cosine);
 #else
-  constexpr double kPi = 3.14159265358979323846;
-  *cosine = static_cast<float>(std::cos(kPi * static_cast<double>(half_turns)));
-  *sine = static_cast<float>(std::sin(kPi * static_cast<double>(half_turns)));
+  host::CosSin(half_turns, cosine, sine);
 #endif
 }
 
 COSDT_DEVICE float Exp(float x) {
 #ifdef __CUDACC__
-  return __expf(x);
+  float y;  // what it rounds to 0 matters to no sum of features
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x * 1.4426950408889634f));
+  return y;
 #else
   return std::exp(x);
 #endif
 }
 
-COSDT_DEVICE int Min(int a, int b) { return a < b ? a : b; }
+template <class X>
+COSDT_DEVICE X MinOf(X a, X b) {
+  return a < b ? a : b;
+}
+
+// The larger of both, or NaN where a is NaN.
+COSDT_DEVICE float MaxOrNan(float a, float b) {
+#ifdef __CUDACC__
+  float x;
+  asm("max.NaN.f32 %0, %1, %2;" : "=f"(x) : "f"(a), "f"(b));
+  return x;
+#else
+  return a < b ? b : a;
+#endif
+}
 
 COSDT_DEVICE int ThreadIndex() {
 #ifdef __CUDACC__
@@ -127,6 +170,15 @@ COSDT_DEVICE bool SyncThreadsOr(bool mine) {
   return __syncthreads_or(mine);
 #else
   return host::Or(mine);
+#endif
+}
+
+// A barrier of `threads` threads, whole warps, that name the same number, 1 to 15.
+COSDT_DEVICE void SyncWarps(int number, int threads) {
+#ifdef __CUDACC__
+  asm volatile("bar.sync %0, %1;" ::"r"(number), "r"(threads) : "memory");
+#else
+  host::SyncWarps(number, threads);
 #endif
 }
 
@@ -180,8 +232,7 @@ COSDT_DEVICE void LoadMatrices(uint32_t (&to)[4], const void* row) {
 #ifdef __CUDACC__
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
-               : "r"(SharedAddress(row))
-               : "memory");
+               : "r"(SharedAddress(row)));
 #else
   host::LoadMatrices(to, row, false);
 #endif
@@ -192,8 +243,7 @@ COSDT_DEVICE void LoadTransposedMatrices(uint32_t (&to)[4], const void* row) {
 #ifdef __CUDACC__
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
-               : "r"(SharedAddress(row))
-               : "memory");
+               : "r"(SharedAddress(row)));
 #else
   host::LoadMatrices(to, row, true);
 #endif
@@ -203,7 +253,7 @@ COSDT_DEVICE void LoadTransposedMatrices(uint32_t (&to)[4], const void* row) {
 // has it.
 COSDT_DEVICE void MmaBFloat16(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
 #ifdef __CUDACC__
-  asm volatile(
+  asm(
       "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
       "{%8, %9}, {%0, %1, %2, %3};"
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
@@ -216,7 +266,7 @@ COSDT_DEVICE void MmaBFloat16(float (&d)[4], const uint32_t (&a)[4], uint32_t b0
 // The same for a [16, 8] and b [8, 8] in tf32.
 COSDT_DEVICE void MmaTf32(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
 #ifdef __CUDACC__
-  asm volatile(
+  asm(
       "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
       "{%8, %9}, {%0, %1, %2, %3};"
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])

@@ -170,11 +170,14 @@ auto FindOperator(const char* name) {
 
 Mask ToMask(const Tensor& mask) { return mask.defined() ? Mask(mask) : std::nullopt; }
 
-// From here on the output can stand in for the sums that it was rounded from.
-constexpr int64_t kLeastRoundedWidth = 16;
-
 // In few dimensions a token's normaliser is often small and most of its gradient cancels against
-// g . o, where an o rounded to bfloat16 leaves errors of 0.3.
+// g . o, where an o rounded to bfloat16 leaves errors of 0.3 (d = 8); on tensor cores features and
+// scores are rounded, too, which leaves 0.05 at d = 16.
+bool NeedsFloat32(const Tensor& q, const LinearForm& form) {
+  return form.normalize && q.scalar_type() == torch::kBFloat16 &&
+         q.size(3) < (q.is_cuda() ? 32 : 16);
+}
+
 void BackwardInFloat32(const Tensor& grad_out, const Inputs& inputs, const LinearForm& form,
                        Tensor& grad_q, Tensor& grad_k, Tensor& grad_v) {
   const auto wide = [](const Tensor& x) { return x.to(torch::kFloat32).contiguous(); };
@@ -226,8 +229,7 @@ void CausalLinearForward(const Inputs& inputs, const LinearForm& form, Tensor& o
 void CausalLinearBackward(const Tensor& grad_out, const Inputs& inputs, const LinearForm& form,
                           const Tensor& out, const Tensor& normalizer, Tensor& grad_q,
                           Tensor& grad_k, Tensor& grad_v) {
-  if (form.normalize && inputs.q.scalar_type() == torch::kBFloat16 &&
-      inputs.q.size(3) < kLeastRoundedWidth) {
+  if (NeedsFloat32(inputs.q, form)) {
     return BackwardInFloat32(grad_out, inputs, form, grad_q, grad_k, grad_v);
   }
   static const auto op = FindOperator<BackwardOperator>("cosdt::causal_linear_backward");

@@ -21,6 +21,7 @@ struct Case {
 // Each width of the kernels with one chunk, with several and with segments.
 constexpr Case kCases[] = {
     {1, 16},
+    {1, 32},
     {60, 128, FeatureMap::kEluPlusOne, true, true},
     {64, 64, FeatureMap::kRelu},
     {31, 32, FeatureMap::kRelu, false},
@@ -111,6 +112,7 @@ std::vector<std::string> CheckKernels(const torch::Device& device, const RunKern
   std::vector<std::string> faults;
   for (const Case& c : kCases) {
     for (const auto type : {torch::kFloat32, torch::kBFloat16}) {
+      if (type == torch::kBFloat16 && c.width < 32) continue;  // computed in float32 (linear_op.cc)
       const Example example(c, type, device);
       const std::vector<double> differences =
           Differences(example.Run(run), example.Reference());

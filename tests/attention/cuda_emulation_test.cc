@@ -26,8 +26,7 @@ void RunOnHost(const Problem& problem, Pass pass, const Cut& cut, Order order = 
     for (Grid block{0, 0, 0}; block.z < grid.z; ++block.z) {
       for (block.y = 0; block.y < grid.y; ++block.y) {
         for (block.x = 0; block.x < grid.x; ++block.x) {
-          std::vector<Vector<float>> shared(kernel.kSharedBytes / sizeof(Vector<float>),
-                                            {{kNan, kNan, kNan, kNan}});
+          std::vector<Vector> shared(kernel.kSharedBytes / sizeof(Vector), {{~0u, ~0u, ~0u, ~0u}});
           host::RunBlock(kernel.kThreads, order, [&] {
             kernel(block, grid, reinterpret_cast<unsigned char*>(shared.data()));
           });
@@ -416,7 +415,7 @@ TEST(CudaEmulationTest, WorkIsCutByShapeAlone) {
   EXPECT_EQ(cut.segments, 16);
   EXPECT_EQ(cut.chunks_per_segment, 4);
   EXPECT_EQ(WorkspaceSize(problem, Pass::kForward, cut),
-            (4 * 16 * SumsKernel<float, 64, true>::kStateValues));
+            (4 * 16 * SumsKernel<Float32Products, 64, true>::kStateValues));
   EXPECT_EQ(WorkspaceSize(problem, Pass::kBackward, MakeCut(problem, Pass::kBackward)) % 4, 0);
 }
 

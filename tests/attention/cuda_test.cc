@@ -1,7 +1,8 @@
-// The kinds on a device: every one as it runs by default, and the fused kernels.
+// The kinds on a device, and what cosformer's and linear's kernels promise there.
 #include <gtest/gtest.h>
 
 #include "attention/attention.h"
+#include "attention/linear_op.h"
 #include "attention/registry.h"
 #include "tests/attention/harness.h"
 #include "tests/attention/reference.h"
@@ -15,26 +16,21 @@ class CudaAttentionTest : public testing::Test {
  protected:
   void SetUp() override {
     if (!torch::cuda::is_available()) {
-      GTEST_SKIP() << "needs a CUDA device and a LibTorch with CUDA, of which one is not here";
+      GTEST_SKIP() << "needs a CUDA device and a build with COSDT_CUDA=ON, of which one is not here";
     }
-#ifndef COSDT_USE_CUDA
-    GTEST_SKIP() << "needs a build with COSDT_CUDA=ON";
-#endif
   }
 };
 
-// Cases of the table that the fused kernels take, and the Decision Transformer's shapes.
-std::vector<Case> FusedCases(const std::string& kind) {
-  std::vector<Case> cases = CheckedCases(kind);
+// The kernels' widths, around the borders of chunks and in segments.
+std::vector<Case> KernelCases(const std::string& kind) {
+  std::vector<Case> cases;
   for (const int64_t width : {16, 32, 64, 128}) {
-    for (const int64_t length : {1, 31, 33, 60, 90, 1000, 3000}) {
+    for (const int64_t length : {1, 31, 60, 65, 90, 300}) {
       cases.push_back({CaseOptions(kind, length), 3, 2, length, width, width});
     }
   }
-  std::erase_if(cases, [](const Case& c) {
-    return c.width != c.value_width || c.width < 16 || (c.width & (c.width - 1)) != 0;
-  });
-  for (Case& c : cases) c.options.fused_cuda = true;
+  cases.push_back({CaseOptions(kind, 1000), 1, 2, 1000, 64, 64});
+  cases.push_back({CaseOptions(kind, 3000), 1, 1, 3000, 128, 128});
   return cases;
 }
 
@@ -48,9 +44,13 @@ TEST_F(CudaAttentionTest, EveryKindMatchesTheNaiveReference_CUDA) {
   }
 }
 
-TEST_F(CudaAttentionTest, FusedKernelsMatchTheNaiveReference_CUDA) {
+TEST_F(CudaAttentionTest, KernelsPassTheirCheck_CUDA) {
+  EXPECT_EQ(CausalLinearPath(torch::kCUDA), "kernels");
+}
+
+TEST_F(CudaAttentionTest, KernelsMatchTheNaiveReference_CUDA) {
   for (const char* kind : {"cosformer", "linear"}) {
-    for (Case c : FusedCases(kind)) {
+    for (Case c : KernelCases(kind)) {
       for (const auto type : {torch::kFloat32, torch::kBFloat16}) {
         for (const bool padded : {false, true}) {
           ExpectMatchesReference(c, MakeExample(c, type, padded), Tolerance(type), torch::kCUDA);
@@ -68,12 +68,10 @@ TEST_F(CudaAttentionTest, FusedKernelsMatchTheNaiveReference_CUDA) {
   }
 }
 
-TEST_F(CudaAttentionTest, FusedKernelsReadPackedInputs_CUDA) {
+TEST_F(CudaAttentionTest, KernelsReadPackedInputs_CUDA) {
   for (const int64_t length : {60, 1000}) {
     const Case c{CaseOptions("cosformer", length), 2, 3, length, 64, 64};
-    AttentionOptions options = c.options;
-    options.fused_cuda = true;
-    Attention attention(options, c.width);
+    Attention attention(c.options, c.width);
     // one number further on in memory, nothing can be read four at a time
     const Tensor line = torch::randn({2 * length * 3 * 3 * 64 + 1}, torch::kCUDA);
     for (const int64_t shift : {0, 1}) {
@@ -89,10 +87,9 @@ TEST_F(CudaAttentionTest, FusedKernelsReadPackedInputs_CUDA) {
   }
 }
 
-TEST_F(CudaAttentionTest, FusedKernelsRepeatTheirBits_CUDA) {
+TEST_F(CudaAttentionTest, KernelsRepeatTheirBits_CUDA) {
   for (const int64_t length : {60, 4096}) {
-    Case c{CaseOptions("cosformer", length), 1, 2, length, 64, 64};
-    c.options.fused_cuda = true;
+    const Case c{CaseOptions("cosformer", length), 1, 2, length, 64, 64};
     Attention attention(c.options, c.width);
     const Example e = MakeExample(c, torch::kFloat32, true);
     const Tensor mask = e.key_mask.to(torch::kCUDA);
@@ -109,10 +106,9 @@ TEST_F(CudaAttentionTest, FusedKernelsRepeatTheirBits_CUDA) {
   }
 }
 
-TEST_F(CudaAttentionTest, FusedKernelsLetNoLaterTokenChangeABit_CUDA) {
+TEST_F(CudaAttentionTest, KernelsLetNoLaterTokenChangeABit_CUDA) {
   for (const int64_t length : {60, 1000}) {
-    Case c{CaseOptions("cosformer", length), 2, 2, length, 32, 32};
-    c.options.fused_cuda = true;
+    const Case c{CaseOptions("cosformer", length), 2, 2, length, 32, 32};
     Attention attention(c.options, c.width);
     const Example e = MakeExample(c, torch::kFloat32, false);
     const auto run = [&] { return attention->forward(e.q.cuda(), e.k.cuda(), e.v.cuda()).cpu(); };
@@ -125,25 +121,15 @@ TEST_F(CudaAttentionTest, FusedKernelsLetNoLaterTokenChangeABit_CUDA) {
   }
 }
 
-TEST_F(CudaAttentionTest, FusedKernelsRefuseOtherWidthsAndTypes_CUDA) {
-  AttentionOptions options = CaseOptions("cosformer", 10);
-  options.fused_cuda = true;
-  Attention attention(options, 24);
-  const Tensor odd = torch::randn({1, 1, 10, 24}, torch::kCUDA);
-  EXPECT_THROW(attention->forward(odd, odd, odd), c10::NotImplementedError);
-  const Tensor wide = torch::randn({1, 1, 10, 32}, torch::kCUDA).to(torch::kFloat64);
-  EXPECT_THROW(attention->forward(wide, wide, wide), c10::NotImplementedError);
+TEST_F(CudaAttentionTest, OtherWidthsAndTypesAreComposed_CUDA) {
+  const auto device = torch::TensorOptions(torch::kCUDA);
+  EXPECT_FALSE(HasCausalLinearKernel(torch::empty({1, 1, 10, 30}, device), 30));
+  EXPECT_FALSE(HasCausalLinearKernel(torch::empty({1, 1, 10, 32}, device.dtype(torch::kFloat64)), 32));
+  for (const auto type : {torch::kFloat32, torch::kFloat64}) {
+    const Case c{CaseOptions("cosformer", 70), 2, 2, 70, 30, 30};
+    ExpectMatchesReference(c, MakeExample(c, type, true), Tolerance(type), torch::kCUDA);
+  }
 }
-
-#ifdef COSDT_USE_CUDA
-// What can be seen of the binding without a device.
-TEST(FusedCausalLinearTest, IsRegisteredForDevices) {
-  const auto op = torch::Dispatcher::singleton().findSchema({"cosdt::causal_linear_attention", ""});
-  ASSERT_TRUE(op);
-  EXPECT_TRUE(op->hasKernelForDispatchKey(c10::DispatchKey::CUDA));
-  EXPECT_TRUE(op->hasKernelForDispatchKey(c10::DispatchKey::AutogradCUDA));
-}
-#endif
 
 }  // namespace
 }  // namespace cosdt::attention

@@ -57,10 +57,11 @@ Tensor RealRows(const Tensor& out, const Tensor& key_mask) {
 void ExpectMatchesReference(const Case& c, const Example& e, double tolerance,
                             const torch::Device& device) {
   Attention attention(c.options, c.width);
-  const Tensor projection = attention->named_buffers().contains("projection")
-                                ? attention->named_buffers()["projection"]
-                                : Tensor();
   attention->to(device);
+  Tensor projection;
+  if (attention->named_buffers().contains("projection")) {
+    projection = attention->named_buffers()["projection"].to(torch::kFloat64);
+  }
   const Tensor key_mask = e.key_mask.defined() ? e.key_mask.to(device) : e.key_mask;
   const std::vector<Tensor> found = Differentiate(
       e, e.q.scalar_type(),
@@ -68,10 +69,12 @@ void ExpectMatchesReference(const Case& c, const Example& e, double tolerance,
         return attention->forward(q, k, v, key_mask);
       },
       device);
-  const std::vector<Tensor> expected =
-      Differentiate(e, torch::kFloat64, [&](const Tensor& q, const Tensor& k, const Tensor& v) {
-        return Reference(q, k, v, e.key_mask, c.options, projection);
-      });
+  const std::vector<Tensor> expected = Differentiate(
+      e, torch::kFloat64,
+      [&](const Tensor& q, const Tensor& k, const Tensor& v) {
+        return Reference(q, k, v, key_mask, c.options, projection);
+      },
+      device);
   EXPECT_EQ(found[0].scalar_type(), e.q.scalar_type());
   const char* const names[] = {"output", "gradient of q", "gradient of k", "gradient of v"};
   for (size_t i = 0; i < found.size(); ++i) {

@@ -13,8 +13,8 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 // i - j, [L, L_k]
 Tensor Distances(const Tensor& q, const Tensor& k) {
-  return torch::arange(q.size(2), torch::kFloat64).unsqueeze(-1) -
-         torch::arange(k.size(2), torch::kFloat64);
+  const auto type = q.options().dtype(torch::kFloat64);
+  return torch::arange(q.size(2), type).unsqueeze(-1) - torch::arange(k.size(2), type);
 }
 
 Tensor WeightedMean(const Tensor& weights, const Tensor& v, double eps) {
@@ -24,7 +24,7 @@ Tensor WeightedMean(const Tensor& weights, const Tensor& v, double eps) {
 Tensor Flow(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& real) {
   constexpr double kEps = 1e-6;
   // sums over earlier tokens are products with a triangle of ones
-  const Tensor earlier = torch::ones({q.size(2), q.size(2)}, torch::kFloat64).tril();
+  const Tensor earlier = torch::ones({q.size(2), q.size(2)}, q.options().dtype(torch::kFloat64)).tril();
   const auto sum = [&](const Tensor& x) { return torch::matmul(earlier, x); };
   const auto dot = [&](const Tensor& x, const Tensor& sums) {
     return ((x + kEps) * (sums + kEps)).sum(-1, true);
@@ -48,7 +48,8 @@ torch::Tensor Reference(const Tensor& q, const Tensor& k_any, const Tensor& v_an
                         const Tensor& projection) {
   const std::string& kind = options.kind;
   const Tensor real = key_mask.defined() ? key_mask.unsqueeze(1).unsqueeze(1)
-                                         : torch::ones({1, 1, 1, k_any.size(2)}, torch::kBool);
+                                         : torch::ones({1, 1, 1, k_any.size(2)},
+                                                       k_any.options().dtype(torch::kBool));
   const Tensor rows = real.transpose(-1, -2);
   const Tensor k = torch::where(rows, k_any, 0.0), v = torch::where(rows, v_any, 0.0);
   const Tensor distance = Distances(q, k);

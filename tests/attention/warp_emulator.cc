@@ -3,8 +3,10 @@
 #include <ucontext.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <memory>
+#include <numbers>
 #include <random>
 #include <stdexcept>
 #include <vector>
@@ -26,6 +28,7 @@ struct Copy {
 
 struct Fiber : Thread {
   State state = State::kReady;
+  int barrier = 0;  // the numbered one that it waits at
   void* jump[5];  // __builtin_setjmp's: a switch without system calls
   bool begun = false;
   ucontext_t context;
@@ -44,12 +47,15 @@ struct Running {
   std::vector<Fiber> fibers;
   std::vector<Group> warps;
   Group block;
+  int waiting[16] = {};  // at numbered barriers
   void* scheduler[5];
   ucontext_t start;  // where a fiber's first run was called
+  int copied = 0;
   const std::function<void()>* body = nullptr;
   std::exception_ptr error;
 };
 
+Faults planted;
 Running* running = nullptr;
 Fiber* current = nullptr;
 
@@ -98,7 +104,17 @@ void Wait(Group& group, int first, int size, const std::function<void(const Arri
 
 }  // namespace
 
+PlantedFaults::PlantedFaults(const Faults& faults) { planted = faults; }
+PlantedFaults::~PlantedFaults() { planted = {}; }
+
 Thread& Current() { return *current; }
+
+void CosSin(float half_turns, float* cosine, float* sine) {
+  const double angle = std::numbers::pi * static_cast<double>(half_turns);
+  *cosine = static_cast<float>(std::cos(angle));
+  *sine = static_cast<float>(std::sin(angle));
+  if (planted.swap_phases) std::swap(*cosine, *sine);
+}
 
 void Block(const std::function<void(const Arrivals&)>& all, void* mine) {
   Wait(running->block, 0, static_cast<int>(running->fibers.size()), all, mine);
@@ -121,6 +137,20 @@ bool Or(bool mine) {
   return any;
 }
 
+void SyncWarps(int number, int threads) {
+  current->barrier = number;
+  if (++running->waiting[number] < threads) {
+    current->state = State::kWaiting;
+    return ToScheduler();
+  }
+  running->waiting[number] = 0;
+  for (Fiber& fiber : running->fibers) {
+    if (fiber.barrier != number) continue;
+    fiber.barrier = 0;
+    fiber.state = State::kReady;
+  }
+}
+
 float ShuffleXor(float x, int lanes) {
   struct Mine {
     float value;
@@ -132,7 +162,7 @@ float ShuffleXor(float x, int lanes) {
         for (size_t i = 0; i < 32; ++i) values[i] = static_cast<Mine*>(arrivals[i])->value;
         for (size_t i = 0; i < 32; ++i) {
           auto& of_lane = *static_cast<Mine*>(arrivals[i]);
-          of_lane.value = values[i ^ static_cast<size_t>(of_lane.lanes)];
+          of_lane.value = values[planted.skip_shuffles ? i : i ^ static_cast<size_t>(of_lane.lanes)];
         }
       },
       &mine);
@@ -147,7 +177,9 @@ void CopyAsync(void* to, const void* from, bool real) {
 
 void WaitForCopies() {
   for (const Copy& copy : current->copies) {
-    if (copy.real) {
+    if (planted.skip_copies) continue;
+    const bool lost = planted.short_copies && ++running->copied % 64 == 0;
+    if (copy.real && !lost) {
       std::memcpy(copy.to, copy.from, 16);
     } else {
       std::memset(copy.to, 0, 16);
@@ -178,7 +210,8 @@ void LoadMatrices(uint32_t (&to)[4], const void* row, bool transposed) {
             uint16_t pair[2];
             for (size_t j = 0; j < 2; ++j) {
               const size_t line = lane / 4, place = lane % 4 * 2 + j;
-              pair[j] = of_lane.transposed ? values[place][line] : values[line][place];
+              pair[j] = of_lane.transposed && !planted.skip_transpose ? values[place][line]
+                                                                     : values[line][place];
             }
             std::memcpy(&of_lane.words[matrix], pair, 4);
           }
@@ -232,7 +265,9 @@ void Mma(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1, bool b
         for (size_t lane = 0; lane < 32; ++lane) {
           auto& of_lane = *static_cast<Mine*>(arrivals[lane]);
           for (size_t i = 0; i < 4; ++i) {
-            of_lane.d[i] += products[lane / 4 + i / 2 * 8][lane % 4 * 2 + i % 2];
+            const size_t column = lane % 4 * 2 + i % 2;
+            if (planted.narrow_products && column == 7) continue;
+            of_lane.d[i] += products[lane / 4 + i / 2 * 8][column];
           }
         }
       },

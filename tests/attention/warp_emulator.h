@@ -9,6 +9,24 @@ namespace cosdt::attention::kernels::cuda::host {
 
 enum class Order { kUp, kDown, kShuffled };
 
+// What a test plants to see it found: instructions that do something else.
+struct Faults {
+  bool swap_phases = false;      // cos is sin and sin is cos
+  bool skip_copies = false;      // asynchronous copies never arrive
+  bool short_copies = false;     // every 64th of them brings zeros
+  bool skip_shuffles = false;    // a lane gets its own value
+  bool narrow_products = false;  // the last column of a product of tiles is not computed
+  bool skip_transpose = false;   // ldmatrix does not transpose
+};
+
+// In force as long as it lives.
+class PlantedFaults {
+ public:
+  explicit PlantedFaults(const Faults& faults);
+  ~PlantedFaults();
+  PlantedFaults(const PlantedFaults&) = delete;
+};
+
 // Runs body() on `threads` threads, a multiple of 32. Throws std::logic_error where threads of one
 // group wait for different things or for ever.
 void RunBlock(int threads, Order order, const std::function<void()>& body);
