@@ -240,17 +240,30 @@ class Report {
                   1e3 * t.against_seconds, t.against_seconds / t.seconds);
     }
     std::printf("\n");
+    std::fflush(stdout);
+  }
+
+  // A case that a GPU is too small for is no reason to leave out the others.
+  void AddFailure(const std::string& name, Pass pass, const c10::Error& error) {
+    ++failures_;
+    std::fprintf(stderr, "cosdt: %s, %s: %s\n", name.c_str(), kPassNames[static_cast<int>(pass)],
+                 OneLine(error.what_without_backtrace()).c_str());
   }
 
   void Finish(const c10::Device& device) const {
-    if (!json_) return;
-    nlohmann::json about = DeviceReport(device);
-    about["attention_path"] = attention::CausalLinearPath(device);
-    PrintRows(rows_, true, about);
+    if (json_) {
+      nlohmann::json about = DeviceReport(device);
+      about["attention_path"] = attention::CausalLinearPath(device);
+      PrintRows(rows_, true, about);
+    }
+    if (failures_ > 0) {
+      throw std::runtime_error(std::to_string(failures_) + " of the measurements failed");
+    }
   }
 
  private:
   bool json_;
+  int failures_ = 0;
   std::vector<BenchRow> rows_;
 };
 
@@ -270,8 +283,12 @@ void BenchCase(const Case& c, const c10::Device& device, int repeats, const Roof
   const std::string name = std::string("cosformer ") + (kernels ? "" : "composed ") + c.Name(),
                     against = with_softmax ? SoftmaxName(sets[0]) : "";
   for (const Pass pass : {Pass::kForward, Pass::kBackward, Pass::kBoth}) {
-    report.Add(c, pass, name, roofs, against,
-               Measure(ours, theirs, pass, sets.size(), device, repeats));
+    try {
+      report.Add(c, pass, name, roofs, against,
+                 Measure(ours, theirs, pass, sets.size(), device, repeats));
+    } catch (const c10::Error& e) {
+      report.AddFailure(name, pass, e);
+    }
   }
 }
 

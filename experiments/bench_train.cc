@@ -3,6 +3,8 @@
 #include <ATen/DeviceAccelerator.h>
 #include <ATen/Parallel.h>
 
+#include <algorithm>
+#include <cmath>
 #include <map>
 #include <memory>
 #include <sstream>
@@ -68,14 +70,19 @@ class Training {
                  datasets::MakeNormalizer(episodes),
                  {.batch_size = batch_size, .precision = precision}) {
     trainer_.Update(kWarmUp);
+    if (device_.is_cpu()) return;
+    // a GPU is told of many updates at once, as training does
+    const double rate = Rate(0, [&] {
+      trainer_.Update(kWarmUp);
+      return static_cast<long>(kWarmUp);
+    });
+    at_once_ = std::clamp<int64_t>(std::llround(rate / 4), 1, 100);
   }
 
   double UpdatesPerSecond() {
-    // a GPU is told of many updates at once, as training does
-    const int64_t count = device_.is_cpu() ? 1 : 100;
     return Rate(Seconds(device_), [&] {
-      trainer_.Update(count);
-      return static_cast<long>(count);
+      trainer_.Update(at_once_);
+      return static_cast<long>(at_once_);
     });
   }
 
@@ -111,6 +118,7 @@ class Training {
 
   c10::Device device_;
   agents::Trainer trainer_;
+  int64_t at_once_ = 1;
 };
 
 std::string Arguments(const BenchTrainCommand& command, const envs::EnvSpec& spec,
