@@ -260,6 +260,7 @@ else
   [ -f "$archive" ] || { echo "check.sh: $archive: expected the archive that tests/gpu/bundle.sh makes, found none" >&2; exit 1; }
   tar -C "$work" -xf "$archive" || exit 1
   bundle=$work/gpu-bundle
+  cp "$here"/*.py "$bundle/"
 fi
 export bundle
 
