@@ -171,6 +171,15 @@ TEST_P(DecoderTest, ARowDependsOnNoOtherAndNotOnThreads) {
   }
 }
 
+TEST_P(DecoderTest, AGpuDecidesAsTheCpuDoes_CUDA) {
+  if (!torch::cuda::is_available()) GTEST_SKIP() << "needs a CUDA device, of which none is here";
+  const Episodes episodes(3, kContext + 4);
+  const Tensor expected = Decode(agent_, GetParam().mode, episodes);
+  agent_.module().to(torch::kCUDA);
+  const Tensor found = Decode(agent_, GetParam().mode, episodes);
+  EXPECT_LT((found - expected).abs().max().item<float>(), 1e-3);
+}
+
 using KernelDecoderTest = DecoderTest;
 
 INSTANTIATE_TEST_SUITE_P(Kinds, KernelDecoderTest, testing::ValuesIn([] {
