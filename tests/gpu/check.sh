@@ -197,16 +197,16 @@ part_profile() {
     cat "$work/attention.csv" >>"$out/log.txt"
     "$python" ncu_tables.py kernels "$work/attention.csv"
   fi
-  # what 10 updates more launch is what an update launches
+  # what 5 updates more launch is what an update launches
   local updates
-  for updates in 4 14; do
+  for updates in 2 7; do
     rm -rf "$work/run"
-    ncu_run "$work/update-$updates.csv" --metrics gpu__time_duration.sum --graph-profiling node \
+    ncu_run "$work/update-$updates.csv" --metrics gpu__time_duration.sum --graph-profiling node --cache-control none \
       bin/cosdt train --dataset demo/hopper-medium --data-dir "$work/data" --out "$work/run" --device cuda --threads 1 \
       --seed 0 --updates $updates --precision bf16
   done
-  cat "$work/update-14.csv" >>"$out/log.txt"
-  "$python" ncu_tables.py update "$work/update-4.csv" "$work/update-14.csv"
+  cat "$work/update-7.csv" >>"$out/log.txt"
+  "$python" ncu_tables.py update "$work/update-2.csv" "$work/update-7.csv"
 }
 
 unpack_fla() {

@@ -1,7 +1,7 @@
 """Tables of what ncu wrote (--csv --page raw).
 
 usage: ncu_tables.py kernels FILE          every launch with its metrics
-       ncu_tables.py update FEW MANY       launches and time of an update, from runs of 4 and of 14 updates
+       ncu_tables.py update FEW MANY       launches and time of an update, from runs of 2 and of 7 updates
 """
 import collections
 import csv
@@ -38,18 +38,24 @@ def totals(path):
     return found
 
 
+SCALES = {"byte": 1e-6, "Kbyte": 1e-3, "Mbyte": 1, "Gbyte": 1e3}
+COLUMNS = [("read MB", "dram__bytes_read.sum"), ("written MB", "dram__bytes_write.sum"),
+           ("DRAM %", "gpu__dram_throughput.avg.pct_of_peak_sustained_elapsed"),
+           ("tensor inst.", "sm__inst_executed_pipe_tensor.sum"),
+           ("warps %", "smsp__warps_active.avg.pct_of_peak_sustained_active"),
+           ("load stalls", "smsp__average_warps_issue_stalled_long_scoreboard_per_issue_active.ratio"),
+           ("conflicts", "l1tex__data_bank_conflicts_pipe_lsu.sum"), ("registers", "launch__registers_per_thread"),
+           ("blocks by reg.", "launch__occupancy_limit_registers"), ("by shared", "launch__occupancy_limit_shared_mem")]
+
 if sys.argv[1] == "kernels":
-    shown = 0
-    for row, unit in launches(sys.argv[2]):
-        print(short(row["Kernel Name"]), row.get("Grid Size", ""), row.get("Block Size", ""))
-        print("   ", ", ".join(f"{name.split('.')[0].split('__', 1)[1]} {value} {unit[name]}".strip()
-                               for name, value in row.items() if "__" in name)[:700])
-        shown += 1
-        if shown == 8:
-            break
+    print("us, " + ", ".join(name for name, _ in COLUMNS))
+    for row, unit in list(launches(sys.argv[2]))[:12]:
+        values = [f"{number(row[metric]) * SCALES.get(unit[metric], 1):.4g}" if metric in row else "-" for _, metric in COLUMNS]
+        print(f"{microseconds(row, unit):.2f}", *values, short(row["Kernel Name"])[:48], row.get("Grid Size", ""),
+              row.get("Block Size", ""))
 else:
     few, many = totals(sys.argv[2]), totals(sys.argv[3])
-    per_update = {name: ((count - few[name][0]) / 10, (time - few[name][1]) / 10) for name, (count, time) in many.items()}
+    per_update = {name: ((count - few[name][0]) / 5, (time - few[name][1]) / 5) for name, (count, time) in many.items()}
     print(f"an update: {sum(c for c, _ in per_update.values()):.1f} kernels, "
           f"{sum(t for _, t in per_update.values()):.1f} us in kernels (bf16, one at a time)")
     for name, (count, time) in sorted(per_update.items(), key=lambda item: -item[1][1])[:20]:
