@@ -142,6 +142,8 @@ PYTHON
       echo "failed: $(last 1 <"$out/log.txt")"
     fi
   done
+  grep -h '^cosdt: ' "$out/log.txt" | sort -u | head -n 6 | cut -c 1-200 # what the kernels' own check says
+  return 0
 }
 
 part_exact() {
