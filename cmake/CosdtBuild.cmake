@@ -88,7 +88,7 @@ endfunction()
 # LibTorch's header takes half a minute to parse: the targets that include it share a precompiled one.
 function(cosdt_precompile_torch target)
   if(NOT TARGET cosdt_torch_header)
-    file(WRITE "${PROJECT_BINARY_DIR}/torch_header.cc" "")
+    cosdt_write("${PROJECT_BINARY_DIR}/torch_header.cc" "")
     add_library(cosdt_torch_header OBJECT "${PROJECT_BINARY_DIR}/torch_header.cc")
     target_link_libraries(cosdt_torch_header PRIVATE cosdt::torch cosdt_flags)
     target_precompile_headers(cosdt_torch_header PRIVATE <torch/torch.h>)
