@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <nlohmann/json.hpp>
 #include <numbers>
 #include <stdexcept>
@@ -124,9 +125,16 @@ Trainer::Trainer(Agent agent, const datasets::Episodes& episodes, datasets::Norm
   };
   if (!device.is_cpu()) set_products("highest");
   if (path == UpdatePath::kOfDevice) {
-    path = !device.is_cpu() && DeviceUpdate::Takes(agent_) && UpdateOpsAgree(device)
-               ? UpdatePath::kExplicit
-               : UpdatePath::kAutograd;
+    const bool takes = DeviceUpdate::Takes(agent_);
+    if (!device.is_cpu() && !takes) {
+      std::fprintf(stderr,
+                   "cosdt: training kernels: expected a width of at most 512 and at most 256 "
+                   "actions, found %d and %d: training goes on with LibTorch's operations\n",
+                   static_cast<int>(agent_.options().dt.width),
+                   static_cast<int>(agent_.options().action_size()));
+    }
+    path = !device.is_cpu() && takes && UpdateOpsAgree(device) ? UpdatePath::kExplicit
+                                                               : UpdatePath::kAutograd;
   }
   if (!device.is_cpu() && options_.precision == "tf32") set_products("high");
   if (path == UpdatePath::kExplicit || !device.is_cpu()) {
