@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Compiles every CUDA source for the architectures of the project and prints what its kernels take of a
-# multiprocessor, a line for each: registers, bytes of static shared memory. Fails where a kernel's registers spill
+# multiprocessor: registers, bytes of static shared memory. Fails where a kernel's registers spill
 # into memory, and on the compiler's warnings.
 #
 #   tests/gpu/kernel_resources.sh [FILE.cu..]     default: all
@@ -21,15 +21,24 @@ export work
 for file in "${files[@]}"; do printf '%s\n' "$file 80" "$file 90" "$file 100"; done |
   xargs -P "$(nproc)" -L 1 bash -c 'compile "$0" "$1"'
 
-printf '%-9s %9s %7s %7s  %s\n' registers 'shared B' stack spills 'kernel (source, architecture)'
-cat "$work"/*.txt | c++filt | awk '
-  /Compiling entry function/ { arch = $NF; gsub(/\x27/, "", arch); name = $0
-    sub(/.*entry function \x27/, "", name); sub(/\x27 for .*/, "", name); sub(/^void /, "", name) }
-  /bytes stack frame/ { stack = $1; spills = $5 + $9 }
+# a line for a kernel: registers a thread for each architecture, the most shared memory, all spills
+cat "$work"/*.txt | c++filt | awk -v architectures="80 90 100" '
+  /Compiling entry function/ {
+    architecture = $NF; gsub(/[^0-9]/, "", architecture)
+    name = $0; sub(/.*entry function \x27/, "", name); sub(/\x27 for .*/, "", name); sub(/^void /, "", name)
+    sub(/\([^()]*\)$/, "", name); gsub(/cosdt::[a-z]+::(kernels::)?|\(anonymous namespace\)::|cuda::/, "", name) }
+  /bytes stack frame/ { spills[name] += $5 + $9 }
   /Used [0-9]+ registers/ {
-    match($0, /[0-9]+ registers/); registers = substr($0, RSTART, RLENGTH) + 0
-    shared = 0; if (match($0, /[0-9]+ bytes smem/)) shared = substr($0, RSTART, RLENGTH) + 0
-    gsub(/\([^()]*\)$/, "", name); gsub(/cosdt::[a-z]+::kernels::|\(anonymous namespace\)::/, "", name)
-    printf "%-9d %9d %7d %7d  %s (%s)\n", registers, shared, stack, spills, name, arch
-    if (spills > 0) failed = 1 }
-  END { if (failed) { print "kernel_resources.sh: expected no spills, found some" > "/dev/stderr"; exit 1 } }' | sort -k5
+    match($0, /[0-9]+ registers/); registers[name, architecture] = substr($0, RSTART, RLENGTH) + 0
+    bytes = match($0, /[0-9]+ bytes smem/) ? substr($0, RSTART, RLENGTH) + 0 : 0
+    if (bytes >= shared[name]) shared[name] = bytes }
+  END {
+    count = split(architectures, list, " ")
+    print "registers sm_80 sm_90 sm_100, static shared bytes, spilled bytes, kernel"
+    for (name in shared) {
+      line = ""
+      for (i = 1; i <= count; ++i) line = line sprintf("%4d", registers[name, list[i]])
+      printf "%s %6d %4d  %s\n", line, shared[name], spills[name], name | "sort -k6"
+      if (spills[name] > 0) failed = 1 }
+    close("sort -k6")
+    if (failed) { print "kernel_resources.sh: expected no spills, found some" > "/dev/stderr"; exit 1 } }'
