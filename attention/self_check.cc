@@ -109,6 +109,7 @@ std::vector<double> Differences(const std::vector<Tensor>& found,
 }  // namespace
 
 std::vector<std::string> CheckKernels(const torch::Device& device, const RunKernels& run) {
+  const torch::AutoGradMode with_gradients(true);  // whatever the caller's is
   std::vector<std::string> faults;
   for (const Case& c : kCases) {
     for (const auto type : {torch::kFloat32, torch::kBFloat16}) {
