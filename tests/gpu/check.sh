@@ -149,21 +149,21 @@ PYTHON
 part_exact() {
   local updates=2000 code
   on_gpu || updates=24 # a slow machine's
-  rm -rf "$work"/{straight,killed,gpu,cpu}*
-  train straight "$updates" --save-every 100000 || { echo "training failed: $(last 1 <"$out/log.txt")"; return; }
+  rm -rf "$work"/run-{straight,killed,gpu,cpu}
+  train run-straight "$updates" --save-every 100000 || { echo "training failed: $(last 1 <"$out/log.txt")"; return; }
   # killed once it has saved, then gone on with
-  train killed "$updates" --save-every $((updates / 4)) &
+  train run-killed "$updates" --save-every $((updates / 4)) &
   local run=$!
-  while kill -0 $run 2>/dev/null && [ ! -f "$work/killed/resume.safetensors" ]; do sleep 0.02; done
+  while kill -0 $run 2>/dev/null && [ ! -f "$work/run-killed/resume.safetensors" ]; do sleep 0.02; done
   pkill -KILL -P $run 2>/dev/null || true
   wait $run
   code=$?
-  train killed "$updates" --save-every $((updates / 4)) --resume || echo "resuming failed: $(last 1 <"$out/log.txt")"
+  train run-killed "$updates" --save-every $((updates / 4)) --resume || echo "resuming failed: $(last 1 <"$out/log.txt")"
   "$python" compare_weights.py "killed (exit code $code) and resumed against straight" \
-    "$work/straight/last.safetensors" "$work/killed/last.safetensors"
+    "$work/run-straight/last.safetensors" "$work/run-killed/last.safetensors"
   if on_gpu; then
-    train gpu 30 && check_device=cpu train cpu 30 &&
-      "$python" compare_weights.py "30 updates on the GPU against the CPU" "$work/gpu/last.safetensors" "$work/cpu/last.safetensors"
+    train run-gpu 30 && check_device=cpu train run-cpu 30 &&
+      "$python" compare_weights.py "30 updates on the GPU against the CPU" "$work/run-gpu/last.safetensors" "$work/run-cpu/last.safetensors"
   fi
 }
 
