@@ -114,7 +114,7 @@ part_sdpa() {
 train() {
   local name=$1 updates=$2
   shift 2
-  ours bin/cosdt train --dataset demo/hopper-medium --data-dir "$work/data" --out "$work/$name" --device "$check_device" \
+  ours env OMP_NUM_THREADS=1 bin/cosdt train --dataset demo/hopper-medium --data-dir "$work/data" --out "$work/$name" --device "$check_device" \
     --threads 1 --seed 0 --updates "$updates" --json "$@" >"$work/$name.json" 2>>"$out/log.txt"
 }
 
