@@ -76,9 +76,9 @@ template <class Products, int kWidth, int kColumns, bool kHasState>
 struct CausalSumKernel {
   using T = typename Products::Value;
   static constexpr int kRowWarps = 4;
-  static constexpr int kColumnWarps = kColumns / 32;
+  static constexpr int kTiles = kColumns == 128 ? 8 : 4;  // of 8 columns a warp
+  static constexpr int kColumnWarps = kColumns / (8 * kTiles);
   static constexpr int kThreads = 32 * kRowWarps * kColumnWarps;
-  static constexpr int kTiles = 4;  // of 8 columns a warp
   static constexpr int kStateTiles = (kWidth + kChunk - 1) / kChunk;  // of 16 rows a warp
   // the tiles of float32 at 128 leave no room for a second set
   static constexpr int kBuffers = kHasState && sizeof(T) * kWidth <= 256 ? 2 : 1;
@@ -155,7 +155,7 @@ struct CausalSumKernel {
   COSDT_DEVICE int Lane() const { return ThreadIndex() % 32; }
   COSDT_DEVICE int WarpRow() const { return ThreadIndex() / 32 % kRowWarps * 16; }
   COSDT_DEVICE int ColumnWarp() const { return ThreadIndex() / 32 / kRowWarps; }
-  COSDT_DEVICE int WarpColumn() const { return ColumnWarp() * 32; }
+  COSDT_DEVICE int WarpColumn() const { return ColumnWarp() * 8 * kTiles; }
   // The first of the two neighbouring columns of a product's tile that this lane has.
   COSDT_DEVICE int LaneColumn() const { return Lane() % 4 * 2; }
 
@@ -253,53 +253,59 @@ struct CausalSumKernel {
     return (carry & (sizeof(T) == 2 ? 0x80008000u : 0x80000000u)) == 0;
   }
 
-  // What a thread knows of the next chunk before it is there.
-  struct Ahead {
-    uint32_t query, key, value;  // Copy's bits
-  };
+  // The warps that write the phases, a row a lane: those with the fewest scores to compute.
+  COSDT_DEVICE bool WritesPhases() const {
+    return ColumnWarp() == kColumnWarps - 1 && WarpRow() < 32;
+  }
+  COSDT_DEVICE int PhaseRow() const { return WarpRow() * 2 + Lane(); }
 
-  // The rows of which a thread writes the phases: the first row warps', which have fewest keys.
-  COSDT_DEVICE bool WritesPhases() const { return WarpRow() == 0; }
-  static constexpr int kPhaseRows = kChunk / (32 * kColumnWarps);  // a thread
-  COSDT_DEVICE int PhaseRow(int i) const { return (ColumnWarp() * kPhaseRows + i) * 32 + Lane(); }
-
-  COSDT_DEVICE Ahead BeginChunk(int chunk, int buffer) {
-    Ahead ahead;
-    ahead.query = pass.only_states ? 0 : Copy(s.query[buffer], sum.query, 0, chunk);
-    ahead.key = Copy(s.key[buffer], sum.key, 0, chunk);
-    ahead.value = Copy(s.value[buffer], sum.value, first_column, chunk);
-    return ahead;
+  // Begins to copy a chunk. Returns Copy's bits of query, key and value, a byte each.
+  COSDT_DEVICE uint32_t BeginChunk(int chunk, int buffer) {
+    static_assert(kCopies<kWidth> <= 8 && kCopies<kColumns> <= 8);
+    const uint32_t query = pass.only_states ? 0 : Copy(s.query[buffer], sum.query, 0, chunk);
+    const uint32_t key = Copy(s.key[buffer], sum.key, 0, chunk);
+    const uint32_t value = Copy(s.value[buffer], sum.value, first_column, chunk);
+    return query | key << 8 | value << 16;
   }
 
-  COSDT_DEVICE void WritePhases(int chunk, int set) {
+  // D and d of a chunk's rows, for the lanes that will write their phases.
+  struct RowSums {
+    float normalizer = 1, delta = 0;
+  };
+  COSDT_DEVICE RowSums LoadRowSums(int chunk) const {
+    RowSums sums_of_row;
+    const int row = chunk * kChunk + PhaseRow();
+    if (pass.deltas && WritesPhases() && row < pass.length) {
+      const ptrdiff_t place = static_cast<ptrdiff_t>(head) * pass.length + TokenOf(row);
+      sums_of_row.normalizer = pass.normalizer[place];
+      sums_of_row.delta = pass.deltas[place];
+    }
+    return sums_of_row;
+  }
+
+  COSDT_DEVICE void WritePhases(int chunk, int set, const RowSums& sums_of_row) {
     auto& to = s.phases[set];
     if (Thread() < kColumns) to.not_finite[Thread()] = kChunk;
     if (!WritesPhases()) return;
-    COSDT_UNROLL for (int i = 0; i < kPhaseRows; ++i) {
-      const int place = PhaseRow(i), row = chunk * kChunk + place;
-      float phase[2] = {1, 0}, r = 1, delta = 0;
-      if (pass.half_turns > 0) {
-        CosSin(static_cast<float>(row * pass.half_turns), &phase[0], &phase[1]);
-      }
-      if (pass.deltas && row < pass.length) {
-        const ptrdiff_t place_of_row = static_cast<ptrdiff_t>(head) * pass.length + TokenOf(row);
-        r = Reciprocal(pass.normalizer[place_of_row], pass.eps);
-        delta = pass.deltas[place_of_row];
-      }
-      const float of_query = sum.scales_query ? r : 1, of_key = sum.scales_key ? r : 1;
-      const float extra_of_query = sum.extra == Extra::kOfQuery ? delta : 1;
-      const float extra_of_key = sum.extra == Extra::kOfKey ? delta : 1;
-      COSDT_UNROLL for (int part = 0; part < 2; ++part) {
-        to.query[place][part] = phase[part] * of_query;
-        to.key[place][part] = phase[part] * of_key;
-        to.query_extra[place][part] = phase[part] * extra_of_query;
-        to.key_extra[place][part] = phase[part] * extra_of_key;
-        Round(phase[part] * of_key, to.rounded[part][place]);
-        const float line = phase[part] * (sum.is_output ? 1 : extra_of_key);
-        Round(line, to.lines[part][place]);
-        if constexpr (kLines == 4) {
-          Round(line - ToFloat(to.lines[part][place]), to.lines[2 + part][place]);
-        }
+    const int place = PhaseRow();
+    float phase[2] = {1, 0};
+    if (pass.half_turns > 0) {
+      CosSin(static_cast<float>(chunk * kChunk + place) * pass.half_turns, &phase[0], &phase[1]);
+    }
+    const float r = pass.deltas ? Reciprocal(sums_of_row.normalizer, pass.eps) : 1;
+    const float of_query = sum.scales_query ? r : 1, of_key = sum.scales_key ? r : 1;
+    const float extra_of_query = sum.extra == Extra::kOfQuery ? sums_of_row.delta : 1;
+    const float extra_of_key = sum.extra == Extra::kOfKey ? sums_of_row.delta : 1;
+    COSDT_UNROLL for (int part = 0; part < 2; ++part) {
+      to.query[place][part] = phase[part] * of_query;
+      to.key[place][part] = phase[part] * of_key;
+      to.query_extra[place][part] = phase[part] * extra_of_query;
+      to.key_extra[place][part] = phase[part] * extra_of_key;
+      Round(phase[part] * of_key, to.rounded[part][place]);
+      const float line = phase[part] * (sum.is_output ? 1 : extra_of_key);
+      Round(line, to.lines[part][place]);
+      if constexpr (kLines == 4) {
+        Round(line - ToFloat(to.lines[part][place]), to.lines[2 + part][place]);
       }
     }
   }
@@ -505,7 +511,7 @@ struct CausalSumKernel {
     const Tile<T, kWidth>&query = s.query[buffer], &key = s.key[buffer];
     const auto& phases = s.phases[set];
     const int row = WarpRow() + Lane() / 4;
-    for (int first = WarpColumn(); first < kChunk; first += 32 * kColumnWarps) {
+    for (int first = ColumnWarp() * 32; first < kChunk; first += 32 * kColumnWarps) {
       if (first > WarpRow() + 15) return;
       float scores[4][4] = {};
       COSDT_UNROLL for (int depth = 0; depth < kWidth; depth += kStep<T>) {
@@ -674,24 +680,30 @@ struct CausalSumKernel {
     const int first = segment * pass.chunks_per_segment;
     const int last = MinOf(first + pass.chunks_per_segment, chunks);
     if (pass.only_states && segment + 1 == pass.segments) return;  // nobody needs what it adds
-    Ahead ahead = BeginChunk(first, 0);
+    uint32_t real = BeginChunk(first, 0);
     if constexpr (kHasState) {
       const bool begins_with_state = segment > 0 && !pass.only_states;
       ForState([&](float& own, const float* stored) { own = begins_with_state ? *stored : 0; });
       if (begins_with_state) StoreState();
     }
-    WritePhases(first, 0);
+    WritePhases(first, 0, LoadRowSums(first));
+    RowSums ahead_sums = LoadRowSums(first + 1);
     SyncThreads();
     for (int chunk = first; chunk < last; ++chunk) {
       const int set = (chunk - first) % 2, buffer = kBuffers == 2 ? set : 0;
       const bool is_last = chunk + 1 == last;
       WaitForCopies();
-      if (!pass.only_states) Map(s.query[buffer], sum.query, ahead.query);
-      Map(s.key[buffer], sum.key, ahead.key);
-      Map(s.value[buffer], sum.value, ahead.value);
+      if (!pass.only_states) Map(s.query[buffer], sum.query, real);
+      Map(s.key[buffer], sum.key, real >> 8);
+      Map(s.value[buffer], sum.value, real >> 16);
       const bool not_finite =
           SyncThreadsOr(TakeNotFinite(s.value[buffer], s.phases[set].not_finite));
-      if (kBuffers == 2 && !is_last) ahead = BeginChunk(chunk + 1, 1 - set);
+      if (kBuffers == 2 && !is_last) real = BeginChunk(chunk + 1, 1 - set);
+      if (kHasState && !is_last) {
+        // in the shadow of the other warps' scores
+        WritePhases(chunk + 1, 1 - set, ahead_sums);
+        if (chunk + 2 < last) ahead_sums = LoadRowSums(chunk + 2);
+      }
       if (!pass.only_states) {
         Slopes slopes;
         LoadSlopes(chunk, slopes);
@@ -707,13 +719,12 @@ struct CausalSumKernel {
       }
       if constexpr (kHasState) {
         if (is_last && !pass.only_states) return;
-        if (!is_last) WritePhases(chunk + 1, 1 - set);
         SyncThreads();  // all have read the state
         AddChunk(buffer, set, not_finite);
         if (!pass.only_states) StoreState();
         if (kBuffers == 1 && !is_last) {
           SyncThreads();  // all have read the tiles
-          ahead = BeginChunk(chunk + 1, 0);
+          real = BeginChunk(chunk + 1, 0);
         }
       }
     }

@@ -84,10 +84,9 @@ struct ScanKernel {
   }
 };
 
-template <class Products, int kWidth, bool kHasState>
+template <class Products, int kWidth, bool kHasState, int kColumns = kWidth == 32 ? 32 : 64>
 struct SumsKernel {
   using T = typename Products::Value;
-  static constexpr int kColumns = kWidth == 32 ? 32 : 64;
   using Sum = CausalSumKernel<Products, kWidth, kColumns, kHasState>;
   static constexpr int kThreads = Sum::kThreads, kSharedBytes = Sum::kSharedBytes;
   static constexpr int kStateValues = Sum::kStateValues * kThreads;
@@ -124,13 +123,20 @@ inline int64_t SlicesOf(const Problem& problem, Pass pass) {
   return (widest + columns - 1) / columns;
 }
 
-// Calls visit.operator()<Products, kWidth>() for the kernels that a problem takes.
+// What kernels are made for.
+template <class Products_, int kWidth_>
+struct Made {
+  using Products = Products_;
+  static constexpr int kWidth = kWidth_;
+};
+
+// visit(Made<..>{}) for the kernels that a problem takes.
 template <class Products, class Visit>
 auto ForWidths(const Problem& problem, const Visit& visit) {
   const int width = WidthOf(problem);
-  return width == 32   ? visit.template operator()<Products, 32>()
-         : width == 64 ? visit.template operator()<Products, 64>()
-                       : visit.template operator()<Products, 128>();
+  return width == 32   ? visit(Made<Products, 32>{})
+         : width == 64 ? visit(Made<Products, 64>{})
+                       : visit(Made<Products, 128>{});
 }
 template <class Visit>
 auto ForKernels(const Problem& problem, const Visit& visit) {
@@ -139,15 +145,18 @@ auto ForKernels(const Problem& problem, const Visit& visit) {
                              : ForWidths<Float32Products>(problem, visit);
 }
 
+constexpr int64_t kMultiprocessors = 128;  // about as many as the devices of today have
+
 // By the shape alone, so that bits repeat.
 inline Cut MakeCut(const Problem& problem, Pass pass) {
-  constexpr int64_t kMultiprocessors = 128;  // about as many as the devices of today have
   constexpr int64_t kLeastChunks = 4;  // of a segment, which costs a state to write and to read
   const int64_t chunks = ChunksOf(problem);
   const int64_t blocks =
       SumsOf(pass) * problem.batch * problem.heads * SlicesOf(problem, pass);
-  const int64_t enough = kMultiprocessors * ForKernels(problem, []<class Products, int kWidth>() {
-                           return int64_t{SumsKernel<Products, kWidth, true>::kBlocksAMultiprocessor};
+  const int64_t enough = kMultiprocessors * ForKernels(problem, [](auto made) {
+                           using Kernel =
+                               SumsKernel<typename decltype(made)::Products, made.kWidth, true>;
+                           return int64_t{Kernel::kBlocksAMultiprocessor};
                          });
   const int64_t wanted =
       std::clamp<int64_t>(enough / blocks, 1, std::max<int64_t>(chunks / kLeastChunks, 1));
@@ -246,7 +255,13 @@ void RunWidth(const Problem& problem, Pass pass, const Cut& cut, float* workspac
   const int64_t slices = SlicesOf(problem, pass);
   const Grid grid{heads * cut.segments, slices, SumsOf(pass)};
   if (ChunksOf(problem) == 1) {
-    launch(SumsKernel<Products, kWidth, false>{all}, grid);
+    // where there are blocks enough, all columns in one, which computes its scores once
+    if (kWidth == 128 && slices == 2 && grid.x * grid.y * grid.z > 2 * kMultiprocessors) {
+      launch(SumsKernel<Products, kWidth, false, kWidth == 32 ? 32 : kWidth>{all},
+             Grid{grid.x, 1, grid.z});
+    } else {
+      launch(SumsKernel<Products, kWidth, false>{all}, grid);
+    }
     return;
   }
   using Kernel = SumsKernel<Products, kWidth, true>;
@@ -264,16 +279,16 @@ void RunWidth(const Problem& problem, Pass pass, const Cut& cut, float* workspac
 
 // Floats of workspace that a pass needs.
 inline int64_t WorkspaceSize(const Problem& problem, Pass pass, const Cut& cut) {
-  return DeltasSize(problem, pass) + ForKernels(problem, [&]<class Products, int kWidth>() {
-           return StatesSize<Products, kWidth>(problem, pass, cut);
+  return DeltasSize(problem, pass) + ForKernels(problem, [&](auto made) {
+           return StatesSize<typename decltype(made)::Products, made.kWidth>(problem, pass, cut);
          });
 }
 
 template <class Launch>
 void RunPass(const Problem& problem, Pass pass, const Cut& cut, float* workspace,
              const Launch& launch) {
-  ForKernels(problem, [&]<class Products, int kWidth>() {
-    RunWidth<Products, kWidth>(problem, pass, cut, workspace, launch);
+  ForKernels(problem, [&](auto made) {
+    RunWidth<typename decltype(made)::Products, made.kWidth>(problem, pass, cut, workspace, launch);
   });
 }
 

@@ -146,18 +146,23 @@ COSDT_DEVICE void AddProduct(BFloat16Products, float (&sum)[4], const uint32_t (
 }
 COSDT_DEVICE void AddProduct(Tf32Products, float (&sum)[4], const uint32_t (&left)[4],
                              uint32_t right_0, uint32_t right_1) {
-  MmaTf32(sum, left, right_0, right_1);
+  const auto rounded = [](uint32_t word) { return word + 0x1000; };
+  const uint32_t main[4] = {rounded(left[0]), rounded(left[1]), rounded(left[2]), rounded(left[3])};
+  MmaTf32(sum, main, rounded(right_0), rounded(right_1));
 }
-// The hardware reads the upper 19 bits of a word: what it leaves of a factor is the second one.
+// The hardware reads the upper 19 bits of a word, so that adding half of the last of these rounds a
+// factor; what rounding leaves is the second one.
 COSDT_DEVICE void AddProduct(Float32Products, float (&sum)[4], const uint32_t (&left)[4],
                              uint32_t right_0, uint32_t right_1) {
+  const auto rounded = [](uint32_t word) { return word + 0x1000; };
   const auto rest = [](uint32_t word) {
-    return ToBits(FromBits(word) - FromBits(word & 0xffffe000u));
+    return ToBits(FromBits(word) - FromBits((word + 0x1000) & 0xffffe000u));
   };
-  const uint32_t rest_of_left[4] = {rest(left[0]), rest(left[1]), rest(left[2]), rest(left[3])};
-  MmaTf32(sum, rest_of_left, right_0, right_1);
-  MmaTf32(sum, left, rest(right_0), rest(right_1));
-  MmaTf32(sum, left, right_0, right_1);
+  const uint32_t main[4] = {rounded(left[0]), rounded(left[1]), rounded(left[2]), rounded(left[3])};
+  const uint32_t small[4] = {rest(left[0]), rest(left[1]), rest(left[2]), rest(left[3])};
+  MmaTf32(sum, small, rounded(right_0), rounded(right_1));
+  MmaTf32(sum, main, rest(right_0), rest(right_1));
+  MmaTf32(sum, main, rounded(right_0), rounded(right_1));
 }
 
 }  // namespace cosdt::attention::kernels::cuda

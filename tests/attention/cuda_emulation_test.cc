@@ -229,6 +229,19 @@ TEST(CudaEmulationTest, MatchesTheCpuKernelsWithPadding) {
   }
 }
 
+TEST(CudaEmulationTest, ManyShortHeadsMatchTheCpuKernels) {
+  // so many that a block takes all 128 columns of a head
+  const Case c{.batch = 22,
+               .heads = 2,
+               .length = 5,
+               .width = 128,
+               .reweight_length = 10,
+               .features = Features::kEluPlusOne,
+               .masked = true};
+  ExpectMatchesCpuKernels<float>(c);
+  ExpectMatchesCpuKernels<BFloat16>(c);
+}
+
 TEST(CudaEmulationTest, SegmentsMatchTheCpuKernels) {
   for (const int64_t width : {32, 64, 128}) {
     for (const int64_t segments : {2, 3, 5}) {

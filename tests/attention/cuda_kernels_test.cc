@@ -46,10 +46,8 @@ struct Shape {
 
 double ToNumber(float x) { return x; }
 double ToNumber(BFloat16 x) { return cuda::ToFloat(x); }
-double ToNumber(double x) { return x; }
 void Set(double x, float& to) { to = static_cast<float>(x); }
 void Set(double x, BFloat16& to) { cuda::Round(static_cast<float>(x), to); }
-void Set(double x, double& to) { to = x; }
 
 // Device memory with a copy on the host.
 template <class T>
