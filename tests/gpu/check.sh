@@ -18,6 +18,9 @@ here=$(dirname "$self")
 order=(machine ceilings kernels sanitizer tests attention sdpa train exact rivals profile fla)
 declare -A limits=([machine]=25 [ceilings]=30 [kernels]=30 [sanitizer]=60 [tests]=75 [attention]=60 [sdpa]=60
   [train]=60 [exact]=45 [rivals]=75 [profile]=60 [fla]=60)
+# of the summary, which has 10,000 at most; log.txt has all
+declare -A part_characters=([machine]=700 [ceilings]=300 [kernels]=600 [sanitizer]=700 [tests]=900 [attention]=2000
+  [sdpa]=1500 [train]=800 [exact]=300 [rivals]=600 [profile]=1500 [fla]=500)
 
 # --- what a part uses -------------------------------------------------------------------------------
 # our programs alone: python has libraries of its own
@@ -313,7 +316,9 @@ for part in "${wanted[@]}"; do
   code=$?
   ended="took $((SECONDS - start)) s"
   [ $code -ne 124 ] && [ $code -ne 137 ] || ended="stopped after $limit s"
-  { echo "== $part: $ended"; cat "$work/part.txt"; } >>"$out/summary.txt"
+  { echo "== $part: $ended"; cut -c 1-170 "$work/part.txt" | head -c $((part_characters[$part])); echo; } |
+    sed '/^$/d' >>"$out/summary.txt"
+  cat "$work/part.txt" >>"$out/log.txt"
 done
 stop_compiling
 echo "== all parts: $((SECONDS - started)) s" >>"$out/summary.txt"

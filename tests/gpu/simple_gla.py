@@ -8,8 +8,10 @@ import sys
 import torch
 from fla.ops.simple_gla import chunk_simple_gla
 
-from timing import SHAPES, attention_row
+from timing import SHAPES, attention_times, name_of
 
+if sys.argv[1:] != ["compile"]:
+    print("bfloat16: ms forward, ms forward and backward")
 for shape in SHAPES:
     batch, heads, length, width = shape
     decay = torch.full((heads,), -0.01, device="cuda")
@@ -25,4 +27,4 @@ for shape in SHAPES:
         inputs = [x.requires_grad_() for x in (q, k, v)]
         torch.autograd.grad(forward(*inputs), inputs, grad)
     else:
-        attention_row("fla chunk_simple_gla", shape, torch.bfloat16, tensors, forward)
+        print(f"{name_of(shape):20}  " + attention_times(shape, torch.bfloat16, tensors, forward), flush=True)

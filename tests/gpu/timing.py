@@ -1,5 +1,6 @@
 """Times of work on a GPU, and the shapes that attention is timed at: for the other scripts here."""
 import statistics
+import sys
 import time
 
 import torch
@@ -53,8 +54,8 @@ def milliseconds(works, seconds=0.15):
     return statistics.median(times)
 
 
-def attention_row(label, shape, dtype, tensors, forward):
-    """Prints the times of forward(q, k, v), and of it with its gradients; tensors() makes q, k, v and the
+def attention_times(shape, dtype, tensors, forward):
+    """The times of forward(q, k, v), and of it with its gradients, as a text; tensors() makes q, k, v and the
     gradient of the output."""
     batch, heads, length, width = shape
     sets = [tensors() for _ in range(copies(batch * heads * length * width * dtype.itemsize * 8))]
@@ -63,13 +64,14 @@ def attention_row(label, shape, dtype, tensors, forward):
         inputs = [x.detach().requires_grad_() for x in (q, k, v)]
         return lambda: torch.autograd.grad(forward(*inputs), inputs, grad)
 
-    text = f"{name_of(shape):22} {label:22} {str(dtype)[6:]:9}"
     try:
         with torch.no_grad():
             ahead = milliseconds([lambda q=q, k=k, v=v: forward(q, k, v) for q, k, v, _ in sets])
         both = milliseconds([backward_of(*s) for s in sets])
-        print(f"{text} {ahead:9.4f} ms  with backward {both:9.4f} ms", flush=True)
+        return f"{ahead:8.4f} {both:8.4f}"
     except (RuntimeError, NotImplementedError) as error:
-        print(f"{text} {str(error).strip().splitlines()[0][:60]}", flush=True)
+        print(error, file=sys.stderr)
+        return "  cannot         "
     finally:
+        del sets
         torch.cuda.empty_cache()
