@@ -1,7 +1,10 @@
 #include "agents/device_update.h"
 
+#include <c10/core/DeviceGuard.h>
+
 #include <algorithm>
 #include <bit>
+#include <exception>
 #include <utility>
 
 #include "agents/layers.h"
@@ -12,6 +15,16 @@ namespace cosdt::agents {
 
 using torch::Tensor;
 namespace in = update_inputs;
+
+namespace {
+
+// By row 0 of the inputs.
+int64_t GoodUpdates(const Tensor& notes) {
+  const int64_t bad = notes[in::kFirstBad].item<int64_t>();
+  return bad == 0 ? notes[in::kDone].item<int64_t>() : bad - 1;
+}
+
+}  // namespace
 
 bool DeviceUpdate::Takes(const Agent& agent) {
   return !agent.dt() || TransformerUpdate::Takes(agent.dt()->options());
@@ -26,6 +39,9 @@ DeviceUpdate::DeviceUpdate(Agent& agent, AdamW& optimizer, DeviceWindows data, i
       clip_(clip),
       recorder_(MakeUpdateRecorder(optimizer.parameters().device())) {
   const auto on_device = optimizer.parameters().options();
+  // pinned memory is made by way of the current device, which must be no other one
+  c10::OptionalDeviceGuard guard;
+  if (!on_device.device().is_cpu()) guard.reset_device(on_device.device());
   const std::vector<int64_t> shape = {1 + kMostAtOnce,
                                       in::Width(batch_size, agent.dropout_layers())};
   const bool cuda = optimizer.parameters().is_cuda();
@@ -88,6 +104,15 @@ void DeviceUpdate::Compute() {
                         transformer_ ? transformer_->half() : Tensor());
 }
 
+// Those that were done before an error stopped the rest, if the device still answers.
+void DeviceUpdate::CountDone() {
+  try {
+    optimizer_.CountSteps(GoodUpdates(inputs_.select(0, 0).cpu()));
+  } catch (const std::exception&) {
+    // it does not: the error that is thrown says so
+  }
+}
+
 std::vector<DeviceUpdate::Result> DeviceUpdate::Run(std::span<const Input> updates) {
   const auto count = static_cast<int64_t>(updates.size());
   TORCH_CHECK(count >= 1 && count <= kMostAtOnce, "device update: expected 1 to ", kMostAtOnce,
@@ -102,12 +127,16 @@ std::vector<DeviceUpdate::Result> DeviceUpdate::Run(std::span<const Input> updat
         transformer_->half().copy_(optimizer_.parameters());
       }
     }
-    for (int64_t i = 0; i < count; ++i) recorder_->Run([&] { Compute(); });
+    try {
+      for (int64_t i = 0; i < count; ++i) recorder_->Run([&] { Compute(); });
+    } catch (const std::exception&) {
+      CountDone();
+      throw;
+    }
     notes = inputs_.select(0, 0).to(torch::kCPU, /*non_blocking=*/false, /*copy=*/true);
     numbers = results_.narrow(0, 0, count).to(torch::kCPU, torch::kFloat64);
   });
-  const int64_t bad = notes[in::kFirstBad].item<int64_t>();
-  const int64_t good = bad == 0 ? count : bad - 1;
+  const int64_t good = GoodUpdates(notes);
   optimizer_.CountSteps(good);
   std::vector<Result> results;
   for (int64_t i = 0; i < std::min(count, good + 1); ++i) {

@@ -40,12 +40,14 @@ class DeviceUpdate {
   };
   // Does as many updates, at most kMostAtOnce. Where a loss or norm is not finite, weights and
   // moments stay as they were before that update, which is the last of the results; the optimiser
-  // counts those before it.
+  // counts those before it. Where an error ends them (memory, a recording), it counts those that
+  // were done.
   std::vector<Result> Run(std::span<const Input> updates);
 
  private:
   void Upload(std::span<const Input> updates);
   void Compute();
+  void CountDone();
   void ComputeWithAutograd();
 
   Agent& agent_;

@@ -197,17 +197,26 @@ std::vector<UpdateResult> Trainer::Update(int64_t count) {
   while (static_cast<int64_t>(results.size()) < count) {
     const uint64_t position = sampler_.position();
     const size_t done = results.size();
-    if (device_update_) {
-      UpdateOnDevice(std::min(DeviceUpdate::kMostAtOnce, count - static_cast<int64_t>(done)),
-                     results);
-    } else {
-      results.push_back(UpdateWithAutograd());
+    const int64_t before = updates();
+    const auto rewind = [&](int64_t kept) {
+      sampler_.set_position(position + static_cast<uint64_t>(kept * options_.batch_size));
+    };
+    try {
+      if (device_update_) {
+        UpdateOnDevice(std::min(DeviceUpdate::kMostAtOnce, count - static_cast<int64_t>(done)),
+                       results);
+      } else {
+        results.push_back(UpdateWithAutograd());
+      }
+    } catch (const std::exception&) {
+      rewind(updates() - before);
+      throw;
     }
     const UpdateResult last = results.back();
     const bool loss_is_good = std::isfinite(last.loss);
     if (loss_is_good && std::isfinite(last.gradient_norm)) continue;
     results.pop_back();
-    sampler_.set_position(position + (results.size() - done) * windows_.size());
+    rewind(updates() - before);
     throw NotFiniteError("training: update " + std::to_string(last.update) +
                              ": expected a finite " + (loss_is_good ? "gradient" : "loss") +
                              ", found " +
@@ -219,13 +228,13 @@ std::vector<UpdateResult> Trainer::Update(int64_t count) {
 
 // Appends what was done; an update that is not finite, which changes nothing, is the last one.
 void Trainer::UpdateOnDevice(int64_t count, std::vector<UpdateResult>& results) {
-  const size_t batch = static_cast<size_t>(options_.batch_size);
-  windows_.resize(static_cast<size_t>(count) * batch);
-  sampler_.Sample(windows_);
+  const auto batch = static_cast<size_t>(options_.batch_size);
+  std::vector<datasets::Window> windows(static_cast<size_t>(count) * batch);
+  sampler_.Sample(windows);
   std::vector<DeviceUpdate::Input> inputs;
   const int64_t first = updates() + 1;
   for (int64_t i = 0; i < count; ++i) {
-    inputs.push_back({std::span(windows_).subspan(static_cast<size_t>(i) * batch, batch),
+    inputs.push_back({std::span(windows).subspan(static_cast<size_t>(i) * batch, batch),
                       DropoutKey(first + i), LearningRate(first + i)});
   }
   int64_t update = first;
@@ -233,7 +242,6 @@ void Trainer::UpdateOnDevice(int64_t count, std::vector<UpdateResult>& results) 
     results.push_back({update, result.loss, result.gradient_norm, LearningRate(update)});
     ++update;
   }
-  windows_.resize(batch);
 }
 
 // One that is not finite changes nothing.

@@ -243,6 +243,30 @@ TEST_P(PathTest, ANotFiniteGradientLeavesTheStateBeforeIt) {
   EXPECT_TRUE(StateOf(*trainer) == before);
 }
 
+int g_squares_left = 0;
+
+// Nothing as often as it may, then an error.
+void EndOfSquares(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
+  TORCH_CHECK(g_squares_left-- > 0, "no more");
+  torch::jit::drop(*stack, op.schema().arguments().size());
+}
+
+TEST(DeviceUpdateTest, AnErrorLeavesTheStateOfTheUpdatesBeforeIt) {
+  torch::Library library(torch::Library::IMPL, "cosdt", c10::DispatchKey::CPU, __FILE__, __LINE__);
+  library.impl("squares", torch::CppFunction::makeFromBoxedFunction<EndOfSquares>());
+  const datasets::Episodes episodes = MakeEpisodes();
+  const auto make = [&] {
+    return Make(SmallTransformer(), FastTraining(), UpdatePath::kExplicit, episodes);
+  };
+  const auto stopped = make(), whole = make();
+  g_squares_left = 3;
+  EXPECT_THROW(stopped->Update(5), c10::Error);
+  EXPECT_EQ(stopped->updates(), 3);
+  g_squares_left = 3;
+  whole->Update(3);
+  EXPECT_TRUE(StateOf(*stopped) == StateOf(*whole));
+}
+
 TEST(DeviceUpdateTest, StatesWithTheFormerOptionAreRead) {
   const datasets::Episodes episodes = MakeEpisodes();
   const std::string path = testing::TempDir() + "device_update_old_" + std::to_string(getpid());
