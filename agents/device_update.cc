@@ -24,6 +24,15 @@ int64_t GoodUpdates(const Tensor& notes) {
   return bad == 0 ? notes[in::kDone].item<int64_t>() : bad - 1;
 }
 
+// On the CPU, for copies to the device that do not wait.
+Tensor Staging(torch::IntArrayRef shape, const torch::Device& device) {
+  const auto type = torch::TensorOptions(torch::kInt64);
+  if (!device.is_cuda()) return torch::zeros(shape, type);
+  // pinned memory is made by way of the current device, which must be no other one
+  const c10::DeviceGuard guard(device);
+  return torch::zeros(shape, type.pinned_memory(true));
+}
+
 }  // namespace
 
 bool DeviceUpdate::Takes(const Agent& agent) {
@@ -39,13 +48,9 @@ DeviceUpdate::DeviceUpdate(Agent& agent, AdamW& optimizer, DeviceWindows data, i
       clip_(clip),
       recorder_(MakeUpdateRecorder(optimizer.parameters().device())) {
   const auto on_device = optimizer.parameters().options();
-  // pinned memory is made by way of the current device, which must be no other one
-  c10::OptionalDeviceGuard guard;
-  if (!on_device.device().is_cpu()) guard.reset_device(on_device.device());
   const std::vector<int64_t> shape = {1 + kMostAtOnce,
                                       in::Width(batch_size, agent.dropout_layers())};
-  const bool cuda = optimizer.parameters().is_cuda();
-  staging_ = torch::zeros(shape, torch::TensorOptions(torch::kInt64).pinned_memory(cuda));
+  staging_ = Staging(shape, on_device.device());
   inputs_ = torch::zeros(shape, on_device.dtype(torch::kInt64));
   results_ = torch::zeros({kMostAtOnce, 2}, on_device);
   squares_ = torch::zeros({update_ops::kSquares}, on_device);
