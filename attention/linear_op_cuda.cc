@@ -95,13 +95,15 @@ bool PassedCheck(const c10::Device& device) {
   static std::map<c10::DeviceIndex, bool> passed;
   const std::lock_guard lock(mutex);
   if (const auto known = passed.find(device.index()); known != passed.end()) return known->second;
-  const auto faults = CheckKernels(device, [&](const kernels::Problem& problem,
-                                               kernels::Pass pass) { Run(problem, pass, device); });
-  for (const std::string& fault : faults) {
-    std::fprintf(stderr, "attention: %s: %s; LibTorch's operations are used instead\n",
+  const std::string fault = CheckKernels(
+      device, [&](const kernels::Problem& problem, kernels::Pass pass) { Run(problem, pass, device); });
+  if (fault.empty()) {
+    std::fprintf(stderr, "cosdt: attention kernels on %s: checked\n", device.str().c_str());
+  } else {
+    std::fprintf(stderr, "cosdt: attention kernels on %s: %s; LibTorch's operations are used instead\n",
                  device.str().c_str(), fault.c_str());
   }
-  return passed[device.index()] = faults.empty();
+  return passed[device.index()] = fault.empty();
 }
 
 bool Takes(const Tensor& q, int64_t value_width) {

@@ -18,19 +18,20 @@ struct Case {
   bool reweight = true, masked = false;
 };
 
-// Each width of the kernels with one chunk, with several and with segments.
+// Each width of the kernels with one chunk, with several and with segments; short ones first, so
+// that a fault is soon found.
 constexpr Case kCases[] = {
     {1, 16},
     {1, 32},
-    {60, 128, FeatureMap::kEluPlusOne, true, true},
-    {64, 64, FeatureMap::kRelu},
     {31, 32, FeatureMap::kRelu, false},
     {65, 32, FeatureMap::kEluPlusOne, true, true},
+    {64, 64, FeatureMap::kRelu},
+    {60, 128, FeatureMap::kEluPlusOne, true, true},
+    {130, 64, FeatureMap::kEluPlusOne, false, true},
     {130, 128, FeatureMap::kRelu},
-    {191, 64, FeatureMap::kEluPlusOne, false, true},
-    {600, 64, FeatureMap::kEluPlusOne, true, true},
-    {600, 24, FeatureMap::kRelu},
-    {520, 128},
+    {460, 24, FeatureMap::kRelu},
+    {520, 64, FeatureMap::kEluPlusOne, true, true},
+    {460, 128},
 };
 constexpr int64_t kBatch = 2, kHeads = 2;
 
@@ -108,27 +109,24 @@ std::vector<double> Differences(const std::vector<Tensor>& found,
 
 }  // namespace
 
-std::vector<std::string> CheckKernels(const torch::Device& device, const RunKernels& run) {
+std::string CheckKernels(const torch::Device& device, const RunKernels& run) {
   const torch::AutoGradMode with_gradients(true);  // whatever the caller's is
-  std::vector<std::string> faults;
   for (const Case& c : kCases) {
     for (const auto type : {torch::kFloat32, torch::kBFloat16}) {
       if (type == torch::kBFloat16 && c.width < 32) continue;  // computed in float32 (linear_op.cc)
       const Example example(c, type, device);
-      const std::vector<double> differences =
-          Differences(example.Run(run), example.Reference());
+      const std::vector<double> differences = Differences(example.Run(run), example.Reference());
       for (size_t i = 0; i < differences.size(); ++i) {
         if (differences[i] <= Tolerance(type)) continue;  // false for a NaN
         std::ostringstream line;
         line << "the kernels' " << kResults[i] << " differs by " << differences[i]
-             << " of the largest value (length " << c.length << ", width " << c.width << ", "
-             << type << "; expected at most " << Tolerance(type) << ")";
-        faults.push_back(line.str());
-        break;
+             << " of the largest value, expected at most " << Tolerance(type) << " (length "
+             << c.length << ", width " << c.width << ", " << type << ")";
+        return line.str();
       }
     }
   }
-  return faults;
+  return "";
 }
 
 }  // namespace cosdt::attention

@@ -6,7 +6,6 @@
 
 #include <functional>
 #include <string>
-#include <vector>
 
 #include "attention/linear_kernels.h"
 
@@ -17,9 +16,9 @@ using RunKernels = std::function<void(const kernels::Problem&, kernels::Pass)>;
 
 // Runs every kernel forward and backward, in float32 and bfloat16, on lengths at the borders of
 // chunks and segments, with and without padding, and compares outputs, normalisers and gradients
-// with CausalLinearComposed in float64 on the same device. One line for each case that differs by
-// more than the type's rounding, naming the result and by how much; empty where all agree. Waits
-// for the device: not for use while a CUDA graph is recorded.
-std::vector<std::string> CheckKernels(const torch::Device& device, const RunKernels& run);
+// with CausalLinearComposed in float64 on the same device. Returns which result differs first by
+// more than the type's rounding, and by how much; empty where all agree. Waits for the device: not
+// for use while a CUDA graph is recorded.
+std::string CheckKernels(const torch::Device& device, const RunKernels& run);
 
 }  // namespace cosdt::attention

@@ -113,7 +113,7 @@ void CosSin(float half_turns, float* cosine, float* sine) {
   const double angle = std::numbers::pi * static_cast<double>(half_turns);
   *cosine = static_cast<float>(std::cos(angle));
   *sine = static_cast<float>(std::sin(angle));
-  if (planted.swap_phases) std::swap(*cosine, *sine);
+  if (planted.wrong_sine) *sine = *cosine;
 }
 
 void Block(const std::function<void(const Arrivals&)>& all, void* mine) {

@@ -11,7 +11,7 @@ enum class Order { kUp, kDown, kShuffled };
 
 // What a test plants to see it found: instructions that do something else.
 struct Faults {
-  bool swap_phases = false;      // cos is sin and sin is cos
+  bool wrong_sine = false;       // it is the cosine
   bool skip_copies = false;      // asynchronous copies never arrive
   bool short_copies = false;     // every 64th of them brings zeros
   bool skip_shuffles = false;    // a lane gets its own value
