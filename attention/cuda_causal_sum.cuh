@@ -22,7 +22,7 @@ enum class Extra { kNone, kOfQuery, kOfKey };
 
 // One sum over earlier rows:
 //   out_x = f_x sum_{y <= x} w_xy (query_x . key_y + extra_xy) f_y value_y,  w_xy = cos(pi/2 (x-y)/M)
-//   output:        query = phi(q)   key = phi(k)   value = v        (then divided by D)
+//   output:        query = phi(q)   key = phi(k)   value = v        (D is summed up, too; divided by it)
 //   gradient of q: query = g        key = v        value = phi(k)   f_x = r_x, extra = d_x
 //   gradient of k: query = v        key = g        value = phi(q)   f_y = r_y, extra = d_y  reversed
 //   gradient of v: query = phi(k)   key = phi(q)   value = g        f_y = r_y               reversed
@@ -33,12 +33,14 @@ struct CausalSum {
   bool scales_query = false;  // f_x = r_x
   bool scales_key = false;    // f_y = r_y
   bool reversed = false;      // rows count from the last token
-  bool is_output = false;     // sums up D too, writes it and divides by it
   Rows slope{};               // gradients are multiplied by phi' of these rows
   Rows out{};                 // `masked` ones are zero at padding
 };
 
 constexpr int kMostSums = 3;  // of a pass
+
+// Up to so many segments a block adds up the states before its own; beyond, a scan has.
+constexpr int kMostUnscanned = 8;
 
 struct PassArguments {
   CausalSum sums[kMostSums];
@@ -51,11 +53,10 @@ struct PassArguments {
   float* normalizer = nullptr;    // D [batch, heads, length]
   const float* deltas = nullptr;  // d likewise, which gradients read
   int segments = 1, chunks_per_segment = 1;
-  bool only_states = false;  // writes what each segment adds to the state
-  float* states = nullptr;   // [sums, slices, heads, segments, values, threads]
+  float* states = nullptr;  // [sums, slices, heads, segments, values, threads]
 };
 
-COSDT_DEVICE float Reciprocal(float sum, float eps) { return 1 / (sum < eps ? eps : sum); }
+COSDT_DEVICE float Reciprocal(float sum, float eps) { return Inverse(sum < eps ? eps : sum); }
 
 // phi, ELU + 1 or ReLU; a NaN stays one.
 template <bool kElu>
@@ -69,11 +70,16 @@ COSDT_DEVICE float Slope(float x) {
   return kElu ? Exp(MinOf(x, 0.0f)) : x > 0 ? 1.0f : 0.0f;
 }
 
+// What a kernel computes: sums of one chunk, of several with a state between them, or what each
+// segment adds to the state.
+enum class Task { kChunk, kChunks, kStates };
+
 // kWidth bounds the widths of query and key, kColumns the columns of value that a block takes.
-// kHasState: more than one chunk. Four warps share the rows of a chunk, 16 each; where there are
-// eight, two share the columns of value and the keys of the scores.
-template <class Products, int kWidth, int kColumns, bool kHasState>
+// kIsOutput: the sum is the output, else a gradient. Four warps share the rows of a chunk, 16 each;
+// where there are eight, two share the columns of value and the keys of the scores.
+template <class Products, int kWidth, int kColumns, Task kTask, bool kIsOutput>
 struct CausalSumKernel {
+  static constexpr bool kHasState = kTask != Task::kChunk;
   using T = typename Products::Value;
   static constexpr int kRowWarps = 4;
   static constexpr int kTiles = kColumns == 128 ? 8 : 4;  // of 8 columns a warp
@@ -124,7 +130,7 @@ struct CausalSumKernel {
   const CausalSum& sum;
   const int head, segment, first_column;
   const int batch, head_of_batch;
-  float* const own_states;
+  float* const states;  // of the head's segments
   Shared& s;
   State& state;
   const bool* const mask;  // of the batch element, or null
@@ -142,11 +148,10 @@ struct CausalSumKernel {
         first_column(slice * kColumns),
         batch(head / all.heads),
         head_of_batch(head % all.heads),
-        own_states(all.states ? all.states + (static_cast<ptrdiff_t>(which * slices + slice) *
-                                                  items +
-                                              item) *
-                                                 kStateValues * kThreads
-                              : nullptr),
+        states(all.states ? all.states + ((static_cast<ptrdiff_t>(which * slices + slice) * items +
+                                           item - segment) *
+                                          kStateValues * kThreads)
+                          : nullptr),
         s(*reinterpret_cast<Shared*>(shared)),
         state(*reinterpret_cast<State*>(shared + sizeof(Shared))),
         mask(all.mask ? all.mask + static_cast<ptrdiff_t>(batch) * all.length : nullptr) {}
@@ -262,7 +267,7 @@ struct CausalSumKernel {
   // Begins to copy a chunk. Returns Copy's bits of query, key and value, a byte each.
   COSDT_DEVICE uint32_t BeginChunk(int chunk, int buffer) {
     static_assert(kCopies<kWidth> <= 8 && kCopies<kColumns> <= 8);
-    const uint32_t query = pass.only_states ? 0 : Copy(s.query[buffer], sum.query, 0, chunk);
+    const uint32_t query = kTask == Task::kStates ? 0 : Copy(s.query[buffer], sum.query, 0, chunk);
     const uint32_t key = Copy(s.key[buffer], sum.key, 0, chunk);
     const uint32_t value = Copy(s.value[buffer], sum.value, first_column, chunk);
     return query | key << 8 | value << 16;
@@ -275,7 +280,7 @@ struct CausalSumKernel {
   COSDT_DEVICE RowSums LoadRowSums(int chunk) const {
     RowSums sums_of_row;
     const int row = chunk * kChunk + PhaseRow();
-    if (pass.deltas && WritesPhases() && row < pass.length) {
+    if (!kIsOutput && pass.deltas && WritesPhases() && row < pass.length) {
       const ptrdiff_t place = static_cast<ptrdiff_t>(head) * pass.length + TokenOf(row);
       sums_of_row.normalizer = pass.normalizer[place];
       sums_of_row.delta = pass.deltas[place];
@@ -292,17 +297,20 @@ struct CausalSumKernel {
     if (pass.half_turns > 0) {
       CosSin(static_cast<float>(chunk * kChunk + place) * pass.half_turns, &phase[0], &phase[1]);
     }
-    const float r = pass.deltas ? Reciprocal(sums_of_row.normalizer, pass.eps) : 1;
-    const float of_query = sum.scales_query ? r : 1, of_key = sum.scales_key ? r : 1;
+    const float r = !kIsOutput && pass.deltas ? Reciprocal(sums_of_row.normalizer, pass.eps) : 1;
+    const float of_query = !kIsOutput && sum.scales_query ? r : 1;
+    const float of_key = !kIsOutput && sum.scales_key ? r : 1;
     const float extra_of_query = sum.extra == Extra::kOfQuery ? sums_of_row.delta : 1;
     const float extra_of_key = sum.extra == Extra::kOfKey ? sums_of_row.delta : 1;
     COSDT_UNROLL for (int part = 0; part < 2; ++part) {
       to.query[place][part] = phase[part] * of_query;
       to.key[place][part] = phase[part] * of_key;
-      to.query_extra[place][part] = phase[part] * extra_of_query;
-      to.key_extra[place][part] = phase[part] * extra_of_key;
+      if constexpr (!kIsOutput) {
+        to.query_extra[place][part] = phase[part] * extra_of_query;
+        to.key_extra[place][part] = phase[part] * extra_of_key;
+      }
       Round(phase[part] * of_key, to.rounded[part][place]);
-      const float line = phase[part] * (sum.is_output ? 1 : extra_of_key);
+      const float line = phase[part] * (kIsOutput ? 1 : extra_of_key);
       Round(line, to.lines[part][place]);
       if constexpr (kLines == 4) {
         Round(line - ToFloat(to.lines[part][place]), to.lines[2 + part][place]);
@@ -311,7 +319,7 @@ struct CausalSumKernel {
   }
 
   COSDT_DEVICE bool HasLines() const {
-    return sum.is_output ? pass.normalize : sum.extra != Extra::kNone;
+    return kIsOutput ? pass.normalize : sum.extra != Extra::kNone;
   }
   COSDT_DEVICE int Parts() const { return pass.half_turns > 0 ? 2 : 1; }
 
@@ -331,7 +339,7 @@ struct CausalSumKernel {
     const Tile<T, kWidth>& key = s.key[buffer];
     const Tile<T, kColumns>& value = s.value[buffer];
     const auto& phases = s.phases[set];
-    COSDT_UNROLL for (int depth = 0; depth < kChunk; depth += kStep<T>) {
+    COSDT_UNROLL_4 for (int depth = 0; depth < kChunk; depth += kStep<T>) {
       uint32_t left[kStateTiles][4], right[kTiles / 2][4];
       COSDT_UNROLL for (int tile = 0; tile < kStateTiles; ++tile) {
         LoadLeftTransposed(left[tile], &key.x[0][0], key.kStride, tile * kChunk + WarpRow(),
@@ -343,7 +351,7 @@ struct CausalSumKernel {
       if (HasLines() && ColumnWarp() == 0) {
         uint32_t words[2];
         LoadLines(words, phases.lines, depth);
-        if (sum.is_output) {
+        if (kIsOutput) {
           COSDT_UNROLL for (int tile = 0; tile < kStateTiles; ++tile) {
             AddProduct(LineProducts{}, lines[tile], left[tile], words[0], words[1]);
           }
@@ -405,7 +413,7 @@ struct CausalSumKernel {
         }
         const int row = tile * kChunk + WarpRow() + Lane() / 4 + 8 * half;
         if (Lane() % 4 >= 2) continue;
-        if (sum.is_output) {
+        if (kIsOutput) {
           COSDT_UNROLL for (float& x : total) {
             T rounded;
             Round(x, rounded);
@@ -429,8 +437,8 @@ struct CausalSumKernel {
 
   // A state in global memory, value by value and thread by thread.
   template <class Visit>
-  COSDT_DEVICE void ForState(const Visit& visit) {
-    float* place = own_states + Thread();
+  COSDT_DEVICE void ForState(int of_segment, const Visit& visit) {
+    float* place = states + static_cast<ptrdiff_t>(of_segment) * kStateValues * kThreads + Thread();
     const auto next = [&](float& own) {
       visit(own, place);
       place += kThreads;
@@ -452,12 +460,12 @@ struct CausalSumKernel {
     const Tile<T, kWidth>& query = s.query[buffer];
     const auto& phases = s.phases[set];
     const int row = WarpRow() + Lane() / 4;
-    const bool has_total = sum.is_output && pass.normalize && ColumnWarp() == 0;
+    const bool has_total = kIsOutput && pass.normalize && ColumnWarp() == 0;
     float keys[4] = {};
     COSDT_UNROLL for (int part = 0; part < 2; ++part) {
       if (part >= Parts()) continue;
       float x[kTiles][4] = {};
-      COSDT_UNROLL for (int depth = 0; depth < kWidth; depth += kStep<T>) {
+      COSDT_UNROLL_4 for (int depth = 0; depth < kWidth; depth += kStep<T>) {
         uint32_t left[4], right[4];
         LoadLeft(left, &query.x[0][0], query.kStride, WarpRow(), depth);
         COSDT_UNROLL for (int n = 0; n < kTiles; n += 2) {
@@ -485,7 +493,7 @@ struct CausalSumKernel {
         total[half] += phases.query[row + 8 * half][0] * keys[2 * half] +
                        phases.query[row + 8 * half][1] * keys[2 * half + 1];
       }
-      if (sum.extra == Extra::kNone) continue;
+      if (kIsOutput || sum.extra == Extra::kNone) continue;
       const float(&extra)[2] = phases.query_extra[row + 8 * half];
       COSDT_UNROLL for (int n = 0; n < kTiles; ++n) {
         const int column = WarpColumn() + n * 8 + LaneColumn();
@@ -514,7 +522,7 @@ struct CausalSumKernel {
     for (int first = ColumnWarp() * 32; first < kChunk; first += 32 * kColumnWarps) {
       if (first > WarpRow() + 15) return;
       float scores[4][4] = {};
-      COSDT_UNROLL for (int depth = 0; depth < kWidth; depth += kStep<T>) {
+      COSDT_UNROLL_4 for (int depth = 0; depth < kWidth; depth += kStep<T>) {
         uint32_t left[4], right[4];
         LoadLeft(left, &query.x[0][0], query.kStride, WarpRow(), depth);
         COSDT_UNROLL for (int n = 0; n < 4; n += 2) {
@@ -532,7 +540,7 @@ struct CausalSumKernel {
           }
         }
       }
-      if (sum.extra != Extra::kNone) {
+      if (!kIsOutput && sum.extra != Extra::kNone) {
         COSDT_UNROLL for (int half = 0; half < 2; ++half) {
           const float(&of_query)[2] = phases.query_extra[row + 8 * half];
           COSDT_UNROLL for (int n = 0; n < 4; ++n) {
@@ -560,7 +568,7 @@ struct CausalSumKernel {
   // out += scores value, up to the diagonal.
   COSDT_DEVICE void AddOwn(int buffer, float (&out)[kTiles][4]) {
     const Tile<T, kColumns>& value = s.value[buffer];
-    COSDT_UNROLL for (int depth = 0; depth < kChunk; depth += kStep<T>) {
+    COSDT_UNROLL_4 for (int depth = 0; depth < kChunk; depth += kStep<T>) {
       if (depth > WarpRow() + 15) continue;
       uint32_t left[4], right[4];
       LoadLeft(left, &s.scores.x[0][0], s.scores.kStride, WarpRow(), depth);
@@ -593,7 +601,7 @@ struct CausalSumKernel {
     uint32_t words[2][kTiles / 2][kQuadWords];
   };
   COSDT_DEVICE void LoadSlopes(int chunk, Slopes& slopes) const {
-    if (sum.slope.features == Features::kIdentity) return;
+    if (kIsOutput || sum.slope.features == Features::kIdentity) return;
     const Line<const T> line = LineOf<const T>(sum.slope);
     COSDT_UNROLL for (int half = 0; half < 2; ++half) {
       const int row = chunk * kChunk + WarpRow() + Lane() / 4 + half * 8;
@@ -640,7 +648,7 @@ struct CausalSumKernel {
     COSDT_UNROLL for (int half = 0; half < 2; ++half) {
       const int place = WarpRow() + Lane() / 4 + half * 8, row = chunk * kChunk + place;
       float factor = 1;
-      if (sum.is_output && pass.normalize) {
+      if (kIsOutput && pass.normalize) {
         float total = s.totals[0][place];
         if constexpr (kColumnWarps == 2) total += s.totals[1][place];
         factor = Reciprocal(total, pass.eps);
@@ -648,7 +656,7 @@ struct CausalSumKernel {
           pass.normalizer[static_cast<ptrdiff_t>(head) * pass.length + TokenOf(row)] = total;
         }
       }
-      const bool zero = row < pass.length && sum.out.masked && !IsReal(row);
+      const bool zero = !kIsOutput && row < pass.length && sum.out.masked && !IsReal(row);
       COSDT_UNROLL for (int pair = 0; pair < kTiles / 2; ++pair) {
         const float* const low = &out[2 * pair][2 * half];
         const float* const high = &out[2 * pair + 1][2 * half];
@@ -659,11 +667,11 @@ struct CausalSumKernel {
                          odd ? high[1] : second};
         const int column = QuadColumn(pair);
         if (row >= pass.length || column >= sum.out.width) continue;
-        if (sum.slope.features == Features::kEluPlusOne) {
+        if (!kIsOutput && sum.slope.features == Features::kEluPlusOne) {
           COSDT_UNROLL for (int i = 0; i < 4; ++i) {
             quad[i] *= Slope<true>(SlopeValue(slopes.words[half][pair], i));
           }
-        } else if (sum.slope.features == Features::kRelu) {
+        } else if (!kIsOutput && sum.slope.features == Features::kRelu) {
           COSDT_UNROLL for (int i = 0; i < 4; ++i) {
             quad[i] *= Slope<false>(SlopeValue(slopes.words[half][pair], i));
           }
@@ -679,13 +687,9 @@ struct CausalSumKernel {
     const int chunks = (pass.length + kChunk - 1) / kChunk;
     const int first = segment * pass.chunks_per_segment;
     const int last = MinOf(first + pass.chunks_per_segment, chunks);
-    if (pass.only_states && segment + 1 == pass.segments) return;  // nobody needs what it adds
+    if (kTask == Task::kStates && segment + 1 == pass.segments) return;  // nobody needs what it adds
     uint32_t real = BeginChunk(first, 0);
-    if constexpr (kHasState) {
-      const bool begins_with_state = segment > 0 && !pass.only_states;
-      ForState([&](float& own, const float* stored) { own = begins_with_state ? *stored : 0; });
-      if (begins_with_state) StoreState();
-    }
+    if constexpr (kHasState) BeginState();
     WritePhases(first, 0, LoadRowSums(first));
     RowSums ahead_sums = LoadRowSums(first + 1);
     SyncThreads();
@@ -693,7 +697,7 @@ struct CausalSumKernel {
       const int set = (chunk - first) % 2, buffer = kBuffers == 2 ? set : 0;
       const bool is_last = chunk + 1 == last;
       WaitForCopies();
-      if (!pass.only_states) Map(s.query[buffer], sum.query, real);
+      if constexpr (kTask != Task::kStates) Map(s.query[buffer], sum.query, real);
       Map(s.key[buffer], sum.key, real >> 8);
       Map(s.value[buffer], sum.value, real >> 16);
       const bool not_finite =
@@ -704,33 +708,49 @@ struct CausalSumKernel {
         WritePhases(chunk + 1, 1 - set, ahead_sums);
         if (chunk + 2 < last) ahead_sums = LoadRowSums(chunk + 2);
       }
-      if (!pass.only_states) {
-        Slopes slopes;
-        LoadSlopes(chunk, slopes);
-        float out[kTiles][4] = {}, total[2] = {};
-        ComputeScores(buffer, set, total);
-        if constexpr (kHasState) {
-          if (chunk > 0) AddEarlier(buffer, set, out, total);
-        }
-        if (sum.is_output) ShareTotals(total);
-        SyncWarps(1 + WarpRow() / 16, 32 * kColumnWarps);
-        AddOwn(buffer, out);
-        Write(chunk, set, not_finite, out, slopes);
+      if constexpr (kTask != Task::kStates) {
+        ComputeChunk(chunk, buffer, set, not_finite);
+        if (is_last) return;
       }
       if constexpr (kHasState) {
-        if (is_last && !pass.only_states) return;
         SyncThreads();  // all have read the state
         AddChunk(buffer, set, not_finite);
-        if (!pass.only_states) StoreState();
+        if constexpr (kTask == Task::kChunks) StoreState();
         if (kBuffers == 1 && !is_last) {
           SyncThreads();  // all have read the tiles
           real = BeginChunk(chunk + 1, 0);
         }
       }
     }
-    if constexpr (kHasState) {
-      if (pass.only_states) ForState([](float own, float* stored) { *stored = own; });
+    if constexpr (kTask == Task::kStates) {
+      ForState(segment, [](float own, float* stored) { *stored = own; });
     }
+  }
+
+  // The state before the segment.
+  COSDT_DEVICE void BeginState() {
+    ForState(0, [](float& own, const float*) { own = 0; });
+    if (kTask == Task::kStates || segment == 0) return;
+    const bool is_scanned = pass.segments > kMostUnscanned;
+    const int end = is_scanned ? segment + 1 : segment;
+    COSDT_NO_UNROLL for (int i = is_scanned ? segment : 0; i < end; ++i) {
+      ForState(i, [](float& own, const float* stored) { own += *stored; });
+    }
+    StoreState();
+  }
+
+  COSDT_DEVICE void ComputeChunk(int chunk, int buffer, int set, bool not_finite) {
+    Slopes slopes;
+    LoadSlopes(chunk, slopes);
+    float out[kTiles][4] = {}, total[2] = {};
+    ComputeScores(buffer, set, total);
+    if constexpr (kHasState) {
+      if (chunk > 0) AddEarlier(buffer, set, out, total);
+    }
+    if constexpr (kIsOutput) ShareTotals(total);
+    SyncWarps(1 + WarpRow() / 16, 32 * kColumnWarps);
+    AddOwn(buffer, out);
+    Write(chunk, set, not_finite, out, slopes);
   }
 };
 

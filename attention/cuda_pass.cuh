@@ -84,14 +84,16 @@ struct ScanKernel {
   }
 };
 
-template <class Products, int kWidth, bool kHasState, int kColumns = kWidth == 32 ? 32 : 64>
+template <class Products, int kWidth, Task kTask, bool kIsOutput,
+          int kColumns = kWidth == 32 ? 32 : 64>
 struct SumsKernel {
   using T = typename Products::Value;
-  using Sum = CausalSumKernel<Products, kWidth, kColumns, kHasState>;
+  using Sum = CausalSumKernel<Products, kWidth, kColumns, kTask, kIsOutput>;
   static constexpr int kThreads = Sum::kThreads, kSharedBytes = Sum::kSharedBytes;
   static constexpr int kStateValues = Sum::kStateValues * kThreads;
   static constexpr int kBlocksAMultiprocessor =
-      kWidth == 32 ? 3 : sizeof(T) == 2 && (kWidth == 64 || !kHasState) ? 2 : 1;
+      sizeof(T) == 2 ? (kWidth == 32 ? 3 : kWidth == 64 || kTask == Task::kChunk ? 2 : 1)
+                     : (kWidth == 32 ? 2 : 1);
 
   PassArguments pass;
 
@@ -154,8 +156,8 @@ inline Cut MakeCut(const Problem& problem, Pass pass) {
   const int64_t blocks =
       SumsOf(pass) * problem.batch * problem.heads * SlicesOf(problem, pass);
   const int64_t enough = kMultiprocessors * ForKernels(problem, [](auto made) {
-                           using Kernel =
-                               SumsKernel<typename decltype(made)::Products, made.kWidth, true>;
+                           using Kernel = SumsKernel<typename decltype(made)::Products, made.kWidth,
+                                                     Task::kChunks, true>;
                            return int64_t{Kernel::kBlocksAMultiprocessor};
                          });
   const int64_t wanted =
@@ -174,7 +176,7 @@ template <class Products, int kWidth>
 int64_t StatesSize(const Problem& problem, Pass pass, const Cut& cut) {
   if (cut.segments == 1) return 0;
   return SumsOf(pass) * SlicesOf(problem, pass) * problem.batch * problem.heads * cut.segments *
-         SumsKernel<Products, kWidth, true>::kStateValues;
+         SumsKernel<Products, kWidth, Task::kStates, true>::kStateValues;
 }
 
 // The sums of a pass (CausalSum's table).
@@ -190,7 +192,6 @@ inline void MakeSums(const Problem& problem, Pass pass, CausalSum (&sums)[kMostS
     sums[0].query = q;
     sums[0].key = k;
     sums[0].value = v;
-    sums[0].is_output = true;
     sums[0].out = rows(problem.out, problem.value_width, false, false);
     return;
   }
@@ -236,6 +237,34 @@ inline PassArguments MakePass(const Problem& problem, Pass pass, const Cut& cut)
   return all;
 }
 
+template <class Products, int kWidth, bool kIsOutput, class Launch>
+void LaunchSums(const Problem& problem, Pass pass, const Cut& cut, PassArguments& all, float* states,
+                const Launch& launch) {
+  const int64_t heads = problem.batch * problem.heads, slices = SlicesOf(problem, pass);
+  const Grid grid{heads * cut.segments, slices, SumsOf(pass)};
+  if (ChunksOf(problem) == 1) {
+    // where there are blocks enough, all columns in one, which computes its scores once
+    if (kWidth == 128 && slices == 2 && grid.x * grid.y * grid.z > 2 * kMultiprocessors) {
+      launch(SumsKernel<Products, kWidth, Task::kChunk, kIsOutput, kWidth>{all},
+             Grid{grid.x, 1, grid.z});
+    } else {
+      launch(SumsKernel<Products, kWidth, Task::kChunk, kIsOutput>{all}, grid);
+    }
+    return;
+  }
+  if (cut.segments > 1) {
+    all.states = states;
+    using States = SumsKernel<Products, kWidth, Task::kStates, kIsOutput>;
+    launch(States{all}, grid);
+    if (cut.segments > kMostUnscanned) {
+      launch(ScanKernel{cut.segments, States::kStateValues, states},
+             Grid{(States::kStateValues + ScanKernel::kThreads - 1) / ScanKernel::kThreads,
+                  SumsOf(pass) * slices * heads});
+    }
+  }
+  launch(SumsKernel<Products, kWidth, Task::kChunks, kIsOutput>{all}, grid);
+}
+
 // Launches a pass: launch(kernel, grid) runs a functor above.
 template <class Products, int kWidth, class Launch>
 void RunWidth(const Problem& problem, Pass pass, const Cut& cut, float* workspace,
@@ -252,29 +281,11 @@ void RunWidth(const Problem& problem, Pass pass, const Cut& cut, float* workspac
     launch(kernel, Grid{(problem.length + kernel.RowsABlock() - 1) / kernel.RowsABlock(), heads});
     all.deltas = workspace;
   }
-  const int64_t slices = SlicesOf(problem, pass);
-  const Grid grid{heads * cut.segments, slices, SumsOf(pass)};
-  if (ChunksOf(problem) == 1) {
-    // where there are blocks enough, all columns in one, which computes its scores once
-    if (kWidth == 128 && slices == 2 && grid.x * grid.y * grid.z > 2 * kMultiprocessors) {
-      launch(SumsKernel<Products, kWidth, false, kWidth == 32 ? 32 : kWidth>{all},
-             Grid{grid.x, 1, grid.z});
-    } else {
-      launch(SumsKernel<Products, kWidth, false>{all}, grid);
-    }
-    return;
+  if (pass == Pass::kForward) {
+    LaunchSums<Products, kWidth, true>(problem, pass, cut, all, workspace + deltas, launch);
+  } else {
+    LaunchSums<Products, kWidth, false>(problem, pass, cut, all, workspace + deltas, launch);
   }
-  using Kernel = SumsKernel<Products, kWidth, true>;
-  if (cut.segments > 1) {
-    all.states = workspace + deltas;
-    all.only_states = true;
-    launch(Kernel{all}, grid);
-    launch(ScanKernel{cut.segments, Kernel::kStateValues, all.states},
-           Grid{(Kernel::kStateValues + ScanKernel::kThreads - 1) / ScanKernel::kThreads,
-                SumsOf(pass) * slices * heads});
-    all.only_states = false;
-  }
-  launch(Kernel{all}, grid);
 }
 
 // Floats of workspace that a pass needs.

@@ -10,11 +10,13 @@
 #ifdef __CUDACC__
 #define COSDT_DEVICE __device__ __forceinline__
 #define COSDT_UNROLL _Pragma("unroll")
+#define COSDT_UNROLL_4 _Pragma("unroll 4")
 #define COSDT_NO_UNROLL _Pragma("unroll 1")
 #else
 #include "attention/cuda_host_threads.h"
 #define COSDT_DEVICE inline
 #define COSDT_UNROLL
+#define COSDT_UNROLL_4
 #define COSDT_NO_UNROLL
 #endif
 
@@ -118,6 +120,17 @@ COSDT_DEVICE void CosSin(float half_turns, float* cosine, float* sine) {
   sincospif(half_turns, sine, cosine);
 #else
   host::CosSin(half_turns, cosine, sine);
+#endif
+}
+
+// 1 / x to a unit of the last place.
+COSDT_DEVICE float Inverse(float x) {
+#ifdef __CUDACC__
+  float y;
+  asm("rcp.approx.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+#else
+  return 1 / x;
 #endif
 }
 

@@ -256,6 +256,9 @@ TEST(CudaEmulationTest, SegmentsMatchTheCpuKernels) {
       }
     }
   }
+  // so many that they are scanned
+  const Case c{.length = 800, .width = 32, .reweight_length = 1000};
+  ExpectMatchesCpuKernels<float>(c, 12);
 }
 
 TEST(CudaEmulationTest, TakesEveryFormOfTheLinearFamily) {
@@ -428,7 +431,7 @@ TEST(CudaEmulationTest, WorkIsCutByShapeAlone) {
   EXPECT_EQ(cut.segments, 16);
   EXPECT_EQ(cut.chunks_per_segment, 4);
   EXPECT_EQ(WorkspaceSize(problem, Pass::kForward, cut),
-            (4 * 16 * SumsKernel<Float32Products, 64, true>::kStateValues));
+            (4 * 16 * SumsKernel<Float32Products, 64, Task::kStates, true>::kStateValues));
   EXPECT_EQ(WorkspaceSize(problem, Pass::kBackward, MakeCut(problem, Pass::kBackward)) % 4, 0);
 }
 
