@@ -120,10 +120,8 @@ Trainer::Trainer(Agent agent, const datasets::Episodes& episodes, datasets::Norm
   const torch::ScalarType type = ParseTrainingPrecision(options_.precision, device);
   if (type == torch::kBFloat16) agent_.set_compute_type(type);
   agent_.module().train();
-  const auto set_products = [](const char* precision) {
-    at::globalContext().setFloat32MatmulPrecision(precision);
-  };
-  if (!device.is_cpu()) set_products("highest");
+  // the kernels are checked in exact float32
+  if (!device.is_cpu()) at::globalContext().setFloat32MatmulPrecision("highest");
   if (path == UpdatePath::kOfDevice) {
     const bool takes = DeviceUpdate::Takes(agent_);
     if (!device.is_cpu() && !takes) {
@@ -136,7 +134,7 @@ Trainer::Trainer(Agent agent, const datasets::Episodes& episodes, datasets::Norm
     path = !device.is_cpu() && takes && UpdateOpsAgree(device) ? UpdatePath::kExplicit
                                                                : UpdatePath::kAutograd;
   }
-  if (!device.is_cpu() && options_.precision == "tf32") set_products("high");
+  SetProductPrecision();
   if (path == UpdatePath::kExplicit || !device.is_cpu()) {
     DeviceWindows data(episodes, normalizer_, SamplerOptions(agent_, options_), device);
     if (path == UpdatePath::kExplicit) {
@@ -185,6 +183,12 @@ uint64_t Trainer::DropoutKey(int64_t update) const {
   return Dropout{0, options_.seed ^ kDropoutStream}.For(static_cast<uint64_t>(update)).key;
 }
 
+// LibTorch has one for the whole process: another trainer may have set it.
+void Trainer::SetProductPrecision() const {
+  if (agent_.device().is_cpu()) return;
+  at::globalContext().setFloat32MatmulPrecision(options_.precision == "tf32" ? "high" : "highest");
+}
+
 std::string Trainer::update_path() const {
   if (agent_.device().is_cpu()) return "cpu";
   return device_update_ ? "kernels" : "composition";
@@ -193,6 +197,7 @@ std::string Trainer::update_path() const {
 UpdateResult Trainer::Update() { return Update(1).front(); }
 
 std::vector<UpdateResult> Trainer::Update(int64_t count) {
+  SetProductPrecision();
   std::vector<UpdateResult> results;
   while (static_cast<int64_t>(results.size()) < count) {
     const uint64_t position = sampler_.position();
@@ -295,7 +300,7 @@ std::map<std::string, std::string> Trainer::Restore(const std::string& path) {
   expect("format", kFormat);
   expect("agent", ToJson(agent_.options()));
   if (json trainer = json::parse(file.metadata["trainer"], nullptr, false); trainer.is_object()) {
-    trainer.erase("cuda_graph");  // an option that was
+    trainer.erase("cuda_graph");  // of states from before it was always so
     file.metadata["trainer"] = trainer.dump();
   }
   expect("trainer", ToJson(options_));

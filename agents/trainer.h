@@ -83,8 +83,9 @@ class Trainer {
   Trainer(Trainer&&) = delete;  // an update refers to what it changes
 
   // One update, or `count`: on a GPU many at once are faster, since only then it need not wait for
-  // the host. Throws NotFiniteError at the first update whose loss or gradient is not finite; all
-  // state, the sampler's position included, is then that before it.
+  // the host. Throws NotFiniteError at the first update whose loss or gradient is not finite, and
+  // what LibTorch throws (memory); all state, the sampler's position included, is then that of the
+  // updates before it. On a GPU it sets LibTorch's precision of float32 products.
   UpdateResult Update();
   std::vector<UpdateResult> Update(int64_t count);
 
@@ -108,6 +109,7 @@ class Trainer {
   Batch NextBatch();
   double LearningRate(int64_t update) const;
   uint64_t DropoutKey(int64_t update) const;
+  void SetProductPrecision() const;
   UpdateResult UpdateWithAutograd();
   void UpdateOnDevice(int64_t count, std::vector<UpdateResult>& results);
 

@@ -28,6 +28,12 @@ Tensor ObservationRows(const Tensor& x) {
   return x.view({-1, kTokensPerStep, x.size(1)}).select(1, 1);
 }
 
+// Weight and bias of each linear layer of the embeddings.
+std::vector<Tensor> EmbeddingLayers(const DecisionTransformerImpl& m) {
+  return {m.embed_return->weight,    m.embed_return->bias,   m.embed_observation->weight,
+          m.embed_observation->bias, m.embed_action->weight, m.embed_action->bias};
+}
+
 }  // namespace
 
 bool TransformerUpdate::Takes(const DecisionTransformerOptions& options) {
@@ -57,13 +63,40 @@ TransformerUpdate::TransformerUpdate(DecisionTransformer model, const AdamW& opt
   // the sums over rows; the head's stand last, with the loss
   const DecisionTransformerImpl& m = *model_;
   const auto& first = m.blocks.front()->norm_1;
-  const std::vector<Tensor> embeddings = {m.embed_return->weight,      m.embed_return->bias,
-                                          m.embed_observation->weight, m.embed_observation->bias,
-                                          m.embed_action->weight,      m.embed_action->bias};
-  const int64_t embed_column = AddColumns(embeddings);
-  const int64_t embed_columns = static_cast<int64_t>(places_of_columns_.size());
+  const int64_t embed_column = AddColumns(EmbeddingLayers(m));
   const int64_t norms_column =
       AddColumns({first->weight, first->bias, m.embed_norm->weight, m.embed_norm->bias});
+  MakeLayers();
+  const int64_t head_column = AddColumns({m.head->weight, m.head->bias});
+  const auto columns = static_cast<int64_t>(places_of_columns_.size()) + 1;
+  parts_ = Empty({ops::PartsFor(rows_), columns}, torch::kFloat32);
+  places_ = torch::tensor(places_of_columns_, torch::kInt64).to(parameters_.device());
+  embed_parts_ = Parts(embed_column, norms_column - embed_column);
+  embed_norm_parts_ = Parts(norms_column, 4 * width_);
+  head_parts_ = Parts(head_column, columns - head_column);
+  for (Layer& layer : layers_) {
+    for (Linear* linear :
+         {&layer.attention_in, &layer.attention_out, &layer.mlp_in, &layer.mlp_out}) {
+      linear->bias_parts = Parts(linear->bias_column, linear->bias.numel());
+    }
+    for (Norm* norm : {&layer.after_attention.norm, &layer.after_mlp.norm}) {
+      norm->parts = Parts(norm->column, 2 * width_);
+    }
+  }
+  head_weight_ = In(parameters_, m.head->weight);
+  head_bias_ = In(parameters_, m.head->bias);
+  MakeEmbedding();
+  MakeScratch();
+
+  form_ = attention::FormOf(options_.ResolvedAttention());
+  if (form_ &&
+      !attention::HasCausalLinearKernel(Heads(layers_.front().qkv, 0), width_ / options_.heads)) {
+    form_.reset();
+  }
+}
+
+void TransformerUpdate::MakeLayers() {
+  const DecisionTransformerImpl& m = *model_;
   for (size_t i = 0; i < m.blocks.size(); ++i) {
     const TransformerBlock& block = m.blocks[i];
     Layer layer;
@@ -76,8 +109,8 @@ TransformerUpdate::TransformerUpdate(DecisionTransformer model, const AdamW& opt
     layer.qkv = Compute({rows_, 3 * width_});
     layer.mixed = Compute({rows_, width_});
     layer.normalizer = Empty({batch_, options_.heads, rows_ / batch_}, torch::kFloat32);
-    layer.attended = MakeSum(layer.rows, block->norm_2);
-    layer.thought = MakeSum(layer.rows, layer.last ? m.norm : m.blocks[i + 1]->norm_1);
+    layer.after_attention = MakeSum(layer.rows, block->norm_2);
+    layer.after_mlp = MakeSum(layer.rows, layer.last ? m.norm : m.blocks[i + 1]->norm_1);
     if (!frugal_) {
       if (options_.dropout > 0 || layer.last) layer.dropped = Compute({layer.rows, width_});
       layer.hidden = Compute({layer.rows, 4 * width_});
@@ -85,32 +118,20 @@ TransformerUpdate::TransformerUpdate(DecisionTransformer model, const AdamW& opt
     }
     layers_.push_back(std::move(layer));
   }
-  const int64_t head_column = AddColumns({m.head->weight, m.head->bias});
-  const auto columns = static_cast<int64_t>(places_of_columns_.size()) + 1;
-  parts_ = Empty({ops::PartsFor(rows_), columns}, torch::kFloat32);
-  places_ = torch::tensor(places_of_columns_, torch::kInt64).to(parameters_.device());
-  embed_parts_ = Parts(embed_column, embed_columns);
-  embed_norm_parts_ = Parts(norms_column, 4 * width_);
-  head_parts_ = Parts(head_column, columns - head_column);
-  for (Layer& layer : layers_) {
-    for (Linear* linear :
-         {&layer.attention_in, &layer.attention_out, &layer.mlp_in, &layer.mlp_out}) {
-      linear->bias_parts = Parts(linear->bias_column, linear->bias.numel());
-    }
-    for (Norm* norm : {&layer.attended.norm, &layer.thought.norm}) {
-      norm->parts = Parts(norm->column, 2 * width_);
-    }
-  }
+}
 
+void TransformerUpdate::MakeEmbedding() {
+  const DecisionTransformerImpl& m = *model_;
+  const auto& first = m.blocks.front()->norm_1;
   embed_weights_.push_back(In(parameters_, m.embed_timestep->weight));
-  for (const Tensor& parameter : embeddings) embed_weights_.push_back(In(parameters_, parameter));
+  for (const Tensor& parameter : EmbeddingLayers(m)) {
+    embed_weights_.push_back(In(parameters_, parameter));
+  }
   for (const Tensor& parameter :
        {m.embed_norm->weight, m.embed_norm->bias, first->weight, first->bias}) {
     embed_weights_.push_back(In(parameters_, parameter));
   }
   grad_table_ = In(gradients_, m.embed_timestep->weight);
-  head_weight_ = In(parameters_, m.head->weight);
-  head_bias_ = In(parameters_, m.head->bias);
 
   const int64_t length = rows_ / batch_;
   mask_ = Empty({batch_, length}, torch::kBool);
@@ -120,12 +141,14 @@ TransformerUpdate::TransformerUpdate(DecisionTransformer model, const AdamW& opt
   embedded_.statistics = Empty({2, rows_}, torch::kFloat32);
   embedded_.norm.gamma = In(parameters_, first->weight);
   embedded_.norm.beta = In(parameters_, first->bias);
+  if (!frugal_) embedded_.y = Compute({rows_, width_});
+}
+
+void TransformerUpdate::MakeScratch() {
   if (frugal_) {
     y_ = Compute({rows_, width_});
     block_hidden_ = Compute({block_rows_, 4 * width_});
     if (options_.activation == "gelu") block_activated_ = Compute({block_rows_, 4 * width_});
-  } else {
-    embedded_.y = Compute({rows_, width_});
   }
   update_ = Compute({rows_, width_});
   grad_y_ = Compute({rows_, width_});
@@ -133,12 +156,6 @@ TransformerUpdate::TransformerUpdate(DecisionTransformer model, const AdamW& opt
   grad_hidden_ = Compute({block_rows_, 4 * width_});
   grad_x_ = Empty({rows_, width_}, torch::kFloat32);
   grad_x_last_ = Empty({rows_ / kTokensPerStep, width_}, torch::kFloat32);
-
-  form_ = attention::FormOf(options_.ResolvedAttention());
-  if (form_ &&
-      !attention::HasCausalLinearKernel(Heads(layers_.front().qkv, 0), width_ / options_.heads)) {
-    form_.reset();
-  }
 }
 
 Tensor TransformerUpdate::Empty(torch::IntArrayRef shape, torch::ScalarType type) {
@@ -276,7 +293,7 @@ void TransformerUpdate::Forward() {
                           sum.norm.epsilon, sum.sum, sum.statistics, y);
     };
     Product(dropped, layer.attention_out, update);
-    add(x, place + 1, layer.attended);
+    add(x, place + 1, layer.after_attention);
     for (int64_t row = 0; row < layer.rows; row += block_rows_) {
       const int64_t n = std::min(block_rows_, layer.rows - row);
       const Tensor hidden = frugal_ ? First(block_hidden_, n) : layer.hidden;
@@ -284,8 +301,8 @@ void TransformerUpdate::Forward() {
       Activate(layer, y.narrow(0, row, n), hidden, activated);
       Product(activated.defined() ? activated : hidden, layer.mlp_out, update.narrow(0, row, n));
     }
-    add(layer.attended.sum, place + 2, layer.thought);
-    x = layer.thought.sum;
+    add(layer.after_attention.sum, place + 2, layer.after_mlp);
+    x = layer.after_mlp.sum;
   }
   const std::vector<int64_t> steps = {batch_, context_, width_};
   ops::HeadLoss(y.view(steps), head_weight_, head_bias_, data_[2], inputs_,
@@ -293,7 +310,7 @@ void TransformerUpdate::Forward() {
 }
 
 void TransformerUpdate::MlpBackward(Layer& layer, const Tensor& grad, Tensor grad_y) {
-  const Tensor y = Y(layer.attended);
+  const Tensor y = Y(layer.after_attention);
   for (int64_t row = 0; row < layer.rows; row += block_rows_) {
     const int64_t n = std::min(block_rows_, layer.rows - row);
     const bool more = row > 0;  // adds to the blocks before
@@ -325,9 +342,9 @@ void TransformerUpdate::Backward() {
                            p, grad_x, update, sum.norm.parts, before.bias_parts);
       grad_sum = grad_x;
     };
-    add_backward(layer.thought, layer.mlp_out, place + 2);
+    add_backward(layer.after_mlp, layer.mlp_out, place + 2);
     MlpBackward(layer, update, grad_y);
-    add_backward(layer.attended, layer.attention_out, place + 1);
+    add_backward(layer.after_attention, layer.attention_out, place + 1);
 
     Tensor dropped = layer.dropped.defined() ? layer.dropped : layer.mixed;
     const bool drops = p > 0 || layer.last;
@@ -340,7 +357,7 @@ void TransformerUpdate::Backward() {
     if (drops) ops::DropRows(grad_y, inputs_, place, p, update_);
     AttendBackward(i, drops ? update_ : grad_y_);
     ops::ColumnSums("", {}, grad_qkv_, false, layer.attention_in.bias_parts);
-    ops::WeightGradient(grad_qkv_, Y(i == 0 ? embedded_ : layers_[i - 1].thought), false,
+    ops::WeightGradient(grad_qkv_, Y(i == 0 ? embedded_ : layers_[i - 1].after_mlp), false,
                         layer.attention_in.grad_weight);
     torch::mm_out(grad_y_, grad_qkv_, layer.attention_in.weight);
   }

@@ -65,7 +65,7 @@ class TransformerUpdate {
     bool last = false;
     int64_t rows = 0;  // behind the attention: of the last layer, observation tokens alone
     Tensor qkv, mixed, normalizer, dropped, hidden, activated;
-    Sum attended, thought;
+    Sum after_attention, after_mlp;
     Tensor leaf, out;  // autograd's, of attention kinds without kernels
   };
 
@@ -73,6 +73,9 @@ class TransformerUpdate {
   Tensor Compute(torch::IntArrayRef shape) { return Empty(shape, type_); }
   Linear MakeLinear(const torch::nn::Linear& layer);
   Norm MakeNorm(const torch::nn::LayerNorm& norm);
+  void MakeLayers();
+  void MakeEmbedding();
+  void MakeScratch();
   int64_t AddColumns(const std::vector<Tensor>& parameters);
   Tensor Parts(int64_t column, int64_t columns) const;
   Sum MakeSum(int64_t rows, const torch::nn::LayerNorm& norm);

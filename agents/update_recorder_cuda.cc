@@ -7,6 +7,7 @@
 #include <c10/cuda/CUDAStream.h>
 #include <torch/torch.h>
 
+#include <cstdio>
 #include <exception>
 #include <string>
 
@@ -67,7 +68,9 @@ class CudaRecorder : public UpdateRecorder {
         // the recording is invalid, which is known
       }
       graph_.reset();
-      TORCH_WARN("training: the recording of an update ended: ", e.what());
+      const std::string text = e.what();  // of LibTorch with a backtrace, from the second line on
+      std::fprintf(stderr, "cosdt: training: the recording of an update ended: %s\n",
+                   text.substr(0, text.find('\n')).c_str());
       std::rethrow_exception(error);
     }
     graph_.capture_end();
