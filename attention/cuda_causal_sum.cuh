@@ -11,8 +11,9 @@ namespace cosdt::attention::kernels::cuda {
 
 // An array [batch, heads, length, width] and what becomes of its values when they are loaded.
 struct Rows {
-  Array array;
-  int width = 0;  // columns; a multiple of kVector
+  char* data = nullptr;
+  int batch = 0, head = 0, token = 0;  // strides in bytes: 32 bits make addresses one instruction
+  int width = 0;                       // columns; a multiple of kVector
   Features features = Features::kIdentity;
   bool masked = false;  // zeros at padding
 };
@@ -72,14 +73,14 @@ COSDT_DEVICE float Slope(float x) {
 
 // What a kernel computes: sums of one chunk, of several with a state between them, or what each
 // segment adds to the state.
-enum class Task { kChunk, kChunks, kStates };
+enum class Task { kOneChunk, kManyChunks, kStates };
 
 // kWidth bounds the widths of query and key, kColumns the columns of value that a block takes.
 // kIsOutput: the sum is the output, else a gradient. Four warps share the rows of a chunk, 16 each;
 // where there are eight, two share the columns of value and the keys of the scores.
 template <class Products, int kWidth, int kColumns, Task kTask, bool kIsOutput>
 struct CausalSumKernel {
-  static constexpr bool kHasState = kTask != Task::kChunk;
+  static constexpr bool kHasState = kTask != Task::kOneChunk;
   using T = typename Products::Value;
   static constexpr int kRowWarps = 4;
   static constexpr int kTiles = kColumns == 128 ? 8 : 4;  // of 8 columns a warp
@@ -119,11 +120,10 @@ struct CausalSumKernel {
   static_assert(sizeof(Shared) % 16 == 0);
 
   // A head's rows, counted as the sum counts them.
-  template <class U>
   struct Line {
-    U* first;
-    ptrdiff_t step;
-    COSDT_DEVICE U* At(int row) const { return first + row * step; }
+    char* first;
+    int step;  // bytes
+    COSDT_DEVICE T* At(int row) const { return reinterpret_cast<T*>(Advance(first, row, step)); }
   };
 
   const PassArguments& pass;
@@ -165,15 +165,12 @@ struct CausalSumKernel {
   COSDT_DEVICE int LaneColumn() const { return Lane() % 4 * 2; }
 
   COSDT_DEVICE int TokenOf(int row) const { return sum.reversed ? pass.length - 1 - row : row; }
-  COSDT_DEVICE bool IsReal(int row) const { return !mask || mask[TokenOf(row)]; }
 
-  template <class U>
-  COSDT_DEVICE Line<U> LineOf(const Rows& rows) const {
-    U* const first = static_cast<U*>(rows.array.data) + batch * rows.array.batch +
-                     head_of_batch * rows.array.head;
-    Line<U> line;
-    line.first = sum.reversed ? first + (pass.length - 1) * rows.array.token : first;
-    line.step = sum.reversed ? -rows.array.token : rows.array.token;
+  COSDT_DEVICE Line LineOf(const Rows& rows) const {
+    Line line;
+    line.first = Advance(Advance(rows.data, batch, rows.batch), head_of_batch, rows.head);
+    if (sum.reversed) line.first = Advance(line.first, pass.length - 1, rows.token);
+    line.step = sum.reversed ? -rows.token : rows.token;
     return line;
   }
 
@@ -194,16 +191,21 @@ struct CausalSumKernel {
   template <int kTileColumns>
   COSDT_DEVICE uint32_t Copy(Tile<T, kTileColumns>& to, const Rows& rows, int from_column,
                              int chunk) {
-    const Line<const T> line = LineOf<const T>(rows);
-    const int column = CopyColumn<kTileColumns>();
-    const bool has_column = from_column + column < rows.width;
+    const int column = CopyColumn<kTileColumns>(), of_row = from_column + column;
+    const bool has_column = of_row < rows.width;
+    Line line = LineOf(rows);
+    if (has_column) line.first += of_row * static_cast<int>(sizeof(T));
     uint32_t real = 0;
     COSDT_UNROLL for (int i = 0; i < kCopies<kTileColumns>; ++i) {
       const int place = CopyRow<kTileColumns>(i), row = chunk * kChunk + place;
       const bool exists = has_column && row < pass.length;
-      CopyAsync(&to.x[place][column], line.At(exists ? row : 0) + (exists ? from_column + column : 0),
-                exists);
-      if (exists && !(rows.masked && !IsReal(row))) real |= 1u << i;
+      CopyAsync(&to.x[place][column], line.At(exists ? row : 0), exists);
+      real |= static_cast<uint32_t>(exists) << i;
+    }
+    if (!rows.masked) return real;
+    COSDT_UNROLL for (int i = 0; i < kCopies<kTileColumns>; ++i) {
+      const int row = chunk * kChunk + CopyRow<kTileColumns>(i);
+      if (row < pass.length && !mask[TokenOf(row)]) real &= ~(1u << i);
     }
     return real;
   }
@@ -224,8 +226,9 @@ struct CausalSumKernel {
     COSDT_UNROLL for (int i = 0; i < kCopies<kTileColumns>; ++i) {
       T* const place = &tile.x[CopyRow<kTileColumns>(i)][CopyColumn<kTileColumns>()];
       Vector vector = LoadVector(place);
+      const uint32_t kept = 0 - (real >> i & 1);  // all bits or none: no branch for each word
       COSDT_UNROLL for (uint32_t& word : vector.words) {
-        word = real >> i & 1 ? MapWord(T{}, word, function) : 0;
+        word = MapWord(T{}, word, function) & kept;
       }
       StoreVector(place, vector);
     }
@@ -237,7 +240,7 @@ struct CausalSumKernel {
     bool found = false;
     COSDT_UNROLL for (int i = 0; i < kCopies<kColumns>; ++i) {
       const int row = CopyRow<kColumns>(i), column = CopyColumn<kColumns>();
-      if (AllFinite(LoadVector(&tile.x[row][column]))) continue;
+      if (!COSDT_RARELY(!AllFinite(LoadVector(&tile.x[row][column])))) continue;
       found = true;
       COSDT_NO_UNROLL for (int j = 0; j < kVector<T>; ++j) {
         const float x = ToFloat(tile.x[row][column + j]);
@@ -373,7 +376,7 @@ struct CausalSumKernel {
         }
       }
     }
-    if (!not_finite) return;
+    if (!COSDT_RARELY(not_finite)) return;
     COSDT_UNROLL for (int n = 0; n < kTiles; ++n) {
       COSDT_UNROLL for (int i = 0; i < 4; ++i) {
         if (phases.not_finite[WarpColumn() + n * 8 + LaneColumn() + i % 2] == kChunk) continue;
@@ -602,7 +605,7 @@ struct CausalSumKernel {
   };
   COSDT_DEVICE void LoadSlopes(int chunk, Slopes& slopes) const {
     if (kIsOutput || sum.slope.features == Features::kIdentity) return;
-    const Line<const T> line = LineOf<const T>(sum.slope);
+    const Line line = LineOf(sum.slope);
     COSDT_UNROLL for (int half = 0; half < 2; ++half) {
       const int row = chunk * kChunk + WarpRow() + Lane() / 4 + half * 8;
       COSDT_UNROLL for (int pair = 0; pair < kTiles / 2; ++pair) {
@@ -634,7 +637,7 @@ struct CausalSumKernel {
 
   COSDT_DEVICE void Write(int chunk, int set, bool not_finite, float (&out)[kTiles][4],
                           const Slopes& slopes) {
-    if (not_finite) {
+    if (COSDT_RARELY(not_finite)) {
       COSDT_UNROLL for (int n = 0; n < kTiles; ++n) {
         COSDT_UNROLL for (int i = 0; i < 4; ++i) {
           const int column = WarpColumn() + n * 8 + LaneColumn() + i % 2;
@@ -644,7 +647,7 @@ struct CausalSumKernel {
         }
       }
     }
-    const Line<T> line = LineOf<T>(sum.out);
+    const Line line = LineOf(sum.out);
     COSDT_UNROLL for (int half = 0; half < 2; ++half) {
       const int place = WarpRow() + Lane() / 4 + half * 8, row = chunk * kChunk + place;
       float factor = 1;
@@ -656,7 +659,7 @@ struct CausalSumKernel {
           pass.normalizer[static_cast<ptrdiff_t>(head) * pass.length + TokenOf(row)] = total;
         }
       }
-      const bool zero = !kIsOutput && row < pass.length && sum.out.masked && !IsReal(row);
+      const bool zero = !kIsOutput && sum.out.masked && row < pass.length && !mask[TokenOf(row)];
       COSDT_UNROLL for (int pair = 0; pair < kTiles / 2; ++pair) {
         const float* const low = &out[2 * pair][2 * half];
         const float* const high = &out[2 * pair + 1][2 * half];
@@ -715,7 +718,7 @@ struct CausalSumKernel {
       if constexpr (kHasState) {
         SyncThreads();  // all have read the state
         AddChunk(buffer, set, not_finite);
-        if constexpr (kTask == Task::kChunks) StoreState();
+        if constexpr (kTask == Task::kManyChunks) StoreState();
         if (kBuffers == 1 && !is_last) {
           SyncThreads();  // all have read the tiles
           real = BeginChunk(chunk + 1, 0);

@@ -29,6 +29,10 @@ void Check(cudaError_t error) {
 bool CudaSupports(const Problem& problem) {
   const int64_t vector = problem.type == Type::kBFloat16 ? 8 : 4;
   const auto width = [&](int64_t x) { return x >= vector && x <= 128 && x % vector == 0; };
+  for (const Array* array : {&problem.q, &problem.k, &problem.v, &problem.out, &problem.grad_out,
+                             &problem.grad_q, &problem.grad_k, &problem.grad_v}) {
+    if (!cuda::HasShortStrides(*array)) return false;
+  }
   return problem.type != Type::kFloat64 && width(problem.width) && width(problem.value_width) &&
          problem.batch * problem.heads <= (int64_t{1} << 30) / problem.length;
 }

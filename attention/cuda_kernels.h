@@ -1,8 +1,6 @@
 // CUDA kernels of causal linear attention with cosine weights, on the same Problem as the CPU
 // kernels (linear_kernels.h) with pointers to the device's memory: no LibTorch, no allocation, no
 // waiting, so that launches can be recorded in a CUDA graph. Structure: attention/README.md.
-//
-// They compile and their templates are tested on the host; they have not yet run on a device.
 #pragma once
 
 #include <cstddef>
@@ -13,8 +11,9 @@ struct CUstream_st;  // *cudaStream_t
 
 namespace cosdt::attention::kernels {
 
-// Whether there are kernels for a problem: float32 or bfloat16, key and value widths equal and 16,
-// 32, 64 or 128, at most 2^30 rows batch x heads x length.
+// Whether there are kernels for a problem: float32 with widths of keys and values that are multiples
+// of 4, or bfloat16 with multiples of 8, up to 128; at most 2^30 rows batch x heads x length;
+// strides below 2^29 elements. Arrays must be aligned to 16 bytes, as must all strides.
 bool CudaSupports(const Problem& problem);
 
 // Bytes of device memory that a pass needs beside its inputs and outputs, aligned to 16 bytes;

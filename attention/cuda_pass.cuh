@@ -92,7 +92,7 @@ struct SumsKernel {
   static constexpr int kThreads = Sum::kThreads, kSharedBytes = Sum::kSharedBytes;
   static constexpr int kStateValues = Sum::kStateValues * kThreads;
   static constexpr int kBlocksAMultiprocessor =
-      sizeof(T) == 2 ? (kWidth == 32 ? 3 : kWidth == 64 || kTask == Task::kChunk ? 2 : 1)
+      sizeof(T) == 2 ? (kWidth == 32 ? 3 : kWidth == 64 || kTask == Task::kOneChunk ? 2 : 1)
                      : (kWidth == 32 ? 2 : 1);
 
   PassArguments pass;
@@ -103,6 +103,13 @@ struct SumsKernel {
     sum.Run();
   }
 };
+
+// Whether the kernels' 32 bits hold an array's strides in bytes.
+inline bool HasShortStrides(const Array& array) {
+  constexpr ptrdiff_t kMost = (ptrdiff_t{1} << 31) / 4 - 1;
+  const auto is_short = [](ptrdiff_t x) { return x <= kMost && x >= -kMost; };
+  return is_short(array.batch) && is_short(array.head) && is_short(array.token);
+}
 
 // How heads are cut into segments, whose states are added up first.
 struct Cut {
@@ -157,7 +164,7 @@ inline Cut MakeCut(const Problem& problem, Pass pass) {
       SumsOf(pass) * problem.batch * problem.heads * SlicesOf(problem, pass);
   const int64_t enough = kMultiprocessors * ForKernels(problem, [](auto made) {
                            using Kernel = SumsKernel<typename decltype(made)::Products, made.kWidth,
-                                                     Task::kChunks, true>;
+                                                     Task::kManyChunks, true>;
                            return int64_t{Kernel::kBlocksAMultiprocessor};
                          });
   const int64_t wanted =
@@ -181,8 +188,14 @@ int64_t StatesSize(const Problem& problem, Pass pass, const Cut& cut) {
 
 // The sums of a pass (CausalSum's table).
 inline void MakeSums(const Problem& problem, Pass pass, CausalSum (&sums)[kMostSums]) {
+  const int bytes = problem.type == Type::kBFloat16 ? 2 : 4;
   const auto rows = [&](const Array& array, int64_t width, bool features, bool masked) {
-    return Rows{array, static_cast<int>(width), features ? problem.features : Features::kIdentity,
+    return Rows{static_cast<char*>(array.data),
+                static_cast<int>(array.batch) * bytes,
+                static_cast<int>(array.head) * bytes,
+                static_cast<int>(array.token) * bytes,
+                static_cast<int>(width),
+                features ? problem.features : Features::kIdentity,
                 masked && problem.mask};
   };
   const Rows q = rows(problem.q, problem.width, true, false),
@@ -245,10 +258,10 @@ void LaunchSums(const Problem& problem, Pass pass, const Cut& cut, PassArguments
   if (ChunksOf(problem) == 1) {
     // where there are blocks enough, all columns in one, which computes its scores once
     if (kWidth == 128 && slices == 2 && grid.x * grid.y * grid.z > 2 * kMultiprocessors) {
-      launch(SumsKernel<Products, kWidth, Task::kChunk, kIsOutput, kWidth>{all},
+      launch(SumsKernel<Products, kWidth, Task::kOneChunk, kIsOutput, kWidth>{all},
              Grid{grid.x, 1, grid.z});
     } else {
-      launch(SumsKernel<Products, kWidth, Task::kChunk, kIsOutput>{all}, grid);
+      launch(SumsKernel<Products, kWidth, Task::kOneChunk, kIsOutput>{all}, grid);
     }
     return;
   }
@@ -262,7 +275,7 @@ void LaunchSums(const Problem& problem, Pass pass, const Cut& cut, PassArguments
                   SumsOf(pass) * slices * heads});
     }
   }
-  launch(SumsKernel<Products, kWidth, Task::kChunks, kIsOutput>{all}, grid);
+  launch(SumsKernel<Products, kWidth, Task::kManyChunks, kIsOutput>{all}, grid);
 }
 
 // Launches a pass: launch(kernel, grid) runs a functor above.

@@ -20,6 +20,9 @@
 #define COSDT_NO_UNROLL
 #endif
 
+// A condition whose code is best kept out of the way.
+#define COSDT_RARELY(condition) __builtin_expect(condition, false)
+
 namespace cosdt::attention::kernels::cuda {
 
 // A word of memory, aligned to its size.
@@ -165,6 +168,17 @@ COSDT_DEVICE int ThreadIndex() {
   return static_cast<int>(threadIdx.x);
 #else
   return host::Current().index;
+#endif
+}
+
+// p + count step, in one instruction.
+COSDT_DEVICE char* Advance(char* p, int count, int step) {
+#ifdef __CUDACC__
+  char* to;
+  asm("mad.wide.s32 %0, %1, %2, %3;" : "=l"(to) : "r"(count), "r"(step), "l"(p));
+  return to;
+#else
+  return p + static_cast<ptrdiff_t>(count) * step;
 #endif
 }
 
