@@ -26,7 +26,7 @@ if(COSDT_USE_CUDA AND LibTorch_CPU_LIBRARY)
   list(APPEND LibTorch_required LibTorch_CUDA_LIBRARY LibTorch_C10_CUDA_LIBRARY)
   if(NOT LibTorch_CUDA_LIBRARY OR NOT LibTorch_C10_CUDA_LIBRARY)
     set(LibTorch_remedy
-        "a CUDA build needs libtorch_cuda.so and libc10_cuda.so: expected beside ${LibTorch_CPU_LIBRARY}, found a LibTorch without CUDA. Run cmake/setup.sh with COSDT_CUDA=ON, or name a LibTorch with CUDA in CMAKE_PREFIX_PATH")
+        "a CUDA build needs libtorch_cuda.so and libc10_cuda.so: expected beside ${LibTorch_CPU_LIBRARY}, found a LibTorch without CUDA. Run cmake/setup.sh with COSDT_CUDA=ON, or name a LibTorch with CUDA in CMAKE_PREFIX_PATH, or configure with COSDT_CUDA=OFF")
   endif()
 endif()
 

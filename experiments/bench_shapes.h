@@ -1,3 +1,4 @@
+// cosdt bench attention at single shapes instead of over the length, on any device.
 #pragma once
 
 #include <c10/core/Device.h>

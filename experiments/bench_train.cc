@@ -23,7 +23,7 @@
 namespace cosdt::experiments {
 namespace {
 
-// Of one measurement. On a GPU nothing else disturbs it.
+// How long a measurement takes; on a GPU nothing else disturbs it.
 int Seconds(const c10::Device& device) { return device.is_cpu() ? 10 : 2; }
 constexpr int kEpisodes = 100;
 constexpr int kLength = 1000;  // of an episode

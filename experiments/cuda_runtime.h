@@ -19,7 +19,7 @@ struct CudaRuntime {
   std::function<std::string()> problem;
   std::function<int()> device_count;
 
-  // Of one device: 10 major + minor, and what it is called.
+  // 10 major + minor of a device, and its name.
   std::function<int(int)> compute_capability;
   std::function<std::string(int)> name;
 

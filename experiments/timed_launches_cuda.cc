@@ -17,6 +17,7 @@ class GraphLaunches : public TimedLaunches {
  public:
   GraphLaunches(const c10::Device& device, int count, const std::function<void(int)>& work)
       : count_(count), stream_(c10::cuda::getStreamFromPool(false, device.index())) {
+    const c10::cuda::CUDAGuard on_device(device);
     c10::cuda::device_synchronize();  // inputs came on another stream
     const c10::cuda::CUDAStreamGuard guard(stream_);
     const auto launch = [&] {

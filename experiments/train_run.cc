@@ -8,7 +8,9 @@
 
 #include "agents/checkpoint.h"
 #include "agents/folder_lock.h"
+#include "agents/precision.h"
 #include "agents/text_file.h"
+#include "attention/linear_core.h"
 #include "attention/linear_op.h"
 #include "datasets/hdf5_file.h"
 #include "datasets/sha256.h"
@@ -169,6 +171,19 @@ void CopyWeights(const torch::nn::Module& from, torch::nn::Module& to) {
   const torch::NoGradGuard no_grad;
   const auto weights = from.named_parameters();
   for (const auto& weight : to.named_parameters()) weight.value().copy_(weights[weight.key()]);
+}
+
+// What computes the agent's linear attention: "kernels", or "composition" of LibTorch's operations;
+// null for agents without it.
+json AttentionPath(const agents::Agent& agent, const std::string& precision) {
+  if (!agent.dt()) return nullptr;
+  const agents::DecisionTransformerOptions& options = agent.dt()->options();
+  if (!attention::FormOf(options.ResolvedAttention())) return nullptr;
+  const int64_t width = options.width / options.heads;
+  const auto type = agents::ParseTrainingPrecision(precision, agent.device());
+  const torch::Tensor q =
+      torch::empty({1, options.heads, 1, width}, torch::TensorOptions(agent.device()).dtype(type));
+  return attention::HasCausalLinearKernel(q, width) ? "kernels" : "composition";
 }
 
 }  // namespace
@@ -345,7 +360,7 @@ json TrainInFolder(const TrainOptions& options, const TrainData& data, const std
                  {"checkpoint", {{"path", last}, {"sha256", datasets::Sha256OfFile(last)}}},
                  {"last", evaluations.Last()},
                  {"update_path", trainer.update_path()},
-                 {"attention_path", attention::CausalLinearPath(device)},
+                 {"attention_path", AttentionPath(trainer.agent(), options.trainer.precision)},
                  {"best", evaluations.BestOrNull()}};
   report.update(DeviceReport(device));
   return report;

@@ -59,6 +59,7 @@ TEST_F(TrainCommandTest, WritesARunAndReportsIt) {
   EXPECT_GT(report["updates_per_second"], 0);
   EXPECT_EQ(report["device"], "cpu");
   EXPECT_EQ(report["update_path"], "cpu");
+  EXPECT_EQ(report["attention_path"], "kernels");
   EXPECT_TRUE(report["peak_device_memory"].is_null());
   EXPECT_EQ(report["dataset"]["path"], data_);
   EXPECT_EQ(report["last"]["checkpoint"], Out("run/last.safetensors").string());
