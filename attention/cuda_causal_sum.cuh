@@ -342,7 +342,7 @@ struct CausalSumKernel {
     const Tile<T, kWidth>& key = s.key[buffer];
     const Tile<T, kColumns>& value = s.value[buffer];
     const auto& phases = s.phases[set];
-    COSDT_UNROLL_4 for (int depth = 0; depth < kChunk; depth += kStep<T>) {
+    COSDT_UNROLL_2 for (int depth = 0; depth < kChunk; depth += kStep<T>) {
       uint32_t left[kStateTiles][4], right[kTiles / 2][4];
       COSDT_UNROLL for (int tile = 0; tile < kStateTiles; ++tile) {
         LoadLeftTransposed(left[tile], &key.x[0][0], key.kStride, tile * kChunk + WarpRow(),
@@ -709,7 +709,7 @@ struct CausalSumKernel {
       if (kHasState && !is_last) {
         // in the shadow of the other warps' scores
         WritePhases(chunk + 1, 1 - set, ahead_sums);
-        if (chunk + 2 < last) ahead_sums = LoadRowSums(chunk + 2);
+        ahead_sums = LoadRowSums(chunk + 2);
       }
       if constexpr (kTask != Task::kStates) {
         ComputeChunk(chunk, buffer, set, not_finite);
@@ -743,10 +743,10 @@ struct CausalSumKernel {
   }
 
   COSDT_DEVICE void ComputeChunk(int chunk, int buffer, int set, bool not_finite) {
-    Slopes slopes;
-    LoadSlopes(chunk, slopes);
     float out[kTiles][4] = {}, total[2] = {};
     ComputeScores(buffer, set, total);
+    Slopes slopes;  // on their way while products are computed
+    LoadSlopes(chunk, slopes);
     if constexpr (kHasState) {
       if (chunk > 0) AddEarlier(buffer, set, out, total);
     }
