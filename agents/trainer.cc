@@ -67,6 +67,22 @@ datasets::WindowOptions SamplerOptions(const Agent& agent, const TrainerOptions&
   return sampler;
 }
 
+// What UpdatePath::kOfDevice stands for.
+UpdatePath PathOf(const Agent& agent) {
+  const torch::Device device = agent.device();
+  if (device.is_cpu()) return UpdatePath::kAutograd;
+  if (!DeviceUpdate::Takes(agent)) {
+    std::fprintf(
+        stderr,
+        "cosdt: training kernels: expected a width of at most 512 and at most 256 actions, "
+        "found %d and %d: training goes on with LibTorch's operations\n",
+        static_cast<int>(agent.options().dt.width),
+        static_cast<int>(agent.options().action_size()));
+    return UpdatePath::kAutograd;
+  }
+  return UpdateOpsAgree(device) ? UpdatePath::kExplicit : UpdatePath::kAutograd;
+}
+
 template <class T>
 std::span<T> Span(const torch::Tensor& tensor) {
   return {tensor.data_ptr<T>(), static_cast<size_t>(tensor.numel())};
@@ -122,18 +138,7 @@ Trainer::Trainer(Agent agent, const datasets::Episodes& episodes, datasets::Norm
   agent_.module().train();
   // the kernels are checked in exact float32
   if (!device.is_cpu()) at::globalContext().setFloat32MatmulPrecision("highest");
-  if (path == UpdatePath::kOfDevice) {
-    const bool takes = DeviceUpdate::Takes(agent_);
-    if (!device.is_cpu() && !takes) {
-      std::fprintf(stderr,
-                   "cosdt: training kernels: expected a width of at most 512 and at most 256 "
-                   "actions, found %d and %d: training goes on with LibTorch's operations\n",
-                   static_cast<int>(agent_.options().dt.width),
-                   static_cast<int>(agent_.options().action_size()));
-    }
-    path = !device.is_cpu() && takes && UpdateOpsAgree(device) ? UpdatePath::kExplicit
-                                                               : UpdatePath::kAutograd;
-  }
+  if (path == UpdatePath::kOfDevice) path = PathOf(agent_);
   SetProductPrecision();
   if (path == UpdatePath::kExplicit || !device.is_cpu()) {
     DeviceWindows data(episodes, normalizer_, SamplerOptions(agent_, options_), device);

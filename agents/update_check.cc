@@ -271,7 +271,8 @@ std::vector<UpdateOpsRun> RunUpdateOps(const torch::Device& device) {
   const torch::NoGradGuard no_grad;
   std::vector<UpdateOpsRun> runs;
   for (const torch::ScalarType type : {torch::kFloat32, torch::kBFloat16}) {
-    for (const int64_t width : {20, 33, 128, 160, 260}) {
+    // one, two and four groups of a lane, each by vectors and by single numbers
+    for (const int64_t width : {33, 128, 150, 160, 258, 260}) {
       for (const Case& check : kCases) {
         Arrays arrays(device, type, width);
         runs.push_back({std::string(check.name) +

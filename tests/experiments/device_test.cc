@@ -26,7 +26,8 @@ CudaRuntime TwoCards(int capability) {
           .problem = [] { return ""; },
           .device_count = [] { return 2; },
           .compute_capability = [capability](int) { return capability; },
-          .name = [](int) { return "Tesla V100"; }};
+          .name = [](int) { return "Tesla V100"; },
+          .record = {}};
 }
 
 std::string Refusal(const std::string& name) {
