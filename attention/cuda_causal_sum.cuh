@@ -1,5 +1,6 @@
-// The one sum that the output and all gradients of causal linear attention are, chunk by chunk of 64
-// tokens, with the state of the chunks before in float32 registers (attention/README.md, equation 7).
+// The one sum that the output and all gradients of causal linear attention are, chunk by chunk of
+// 64 tokens, with the state of the chunks before in float32 registers (attention/README.md,
+// equation 7).
 #pragma once
 
 #include <type_traits>
@@ -22,11 +23,11 @@ struct Rows {
 enum class Extra { kNone, kOfQuery, kOfKey };
 
 // One sum over earlier rows:
-//   out_x = f_x sum_{y <= x} w_xy (query_x . key_y + extra_xy) f_y value_y,  w_xy = cos(pi/2 (x-y)/M)
-//   output:        query = phi(q)   key = phi(k)   value = v        (D is summed up, too; divided by it)
-//   gradient of q: query = g        key = v        value = phi(k)   f_x = r_x, extra = d_x
-//   gradient of k: query = v        key = g        value = phi(q)   f_y = r_y, extra = d_y  reversed
-//   gradient of v: query = phi(k)   key = phi(q)   value = g        f_y = r_y               reversed
+//   out_x = f_x sum_{y <= x} w_xy (query_x . key_y + extra_xy) f_y value_y,  w_xy = cos(pi/2
+//   (x-y)/M) output:        query = phi(q)   key = phi(k)   value = v        (D is summed up, too;
+//   divided by it) gradient of q: query = g        key = v        value = phi(k)   f_x = r_x, extra
+//   = d_x gradient of k: query = v        key = g        value = phi(q)   f_y = r_y, extra = d_y
+//   reversed gradient of v: query = phi(k)   key = phi(q)   value = g        f_y = r_y reversed
 // with r = 1 / max(D, eps) and d of attention/README.md, equation (4), which no f multiplies.
 struct CausalSum {
   Rows query, key, value;
@@ -45,9 +46,9 @@ constexpr int kMostUnscanned = 8;
 
 struct PassArguments {
   CausalSum sums[kMostSums];
-  int heads = 1;           // of a batch element
-  int length = 1;          // tokens
-  float half_turns = 0;    // of the phase from one token to the next: 1 / 2M; 0: weights are 1
+  int heads = 1;         // of a batch element
+  int length = 1;        // tokens
+  float half_turns = 0;  // of the phase from one token to the next: 1 / 2M; 0: weights are 1
   const bool* mask = nullptr;
   bool normalize = true;
   float eps = 0;
@@ -110,8 +111,8 @@ struct CausalSumKernel {
     struct alignas(16) Phases {
       // cos and sin of the chunk's rows times f_x, f_y and the two factors of extra
       float query[kChunk][2], key[kChunk][2], query_extra[kChunk][2], key_extra[kChunk][2];
-      T rounded[2][kChunk];     // of keys
-      T lines[kLines][kChunk];  // of the sums of keys (output) or of values (gradients)
+      T rounded[2][kChunk];      // of keys
+      T lines[kLines][kChunk];   // of the sums of keys (output) or of values (gradients)
       int not_finite[kColumns];  // the first row where a column of value is not finite; 64: none
     } phases[2];
   };
@@ -184,7 +185,7 @@ struct CausalSumKernel {
   }
   template <int kTileColumns>
   COSDT_DEVICE int CopyColumn() const {
-    return Thread() % (kTileColumns / kVector<T>) * kVector<T>;
+    return Thread() % (kTileColumns / kVector<T>)*kVector<T>;
   }
 
   // Begins to copy a chunk's rows. Returns a bit for every vector that is not zeros.
@@ -345,8 +346,7 @@ struct CausalSumKernel {
     COSDT_UNROLL_2 for (int depth = 0; depth < kChunk; depth += kStep<T>) {
       uint32_t left[kStateTiles][4], right[kTiles / 2][4];
       COSDT_UNROLL for (int tile = 0; tile < kStateTiles; ++tile) {
-        LoadLeftTransposed(left[tile], &key.x[0][0], key.kStride, tile * kChunk + WarpRow(),
-                           depth);
+        LoadLeftTransposed(left[tile], &key.x[0][0], key.kStride, tile * kChunk + WarpRow(), depth);
       }
       COSDT_UNROLL for (int n = 0; n < kTiles; n += 2) {
         LoadRight(right[n / 2], &value.x[0][0], value.kStride, depth, WarpColumn() + n * 8);
@@ -497,7 +497,7 @@ struct CausalSumKernel {
                        phases.query[row + 8 * half][1] * keys[2 * half + 1];
       }
       if (kIsOutput || sum.extra == Extra::kNone) continue;
-      const float(&extra)[2] = phases.query_extra[row + 8 * half];
+      const float (&extra)[2] = phases.query_extra[row + 8 * half];
       COSDT_UNROLL for (int n = 0; n < kTiles; ++n) {
         const int column = WarpColumn() + n * 8 + LaneColumn();
         COSDT_UNROLL for (int i = 0; i < 2; ++i) {
@@ -535,20 +535,20 @@ struct CausalSumKernel {
         }
       }
       COSDT_UNROLL for (int half = 0; half < 2; ++half) {
-        const float(&of_query)[2] = phases.query[row + 8 * half];
+        const float (&of_query)[2] = phases.query[row + 8 * half];
         COSDT_UNROLL for (int n = 0; n < 4; ++n) {
           COSDT_UNROLL for (int i = 0; i < 2; ++i) {
-            const float(&of_key)[2] = phases.key[first + n * 8 + LaneColumn() + i];
+            const float (&of_key)[2] = phases.key[first + n * 8 + LaneColumn() + i];
             scores[n][2 * half + i] *= of_query[0] * of_key[0] + of_query[1] * of_key[1];
           }
         }
       }
       if (!kIsOutput && sum.extra != Extra::kNone) {
         COSDT_UNROLL for (int half = 0; half < 2; ++half) {
-          const float(&of_query)[2] = phases.query_extra[row + 8 * half];
+          const float (&of_query)[2] = phases.query_extra[row + 8 * half];
           COSDT_UNROLL for (int n = 0; n < 4; ++n) {
             COSDT_UNROLL for (int i = 0; i < 2; ++i) {
-              const float(&of_key)[2] = phases.key_extra[first + n * 8 + LaneColumn() + i];
+              const float (&of_key)[2] = phases.key_extra[first + n * 8 + LaneColumn() + i];
               scores[n][2 * half + i] += of_query[0] * of_key[0] + of_query[1] * of_key[1];
             }
           }
@@ -690,7 +690,8 @@ struct CausalSumKernel {
     const int chunks = (pass.length + kChunk - 1) / kChunk;
     const int first = segment * pass.chunks_per_segment;
     const int last = MinOf(first + pass.chunks_per_segment, chunks);
-    if (kTask == Task::kStates && segment + 1 == pass.segments) return;  // nobody needs what it adds
+    if (kTask == Task::kStates && segment + 1 == pass.segments)
+      return;  // nobody needs what it adds
     uint32_t real = BeginChunk(first, 0);
     if constexpr (kHasState) BeginState();
     WritePhases(first, 0, LoadRowSums(first));

@@ -11,9 +11,9 @@ struct CUstream_st;  // *cudaStream_t
 
 namespace cosdt::attention::kernels {
 
-// Whether there are kernels for a problem: float32 with widths of keys and values that are multiples
-// of 4, or bfloat16 with multiples of 8, up to 128; at most 2^30 rows batch x heads x length;
-// strides below 2^29 elements. Arrays must be aligned to 16 bytes, as must all strides.
+// Whether there are kernels for a problem: float32 with widths of keys and values that are
+// multiples of 4, or bfloat16 with multiples of 8, up to 128; at most 2^30 rows batch x heads x
+// length; strides below 2^29 elements. Arrays must be aligned to 16 bytes, as must all strides.
 bool CudaSupports(const Problem& problem);
 
 // Bytes of device memory that a pass needs beside its inputs and outputs, aligned to 16 bytes;

@@ -1,5 +1,6 @@
-// A pass over a problem as launches of kernels: what the sums are, how they are cut into blocks, and
-// the two small kernels beside them. Launching is the caller's: a device's, or a test's on the host.
+// A pass over a problem as launches of kernels: what the sums are, how they are cut into blocks,
+// and the two small kernels beside them. Launching is the caller's: a device's, or a test's on the
+// host.
 #pragma once
 
 #include <algorithm>
@@ -12,8 +13,8 @@ struct Grid {
   int64_t x = 1, y = 1, z = 1;
 };
 
-// d of every row: -r g . o, and 0 where the normaliser is clamped. `lanes` neighbouring threads share
-// a row and have kRowsAThread of them.
+// d of every row: -r g . o, and 0 where the normaliser is clamped. `lanes` neighbouring threads
+// share a row and have kRowsAThread of them.
 template <class T>
 struct DeltaKernel {
   static constexpr int kThreads = 256, kSharedBytes = 0, kBlocksAMultiprocessor = 3;
@@ -61,7 +62,7 @@ struct ScanKernel {
   static constexpr int kAtOnce = 8;
 
   int segments = 1;
-  int64_t values = 0;   // of a state
+  int64_t values = 0;  // of a state
   float* states = nullptr;
 
   COSDT_DEVICE void operator()(const Grid& block, const Grid&, unsigned char*) const {
@@ -92,7 +93,9 @@ struct SumsKernel {
   static constexpr int kThreads = Sum::kThreads, kSharedBytes = Sum::kSharedBytes;
   static constexpr int kStateValues = Sum::kStateValues * kThreads;
   static constexpr int kBlocksAMultiprocessor =
-      sizeof(T) == 2 ? (kWidth == 32 ? 3 : kWidth == 64 || kTask == Task::kOneChunk ? 2 : 1)
+      sizeof(T) == 2 ? (kWidth == 32                               ? 3
+                        : kWidth == 64 || kTask == Task::kOneChunk ? 2
+                                                                   : 1)
                      : (kWidth == 32 ? 2 : 1);
 
   PassArguments pass;
@@ -127,8 +130,8 @@ inline int64_t ChunksOf(const Problem& problem) { return (problem.length + kChun
 // Slices of the columns of value.
 inline int64_t SlicesOf(const Problem& problem, Pass pass) {
   const int columns = WidthOf(problem) == 32 ? 32 : 64;
-  const int64_t widest = pass == Pass::kForward ? problem.value_width
-                                                : std::max(problem.width, problem.value_width);
+  const int64_t widest =
+      pass == Pass::kForward ? problem.value_width : std::max(problem.width, problem.value_width);
   return (widest + columns - 1) / columns;
 }
 
@@ -160,13 +163,13 @@ constexpr int64_t kMultiprocessors = 128;  // about as many as the devices of to
 inline Cut MakeCut(const Problem& problem, Pass pass) {
   constexpr int64_t kLeastChunks = 4;  // of a segment, which costs a state to write and to read
   const int64_t chunks = ChunksOf(problem);
-  const int64_t blocks =
-      SumsOf(pass) * problem.batch * problem.heads * SlicesOf(problem, pass);
-  const int64_t enough = kMultiprocessors * ForKernels(problem, [](auto made) {
-                           using Kernel = SumsKernel<typename decltype(made)::Products, made.kWidth,
-                                                     Task::kManyChunks, true>;
-                           return int64_t{Kernel::kBlocksAMultiprocessor};
-                         });
+  const int64_t blocks = SumsOf(pass) * problem.batch * problem.heads * SlicesOf(problem, pass);
+  const int64_t enough =
+      kMultiprocessors * ForKernels(problem, [](auto made) {
+        using Kernel =
+            SumsKernel<typename decltype(made)::Products, made.kWidth, Task::kManyChunks, true>;
+        return int64_t{Kernel::kBlocksAMultiprocessor};
+      });
   const int64_t wanted =
       std::clamp<int64_t>(enough / blocks, 1, std::max<int64_t>(chunks / kLeastChunks, 1));
   const int64_t each = (chunks + wanted - 1) / wanted;
@@ -251,8 +254,8 @@ inline PassArguments MakePass(const Problem& problem, Pass pass, const Cut& cut)
 }
 
 template <class Products, int kWidth, bool kIsOutput, class Launch>
-void LaunchSums(const Problem& problem, Pass pass, const Cut& cut, PassArguments& all, float* states,
-                const Launch& launch) {
+void LaunchSums(const Problem& problem, Pass pass, const Cut& cut, PassArguments& all,
+                float* states, const Launch& launch) {
   const int64_t heads = problem.batch * problem.heads, slices = SlicesOf(problem, pass);
   const Grid grid{heads * cut.segments, slices, SumsOf(pass)};
   if (ChunksOf(problem) == 1) {
@@ -288,9 +291,10 @@ void RunWidth(const Problem& problem, Pass pass, const Cut& cut, float* workspac
     using T = typename Products::Value;
     int lanes = 1;
     while (lanes * kVector<T> < problem.value_width) lanes *= 2;
-    const DeltaKernel<T> kernel{problem.out, problem.grad_out, static_cast<int>(problem.value_width),
-                                all.heads,   all.length,       lanes,
-                                all.eps,     all.normalizer,   workspace};
+    const DeltaKernel<T> kernel{
+        problem.out, problem.grad_out, static_cast<int>(problem.value_width),
+        all.heads,   all.length,       lanes,
+        all.eps,     all.normalizer,   workspace};
     launch(kernel, Grid{(problem.length + kernel.RowsABlock() - 1) / kernel.RowsABlock(), heads});
     all.deltas = workspace;
   }

@@ -25,7 +25,6 @@ struct Tf32Products {
 template <class T>
 constexpr int kVector = 16 / static_cast<int>(sizeof(T));
 
-
 struct alignas(16) Vector {
   uint32_t words[4];
 };
@@ -105,8 +104,8 @@ template <class T>
 COSDT_DEVICE void LoadRightTransposed(uint32_t (&to)[4], const T* tile, int stride, int column,
                                       int depth) {
   const int lane = ThreadIndex() % 32;
-  LoadMatrices(to, tile + (column + lane % 8 + lane / 16 * 8) * stride + depth +
-                       lane / 8 % 2 * kVector<T>);
+  LoadMatrices(
+      to, tile + (column + lane % 8 + lane / 16 * 8) * stride + depth + lane / 8 % 2 * kVector<T>);
 }
 
 // Two right factors side by side as they stand in memory: rows [depth, depth + kStep), columns

@@ -1,5 +1,5 @@
-// What the CUDA kernels need of a warp and its block: tensor-core products (mma.sync), ldmatrix, cp.async,
-// shuffles and barriers. Compiled for the host, each is a rendezvous of emulated threads
+// What the CUDA kernels need of a warp and its block: tensor-core products (mma.sync), ldmatrix,
+// cp.async, shuffles and barriers. Compiled for the host, each is a rendezvous of emulated threads
 // (tests/attention/warp_emulator.h), so that the kernels' templates are tested without a device.
 #pragma once
 
@@ -282,8 +282,7 @@ COSDT_DEVICE void LoadTransposedMatrices(uint32_t (&to)[4], const void* row) {
 // has it.
 COSDT_DEVICE void MmaBFloat16(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
 #ifdef __CUDACC__
-  asm(
-      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
       "{%8, %9}, {%0, %1, %2, %3};"
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
@@ -295,8 +294,7 @@ COSDT_DEVICE void MmaBFloat16(float (&d)[4], const uint32_t (&a)[4], uint32_t b0
 // The same for a [16, 8] and b [8, 8] in tf32.
 COSDT_DEVICE void MmaTf32(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
 #ifdef __CUDACC__
-  asm(
-      "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+  asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
       "{%8, %9}, {%0, %1, %2, %3};"
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));

@@ -36,9 +36,9 @@ std::optional<LinearForm> FormOf(const AttentionOptions& options);
 // CausalLinearComposed where it has none. Throws c10::ValueError for lengths over M.
 torch::Tensor CausalLinear(const Inputs& inputs, const LinearForm& form);
 
-// The same in LibTorch's operations, which is what kernels are checked against: any device and type,
-// differentiable any number of times. One product of all queries and keys up to 512 tokens, chunks
-// with a state between them beyond.
+// The same in LibTorch's operations, which is what kernels are checked against: any device and
+// type, differentiable any number of times. One product of all queries and keys up to 512 tokens,
+// chunks with a state between them beyond.
 torch::Tensor CausalLinearComposed(Inputs inputs, const LinearForm& form);
 
 // Without the causal limit; positions of queries and of keys both count from 0.

@@ -47,8 +47,8 @@ void ForwardOnCpu(const Tensor& q, const Tensor& k, const Tensor& v, const Mask&
                   int64_t features, int64_t reweight_length, bool normalize, double eps,
                   Tensor& out, Tensor& normalizer) {
   const Inputs inputs{q, k, v, key_mask.value_or(Tensor()), {}};
-  const kernels::Problem problem = MakeProblem(
-      inputs, MakeForm(features, reweight_length, normalize, eps), out, normalizer);
+  const kernels::Problem problem =
+      MakeProblem(inputs, MakeForm(features, reweight_length, normalize, eps), out, normalizer);
   RunOnThreads(kernels::Plan(problem, kernels::Pass::kForward));
 }
 
@@ -57,8 +57,8 @@ void BackwardOnCpu(const Tensor& grad_out, const Tensor& q, const Tensor& k, con
                    int64_t features, int64_t reweight_length, bool normalize, double eps,
                    Tensor& grad_q, Tensor& grad_k, Tensor& grad_v) {
   const Inputs inputs{q, k, v, key_mask.value_or(Tensor()), {}};
-  kernels::Problem problem = MakeProblem(
-      inputs, MakeForm(features, reweight_length, normalize, eps), out, normalizer);
+  kernels::Problem problem =
+      MakeProblem(inputs, MakeForm(features, reweight_length, normalize, eps), out, normalizer);
   AddGradients(problem, grad_out, grad_q, grad_k, grad_v);
   RunOnThreads(kernels::Plan(problem, kernels::Pass::kBackward));
 }
@@ -78,10 +78,10 @@ struct Output {
 Output Forward(const Inputs& inputs, const LinearForm& form) {
   const Tensor& q = inputs.q;
   const int64_t batch = q.size(0), heads = q.size(1), length = q.size(2);
-  Output result{torch::empty({batch, length, heads, inputs.v.size(3)}, inputs.v.options())
-                    .transpose(1, 2),
-                torch::empty({form.normalize ? batch : 0, heads, length},
-                             q.options().dtype(SumTypeOf(q.scalar_type())))};
+  Output result{
+      torch::empty({batch, length, heads, inputs.v.size(3)}, inputs.v.options()).transpose(1, 2),
+      torch::empty({form.normalize ? batch : 0, heads, length},
+                   q.options().dtype(SumTypeOf(q.scalar_type())))};
   CausalLinearForward(inputs, form, result.out, result.normalizer);
   return result;
 }
@@ -101,8 +101,7 @@ class Differentiable : public torch::autograd::Function<Differentiable> {
     const at::AutoDispatchBelowAutograd below;
     const Output result = Forward({q, k, v, mask.value_or(Tensor()), {}},
                                   MakeForm(features, reweight_length, normalize, eps));
-    context->save_for_backward(
-        {q, k, v, mask.value_or(Tensor()), result.out, result.normalizer});
+    context->save_for_backward({q, k, v, mask.value_or(Tensor()), result.out, result.normalizer});
     context->saved_data["features"] = features;
     context->saved_data["reweight_length"] = reweight_length;
     context->saved_data["normalize"] = normalize;
@@ -120,12 +119,12 @@ class Differentiable : public torch::autograd::Function<Differentiable> {
     Tensor grad_q = torch::empty_like(saved[0]), grad_k = torch::empty_like(saved[1]),
            grad_v = torch::empty_like(saved[2]);
     for (Tensor* grad : {&grad_q, &grad_k, &grad_v}) *grad = WithContiguousRows(*grad);
-    CausalLinearBackward(grads[0], inputs,
-                         MakeForm(context->saved_data["features"].toInt(),
-                                  context->saved_data["reweight_length"].toInt(),
-                                  context->saved_data["normalize"].toBool(),
-                                  context->saved_data["eps"].toDouble()),
-                         saved[4], saved[5], grad_q, grad_k, grad_v);
+    CausalLinearBackward(
+        grads[0], inputs,
+        MakeForm(context->saved_data["features"].toInt(),
+                 context->saved_data["reweight_length"].toInt(),
+                 context->saved_data["normalize"].toBool(), context->saved_data["eps"].toDouble()),
+        saved[4], saved[5], grad_q, grad_k, grad_v);
     return {grad_q, grad_k, grad_v, {}, {}, {}, {}, {}};
   }
 };

@@ -2,6 +2,7 @@
 #include <ATen/Context.h>
 #include <c10/core/DeviceGuard.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
+#include <c10/util/Exception.h>
 #include <torch/library.h>
 
 #include <cstdio>
@@ -19,14 +20,13 @@ namespace {
 using torch::Tensor;
 
 // Launches a pass over arrays on a device, on its current stream.
-void Run(kernels::Problem problem, kernels::Pass pass, const c10::Device& device) {
+void Run(const kernels::Problem& problem, kernels::Pass pass, const c10::Device& device) {
   TORCH_CHECK_NOT_IMPLEMENTED(
       kernels::CudaSupports(problem),
       "attention: the CUDA kernels take float32 and bfloat16, widths up to 128 that are multiples "
       "of 4 and 8, and at most 2^30 tokens in all heads, found q ",
       problem.type == kernels::Type::kFloat64 ? "float64 [" : "[", problem.batch, ", ",
       problem.heads, ", ", problem.length, ", ", problem.width, "], d_v ", problem.value_width);
-  problem.one_product = at::globalContext().allowTF32CuBLAS();
   const c10::DeviceGuard guard(device);
   const auto size = static_cast<int64_t>(kernels::CudaWorkspaceSize(problem, pass));
   // freed while the kernels run, which is safe: the allocator gives it to later work of the stream
@@ -69,9 +69,10 @@ void ForwardOnCuda(const Tensor& q, const Tensor& k, const Tensor& v, const Mask
                    Tensor& out, Tensor& normalizer) {
   const Inputs inputs = AlignedInputs(q, k, v, mask);
   AlignedOutput to(out);
-  Run(MakeProblem(inputs, MakeForm(features, reweight_length, normalize, eps), to.tensor(),
-                  normalizer),
-      kernels::Pass::kForward, q.device());
+  kernels::Problem problem = MakeProblem(
+      inputs, MakeForm(features, reweight_length, normalize, eps), to.tensor(), normalizer);
+  problem.one_product = at::globalContext().allowTF32CuBLAS();
+  Run(problem, kernels::Pass::kForward, q.device());
   to.Finish();
 }
 
@@ -82,9 +83,10 @@ void BackwardOnCuda(const Tensor& grad_out, const Tensor& q, const Tensor& k, co
   const Inputs inputs = AlignedInputs(q, k, v, mask);
   const Tensor grad = Aligned(grad_out), output = Aligned(out);
   AlignedOutput to_q(grad_q), to_k(grad_k), to_v(grad_v);
-  kernels::Problem problem = MakeProblem(
-      inputs, MakeForm(features, reweight_length, normalize, eps), output, normalizer);
+  kernels::Problem problem =
+      MakeProblem(inputs, MakeForm(features, reweight_length, normalize, eps), output, normalizer);
   AddGradients(problem, grad, to_q.tensor(), to_k.tensor(), to_v.tensor());
+  problem.one_product = at::globalContext().allowTF32CuBLAS();
   Run(problem, kernels::Pass::kBackward, q.device());
   for (AlignedOutput* to : {&to_q, &to_k, &to_v}) to->Finish();
 }
@@ -96,11 +98,13 @@ bool PassedCheck(const c10::Device& device) {
   const std::lock_guard lock(mutex);
   if (const auto known = passed.find(device.index()); known != passed.end()) return known->second;
   const std::string fault = CheckKernels(
-      device, [&](const kernels::Problem& problem, kernels::Pass pass) { Run(problem, pass, device); });
+      device,
+      [&](const kernels::Problem& problem, kernels::Pass pass) { Run(problem, pass, device); });
   if (fault.empty()) {
     std::fprintf(stderr, "cosdt: attention kernels on %s: checked\n", device.str().c_str());
   } else {
-    std::fprintf(stderr, "cosdt: attention kernels on %s: %s; LibTorch's operations are used instead\n",
+    std::fprintf(stderr,
+                 "cosdt: attention kernels on %s: %s; LibTorch's operations are used instead\n",
                  device.str().c_str(), fault.c_str());
   }
   return passed[device.index()] = fault.empty();
@@ -115,7 +119,11 @@ bool Takes(const Tensor& q, int64_t value_width) {
   problem.length = q.size(2);
   problem.width = q.size(3);
   problem.value_width = value_width;
-  return kernels::CudaSupports(problem) && PassedCheck(q.device());
+  if (kernels::CudaSupports(problem)) return PassedCheck(q.device());
+  TORCH_WARN_ONCE("attention on ", q.device(), ": LibTorch's operations compute heads of widths ",
+                  q.size(3), " and ", value_width, " in ", q.scalar_type(),
+                  "; the kernels take multiples of 4 in float32 and of 8 in bfloat16, up to 128");
+  return false;
 }
 
 TORCH_LIBRARY_IMPL(cosdt, CUDA, library) {

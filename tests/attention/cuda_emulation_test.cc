@@ -1,5 +1,5 @@
-// The CUDA kernels' templates on the host, a block's threads emulated (warp_emulator.h): against the
-// CPU kernels in float64, which share no code with them.
+// The CUDA kernels' templates on the host, a block's threads emulated (warp_emulator.h): against
+// the CPU kernels in float64, which share no code with them.
 #include <gtest/gtest.h>
 
 #include <array>

@@ -98,7 +98,8 @@ class DeviceRun {
   static constexpr const char* kNames[] = {"output", "gradient of q", "gradient of k",
                                            "gradient of v", "normaliser"};
 
-  explicit DeviceRun(const Shape& s) : shape_(s), normalizer_(SizeOf(s) / s.width), mask_(s.batch * s.length) {
+  explicit DeviceRun(const Shape& s)
+      : shape_(s), normalizer_(SizeOf(s) / s.width), mask_(s.batch * s.length) {
     std::mt19937 engine(5);
     std::normal_distribution<double> normal;
     for (size_t i = 0; i < 8; ++i) {
@@ -149,7 +150,8 @@ class DeviceRun {
     }
     std::vector<double> normalizer(normalizer_.host.size());
     Problem p = MakeProblem(shape_, Type::kFloat64);
-    Array* const places[] = {&p.q, &p.k, &p.v, &p.grad_out, &p.out, &p.grad_q, &p.grad_k, &p.grad_v};
+    Array* const places[] = {&p.q,   &p.k,      &p.v,      &p.grad_out,
+                             &p.out, &p.grad_q, &p.grad_k, &p.grad_v};
     for (size_t i = 0; i < 8; ++i) *places[i] = ToArray(values[i].data(), shape_);
     p.normalizer = normalizer.data();
     if (shape_.masked) p.mask = reinterpret_cast<const bool*>(mask_.host.data());
@@ -204,7 +206,8 @@ void ExpectAllMatch(const std::vector<Shape>& shapes) {
     if (sizeof(T) == 4 || s.width >= 32) ExpectMatches<T>(s, worst);
   }
   std::printf("worst errors in %s:", sizeof(T) == 2 ? "bfloat16" : "float32");
-  for (size_t i = 0; i < worst.size(); ++i) std::printf(" %s %.2g", DeviceRun<T>::kNames[i], worst[i]);
+  for (size_t i = 0; i < worst.size(); ++i)
+    std::printf(" %s %.2g", DeviceRun<T>::kNames[i], worst[i]);
   std::printf("\n");
 }
 

@@ -24,7 +24,8 @@ Tensor WeightedMean(const Tensor& weights, const Tensor& v, double eps) {
 Tensor Flow(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& real) {
   constexpr double kEps = 1e-6;
   // sums over earlier tokens are products with a triangle of ones
-  const Tensor earlier = torch::ones({q.size(2), q.size(2)}, q.options().dtype(torch::kFloat64)).tril();
+  const Tensor earlier =
+      torch::ones({q.size(2), q.size(2)}, q.options().dtype(torch::kFloat64)).tril();
   const auto sum = [&](const Tensor& x) { return torch::matmul(earlier, x); };
   const auto dot = [&](const Tensor& x, const Tensor& sums) {
     return ((x + kEps) * (sums + kEps)).sum(-1, true);

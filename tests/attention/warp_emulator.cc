@@ -29,7 +29,7 @@ struct Copy {
 struct Fiber : Thread {
   State state = State::kReady;
   int barrier = 0;  // the numbered one that it waits at
-  void* jump[5];  // __builtin_setjmp's: a switch without system calls
+  void* jump[5];    // __builtin_setjmp's: a switch without system calls
   bool begun = false;
   ucontext_t context;
   std::unique_ptr<char[]> stack;
@@ -162,7 +162,8 @@ float ShuffleXor(float x, int lanes) {
         for (size_t i = 0; i < 32; ++i) values[i] = static_cast<Mine*>(arrivals[i])->value;
         for (size_t i = 0; i < 32; ++i) {
           auto& of_lane = *static_cast<Mine*>(arrivals[i]);
-          of_lane.value = values[planted.skip_shuffles ? i : i ^ static_cast<size_t>(of_lane.lanes)];
+          of_lane.value =
+              values[planted.skip_shuffles ? i : i ^ static_cast<size_t>(of_lane.lanes)];
         }
       },
       &mine);
@@ -211,7 +212,7 @@ void LoadMatrices(uint32_t (&to)[4], const void* row, bool transposed) {
             for (size_t j = 0; j < 2; ++j) {
               const size_t line = lane / 4, place = lane % 4 * 2 + j;
               pair[j] = of_lane.transposed && !planted.skip_transpose ? values[place][line]
-                                                                     : values[line][place];
+                                                                      : values[line][place];
             }
             std::memcpy(&of_lane.words[matrix], pair, 4);
           }
