@@ -1,7 +1,7 @@
 """Tables of what ncu wrote (--csv --page raw).
 
 usage: ncu_tables.py kernels FILE          every launch with its metrics
-       ncu_tables.py update FEW MANY       launches and time of an update, from runs of 2 and of 7 updates
+       ncu_tables.py update FILE UPDATES   launches and time of an update, from a file of that many
 """
 import collections
 import csv
@@ -54,10 +54,9 @@ if sys.argv[1] == "kernels":
         print(f"{microseconds(row, unit):.2f}", *values, short(row["Kernel Name"])[:48], row.get("Grid Size", ""),
               row.get("Block Size", ""))
 else:
-    few, many = totals(sys.argv[2]), totals(sys.argv[3])
-    per_update = {name: ((count - few[name][0]) / 5, (time - few[name][1]) / 5) for name, (count, time) in many.items()}
+    updates = int(sys.argv[3])
+    per_update = {name: (count / updates, time / updates) for name, (count, time) in totals(sys.argv[2]).items()}
     print(f"an update: {sum(c for c, _ in per_update.values()):.1f} kernels, "
           f"{sum(t for _, t in per_update.values()):.1f} us in kernels (bf16, one at a time)")
     for name, (count, time) in sorted(per_update.items(), key=lambda item: -item[1][1])[:20]:
-        if count > 0:
-            print(f"{time:8.2f} us {count:5.1f} x {name}")
+        print(f"{time:8.2f} us {count:5.1f} x {name}")
