@@ -23,16 +23,16 @@ struct DeltaKernel {
   Array out, grad;
   int width = 0, heads = 1, length = 1;
   int lanes = 32;  // a power of two
+  int blocks = 1;  // of a head
   float eps = 0;
   const float* normalizer = nullptr;
   float* deltas = nullptr;
 
-  int RowsABlock() const { return kThreads / lanes * kRowsAThread; }
-
   COSDT_DEVICE void operator()(const Grid& block, const Grid&, unsigned char*) const {
     const int lane = ThreadIndex() % lanes, row = ThreadIndex() / lanes;
-    const int rows = kThreads / lanes, first = static_cast<int>(block.x) * rows * kRowsAThread;
-    const int head = static_cast<int>(block.y), batch = head / heads, of_batch = head % heads;
+    const int item = static_cast<int>(block.x), head = item / blocks;
+    const int rows = kThreads / lanes, first = item % blocks * rows * kRowsAThread;
+    const int batch = head / heads, of_batch = head % heads;
     const auto place = [&](const Array& array, int token) {
       return static_cast<const T*>(array.data) + batch * array.batch + of_batch * array.head +
              token * array.token + lane * kVector<T>;
@@ -289,13 +289,20 @@ void RunWidth(const Problem& problem, Pass pass, const Cut& cut, float* workspac
   const int64_t heads = problem.batch * problem.heads, deltas = DeltasSize(problem, pass);
   if (deltas > 0) {
     using T = typename Products::Value;
-    int lanes = 1;
-    while (lanes * kVector<T> < problem.value_width) lanes *= 2;
-    const DeltaKernel<T> kernel{
-        problem.out, problem.grad_out, static_cast<int>(problem.value_width),
-        all.heads,   all.length,       lanes,
-        all.eps,     all.normalizer,   workspace};
-    launch(kernel, Grid{(problem.length + kernel.RowsABlock() - 1) / kernel.RowsABlock(), heads});
+    DeltaKernel<T> kernel;
+    kernel.out = problem.out;
+    kernel.grad = problem.grad_out;
+    kernel.width = static_cast<int>(problem.value_width);
+    kernel.heads = all.heads;
+    kernel.length = all.length;
+    kernel.eps = all.eps;
+    kernel.normalizer = all.normalizer;
+    kernel.deltas = workspace;
+    kernel.lanes = 1;
+    while (kernel.lanes * kVector<T> < problem.value_width) kernel.lanes *= 2;
+    const int rows = kernel.kThreads / kernel.lanes * kernel.kRowsAThread;
+    kernel.blocks = (all.length + rows - 1) / rows;
+    launch(kernel, Grid{heads * kernel.blocks});
     all.deltas = workspace;
   }
   if (pass == Pass::kForward) {

@@ -219,6 +219,7 @@ std::vector<Shape> ManyShapes() {
       shapes.push_back({1, 3, length, width, Features::kRelu, length % 3 != 0, false});
     }
   }
+  shapes.push_back({70'000, 1, 2, 32});  // more heads than a grid's second dimension holds
   for (const int64_t width : {32, 64, 128}) {
     shapes.push_back({1, 2, 1500, width, Features::kRelu, true, true});
     shapes.push_back({1, 1, 3000, width, Features::kEluPlusOne, false, false});
