@@ -343,7 +343,7 @@ struct CausalSumKernel {
     const Tile<T, kWidth>& key = s.key[buffer];
     const Tile<T, kColumns>& value = s.value[buffer];
     const auto& phases = s.phases[set];
-    COSDT_UNROLL_2 for (int depth = 0; depth < kChunk; depth += kStep<T>) {
+    COSDT_UNROLL_BY(4) for (int depth = 0; depth < kChunk; depth += kStep<T>) {
       uint32_t left[kStateTiles][4], right[kTiles / 2][4];
       COSDT_UNROLL for (int tile = 0; tile < kStateTiles; ++tile) {
         LoadLeftTransposed(left[tile], &key.x[0][0], key.kStride, tile * kChunk + WarpRow(), depth);
@@ -459,6 +459,7 @@ struct CausalSumKernel {
   }
 
   // out += what the state gives the chunk's queries; the first column warps sum up its keys, too.
+  // Gradients have fewer registers to spare.
   COSDT_DEVICE void AddEarlier(int buffer, int set, float (&out)[kTiles][4], float (&total)[2]) {
     const Tile<T, kWidth>& query = s.query[buffer];
     const auto& phases = s.phases[set];
@@ -468,7 +469,7 @@ struct CausalSumKernel {
     COSDT_UNROLL for (int part = 0; part < 2; ++part) {
       if (part >= Parts()) continue;
       float x[kTiles][4] = {};
-      COSDT_UNROLL_4 for (int depth = 0; depth < kWidth; depth += kStep<T>) {
+      COSDT_UNROLL_BY((kIsOutput ? 4 : 2)) for (int depth = 0; depth < kWidth; depth += kStep<T>) {
         uint32_t left[4], right[4];
         LoadLeft(left, &query.x[0][0], query.kStride, WarpRow(), depth);
         COSDT_UNROLL for (int n = 0; n < kTiles; n += 2) {
@@ -525,7 +526,7 @@ struct CausalSumKernel {
     for (int first = ColumnWarp() * 32; first < kChunk; first += 32 * kColumnWarps) {
       if (first > WarpRow() + 15) return;
       float scores[4][4] = {};
-      COSDT_UNROLL_4 for (int depth = 0; depth < kWidth; depth += kStep<T>) {
+      COSDT_UNROLL_BY(4) for (int depth = 0; depth < kWidth; depth += kStep<T>) {
         uint32_t left[4], right[4];
         LoadLeft(left, &query.x[0][0], query.kStride, WarpRow(), depth);
         COSDT_UNROLL for (int n = 0; n < 4; n += 2) {
@@ -571,7 +572,7 @@ struct CausalSumKernel {
   // out += scores value, up to the diagonal.
   COSDT_DEVICE void AddOwn(int buffer, float (&out)[kTiles][4]) {
     const Tile<T, kColumns>& value = s.value[buffer];
-    COSDT_UNROLL_4 for (int depth = 0; depth < kChunk; depth += kStep<T>) {
+    COSDT_UNROLL_BY(4) for (int depth = 0; depth < kChunk; depth += kStep<T>) {
       if (depth > WarpRow() + 15) continue;
       uint32_t left[4], right[4];
       LoadLeft(left, &s.scores.x[0][0], s.scores.kStride, WarpRow(), depth);

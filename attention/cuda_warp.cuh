@@ -10,15 +10,14 @@
 #ifdef __CUDACC__
 #define COSDT_DEVICE __device__ __forceinline__
 #define COSDT_UNROLL _Pragma("unroll")
-#define COSDT_UNROLL_2 _Pragma("unroll 2")
-#define COSDT_UNROLL_4 _Pragma("unroll 4")
+#define COSDT_PRAGMA(text) _Pragma(#text)
+#define COSDT_UNROLL_BY(times) COSDT_PRAGMA(unroll times)
 #define COSDT_NO_UNROLL _Pragma("unroll 1")
 #else
 #include "attention/cuda_host_threads.h"
 #define COSDT_DEVICE inline
 #define COSDT_UNROLL
-#define COSDT_UNROLL_2
-#define COSDT_UNROLL_4
+#define COSDT_UNROLL_BY(times)
 #define COSDT_NO_UNROLL
 #endif
 
