@@ -22,12 +22,12 @@ struct Rows {
 // What is added to a product of query and key: nothing, d of the query's row or d of the key's.
 enum class Extra { kNone, kOfQuery, kOfKey };
 
-// One sum over earlier rows:
-//   out_x = f_x sum_{y <= x} w_xy (query_x . key_y + extra_xy) f_y value_y,  w_xy = cos(pi/2
-//   (x-y)/M) output:        query = phi(q)   key = phi(k)   value = v        (D is summed up, too;
-//   divided by it) gradient of q: query = g        key = v        value = phi(k)   f_x = r_x, extra
-//   = d_x gradient of k: query = v        key = g        value = phi(q)   f_y = r_y, extra = d_y
-//   reversed gradient of v: query = phi(k)   key = phi(q)   value = g        f_y = r_y reversed
+// One sum over earlier rows, with w_xy = cos(pi/2 (x - y) / M):
+//   out_x = f_x sum_{y <= x} w_xy (query_x . key_y + extra_xy) f_y value_y
+//   output:        query phi(q), key phi(k), value v (D is summed up, too, and divides it)
+//   gradient of q: query g, key v, value phi(k), f_x = r_x, extra d_x
+//   gradient of k: query v, key g, value phi(q), f_y = r_y, extra d_y; reversed
+//   gradient of v: query phi(k), key phi(q), value g, f_y = r_y; reversed
 // with r = 1 / max(D, eps) and d of attention/README.md, equation (4), which no f multiplies.
 struct CausalSum {
   Rows query, key, value;
