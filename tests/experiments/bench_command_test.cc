@@ -25,7 +25,9 @@ void ExpectRows(const json& report, size_t at_least) {
   EXPECT_GE(report["rows"].size(), at_least);
   for (const json& row : report["rows"]) {
     EXPECT_GT(row["value"], 0) << row;
-    if (row["against"] != "") EXPECT_GT(row["ratio"], 0) << row;
+    if (row["against"] != "") {
+      EXPECT_GT(row["ratio"], 0) << row;
+    }
   }
 }
 
