@@ -24,6 +24,18 @@ void Check(cudaError_t error) {
                            cudaGetErrorString(error));
 }
 
+// What a block may have on the current device; 0 where there is none.
+int SharedBytesOfDevice() {
+  int device = 0, bytes = 0;
+  if (cudaGetDevice(&device) != cudaSuccess ||
+      cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device) !=
+          cudaSuccess) {
+    cudaGetLastError();  // answered: nobody else's error
+    return 0;
+  }
+  return bytes;
+}
+
 }  // namespace
 
 bool CudaSupports(const Problem& problem) {
@@ -34,7 +46,8 @@ bool CudaSupports(const Problem& problem) {
     if (!cuda::HasShortStrides(*array)) return false;
   }
   return problem.type != Type::kFloat64 && width(problem.width) && width(problem.value_width) &&
-         problem.batch * problem.heads <= (int64_t{1} << 30) / problem.length;
+         problem.batch * problem.heads <= (int64_t{1} << 30) / problem.length &&
+         cuda::SharedBytes(problem) <= SharedBytesOfDevice();
 }
 
 size_t CudaWorkspaceSize(const Problem& problem, Pass pass) {

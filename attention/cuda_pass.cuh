@@ -157,6 +157,17 @@ auto ForKernels(const Problem& problem, const Visit& visit) {
                              : ForWidths<Float32Products>(problem, visit);
 }
 
+// Bytes of shared memory that the kernels of a problem take at most.
+inline int SharedBytes(const Problem& problem) {
+  return ForKernels(problem, [&](auto made) {
+    using Products = typename decltype(made)::Products;
+    constexpr int kWidth = made.kWidth;
+    return ChunksOf(problem) == 1
+               ? SumsKernel<Products, kWidth, Task::kOneChunk, true, kWidth>::kSharedBytes
+               : SumsKernel<Products, kWidth, Task::kManyChunks, true>::kSharedBytes;
+  });
+}
+
 constexpr int64_t kMultiprocessors = 128;  // about as many as the devices of today have
 
 // By the shape alone, so that bits repeat.

@@ -21,13 +21,14 @@ using torch::Tensor;
 
 // Launches a pass over arrays on a device, on its current stream.
 void Run(const kernels::Problem& problem, kernels::Pass pass, const c10::Device& device) {
+  const c10::DeviceGuard guard(device);
   TORCH_CHECK_NOT_IMPLEMENTED(
       kernels::CudaSupports(problem),
       "attention: the CUDA kernels take float32 and bfloat16, widths up to 128 that are multiples "
-      "of 4 and 8, and at most 2^30 tokens in all heads, found q ",
+      "of 4 and 8 and fit the device's shared memory, and at most 2^30 tokens in all heads, found "
+      "q ",
       problem.type == kernels::Type::kFloat64 ? "float64 [" : "[", problem.batch, ", ",
       problem.heads, ", ", problem.length, ", ", problem.width, "], d_v ", problem.value_width);
-  const c10::DeviceGuard guard(device);
   const auto size = static_cast<int64_t>(kernels::CudaWorkspaceSize(problem, pass));
   // freed while the kernels run, which is safe: the allocator gives it to later work of the stream
   const Tensor workspace =
@@ -98,7 +99,7 @@ bool PassedCheck(const c10::Device& device) {
   const std::lock_guard lock(mutex);
   if (const auto known = passed.find(device.index()); known != passed.end()) return known->second;
   const std::string fault = CheckKernels(
-      device,
+      device, kernels::CudaSupports,
       [&](const kernels::Problem& problem, kernels::Pass pass) { Run(problem, pass, device); });
   if (fault.empty()) {
     std::fprintf(stderr, "cosdt: attention kernels on %s: checked\n", device.str().c_str());
@@ -119,10 +120,13 @@ bool Takes(const Tensor& q, int64_t value_width) {
   problem.length = q.size(2);
   problem.width = q.size(3);
   problem.value_width = value_width;
+  const c10::DeviceGuard guard(q.device());
   if (kernels::CudaSupports(problem)) return PassedCheck(q.device());
-  TORCH_WARN_ONCE("attention on ", q.device(), ": LibTorch's operations compute heads of widths ",
-                  q.size(3), " and ", value_width, " in ", q.scalar_type(),
-                  "; the kernels take multiples of 4 in float32 and of 8 in bfloat16, up to 128");
+  TORCH_WARN_ONCE(
+      "attention on ", q.device(), ": LibTorch's operations compute heads of widths ", q.size(3),
+      " and ", value_width, " in ", q.scalar_type(), " and length ", q.size(2),
+      "; the kernels take multiples of 4 in float32 and of 8 in bfloat16, up to 128, as "
+      "far as the device's shared memory goes");
   return false;
 }
 

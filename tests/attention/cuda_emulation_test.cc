@@ -435,5 +435,22 @@ TEST(CudaEmulationTest, WorkIsCutByShapeAlone) {
   EXPECT_EQ(WorkspaceSize(problem, Pass::kBackward, MakeCut(problem, Pass::kBackward)) % 4, 0);
 }
 
+TEST(CudaEmulationTest, SharedMemoryFitsTheDevices) {
+  Problem problem;
+  const auto kilobytes = [&](Type type, int64_t width, int64_t length) {
+    problem.type = type;
+    problem.width = problem.value_width = width;
+    problem.length = length;
+    return SharedBytes(problem) / 1024;
+  };
+  EXPECT_LE(kilobytes(Type::kFloat32, 128, 65), 227);  // sm_90
+  EXPECT_LE(kilobytes(Type::kFloat32, 64, 65), 163);   // sm_80
+  EXPECT_LE(kilobytes(Type::kFloat32, 128, 64), 163);
+  EXPECT_LE(kilobytes(Type::kBFloat16, 128, 65), 163);
+  EXPECT_LE(kilobytes(Type::kFloat32, 32, 65), 99);  // sm_86, sm_89
+  EXPECT_LE(kilobytes(Type::kBFloat16, 64, 65), 99);
+  EXPECT_LE(kilobytes(Type::kBFloat16, 128, 64), 99);
+}
+
 }  // namespace
 }  // namespace cosdt::attention::kernels::cuda
