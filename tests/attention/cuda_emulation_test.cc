@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "attention/cuda_pass.cuh"
-#include "tests/attention/warp_emulator.h"
+#include "tests/attention/run_grid.h"
 
 namespace cosdt::attention::kernels::cuda {
 namespace {
@@ -23,16 +23,7 @@ using host::Order;
 void RunOnHost(const Problem& problem, Pass pass, const Cut& cut, Order order = Order::kUp) {
   std::vector<float> workspace(static_cast<size_t>(WorkspaceSize(problem, pass, cut)), kNan);
   RunPass(problem, pass, cut, workspace.data(), [&](const auto& kernel, const Grid& grid) {
-    for (Grid block{0, 0, 0}; block.z < grid.z; ++block.z) {
-      for (block.y = 0; block.y < grid.y; ++block.y) {
-        for (block.x = 0; block.x < grid.x; ++block.x) {
-          std::vector<Vector> shared(kernel.kSharedBytes / sizeof(Vector), {{~0u, ~0u, ~0u, ~0u}});
-          host::RunBlock(kernel.kThreads, order, [&] {
-            kernel(block, grid, reinterpret_cast<unsigned char*>(shared.data()));
-          });
-        }
-      }
-    }
+    host::RunGrid(kernel, grid, order, [](const Grid&) { return false; });
   });
 }
 

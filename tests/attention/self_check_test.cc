@@ -7,7 +7,7 @@
 #include "attention/cuda_pass.cuh"
 #include "attention/linear_op.h"
 #include "tests/attention/harness.h"
-#include "tests/attention/warp_emulator.h"
+#include "tests/attention/run_grid.h"
 
 namespace cosdt::attention {
 namespace {
@@ -59,19 +59,10 @@ void RunEmulated(const Problem& original, Pass pass, Fault fault) {
   std::vector<float> workspace(static_cast<size_t>(WorkspaceSize(problem, pass, cut)));
   int launches = 0;
   RunPass(problem, pass, cut, workspace.data(), [&](const auto& kernel, const Grid& grid) {
-    ++launches;
-    for (Grid block{0, 0, 0}; block.z < grid.z; ++block.z) {
-      for (block.y = 0; block.y < grid.y; ++block.y) {
-        for (block.x = 0; block.x < grid.x; ++block.x) {
-          const bool adds_up = pass == Pass::kForward && launches == 1 && cut.segments > 1;
-          if (fault == Fault::kLostSegment && adds_up && block.x == 0) continue;
-          std::vector<Vector> shared(kernel.kSharedBytes / sizeof(Vector));
-          host::RunBlock(kernel.kThreads, host::Order::kUp, [&] {
-            kernel(block, grid, reinterpret_cast<unsigned char*>(shared.data()));
-          });
-        }
-      }
-    }
+    const bool adds_up = pass == Pass::kForward && ++launches == 1 && cut.segments > 1;
+    host::RunGrid(kernel, grid, host::Order::kUp, [&](const Grid& block) {
+      return fault == Fault::kLostSegment && adds_up && block.x == 0;
+    });
   });
 }
 
