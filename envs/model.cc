@@ -33,9 +33,9 @@ void ForEachGeom(mjSpec* spec, Visit visit) {
   }
 }
 
-// The inertias of MuJoCo 2.0, taken from a model whose capsules (given by size, not by end points)
-// were replaced by cylinders: MuJoCo itself adds up the geoms of a body, finds the principal axes
-// and scales to the total mass.
+// The inertias of MuJoCo before 2.1.1, taken from a model whose capsules (given by size, not by end
+// points) were replaced by cylinders: MuJoCo itself adds up the geoms of a body, finds the
+// principal axes and scales to the total mass.
 ModelPtr CompileWithCylinderInertias(const std::string& mjcf) {
   SpecPtr cylinders = ParseSpec(mjcf);
   ForEachGeom(cylinders.get(), [](mjsGeom* geom) {
@@ -55,7 +55,7 @@ ModelPtr CompileWithCylinderInertias(const std::string& mjcf) {
     mju_copy4(body->iquat, inertias->body_iquat + 4 * id);
     mju_copy3(body->inertia, inertias->body_inertia + 3 * id);
   }
-  // MuJoCo 2.0 took the larger of two geoms' contact margins; since 3.5.0 they are added.
+  // MuJoCo before 3.5.0 took the larger of two geoms' contact margins; since then they are added.
   if (mj_version() >= 350) {
     ForEachGeom(capsules.get(), [](mjsGeom* geom) { geom->margin /= 2; });
   }

@@ -9,7 +9,7 @@ typedef struct mjModel_ mjModel;
 namespace cosdt::envs {
 
 // Whose simulator an environment reproduces.
-//   kD4rl         MuJoCo 2.0's bodies and D4RL's action clipping: published D4RL scores
+//   kD4rl         bodies of MuJoCo before 2.1.1, D4RL's clipped actions: published D4RL scores
 //   kGymnasiumV4  gymnasium's -v4: exact capsule inertias
 //   kGymnasiumV5  gymnasium's -v5: as v4, the healthy reward is paid only while healthy, and
 //                 walker2d's feet have equal friction
@@ -27,8 +27,9 @@ Physics ParsePhysics(std::string_view name);
 using ModelPtr = std::shared_ptr<mjModel>;
 
 // Compiles an MJCF text for a physics mode. For kD4rl every capsule's mass and inertia are those
-// that MuJoCo 2.0 gave it: a cylinder's of the same radius r and half length h + r/2; geometry, and
-// so contacts, stay the capsule's. Throws std::runtime_error with the compiler's message.
+// that MuJoCo before 2.1.1 gave it: a cylinder's of the same radius r and half length h + r/2;
+// geometry, and so contacts, stay the capsule's. Throws std::runtime_error with the compiler's
+// message.
 ModelPtr CompileModel(const std::string& mjcf, Physics physics);
 
 // The version of the MuJoCo library in use, e.g. "3.3.5".
