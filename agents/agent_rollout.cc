@@ -15,7 +15,8 @@ namespace {
 class Wave {
  public:
   Wave(const envs::Env& prototype, const Checkpoint& checkpoint, const DecoderFactory& factory,
-       const AgentRolloutOptions& options, envs::ThreadPool& pool, int first, int count)
+       const AgentRolloutOptions& options, envs::EpisodeStarts& starts, envs::ThreadPool& pool,
+       int first, int count)
       : info_(checkpoint.info),
         options_(options),
         envs_(prototype, count, pool),
@@ -25,7 +26,7 @@ class Wave {
         to_go_(count) {
     std::iota(rows_.begin(), rows_.end(), 0);
     for (const int row : rows_) {
-      envs_.Reset(row, envs::StreamSeed(options.seed, Episode(row)));
+      starts.Start(envs_, row, Episode(row));
       if (!options.targets.empty()) to_go_[row] = options.targets[Target(row)];
       Watch(row);
     }
@@ -134,6 +135,7 @@ std::vector<RolloutResult> RolloutAgent(const envs::Env& prototype, const Checkp
   }
   const DecoderFactory factory(checkpoint.agent, options.decode, prototype.spec().horizon,
                                options.compute_type);
+  envs::EpisodeStarts starts(prototype.spec(), options.seeding, options.seed);
   envs::ThreadPool pool(options.threads);
   std::vector<RolloutResult> results(std::max<size_t>(1, options.targets.size()));
   for (RolloutResult& result : results) {
@@ -145,7 +147,8 @@ std::vector<RolloutResult> RolloutAgent(const envs::Env& prototype, const Checkp
   const int waves = (all + most - 1) / most;
   for (int wave = 0; wave < waves; ++wave) {
     const auto begin = [&](int64_t w) { return static_cast<int>(w * all / waves); };
-    Wave(prototype, checkpoint, factory, options, pool, begin(wave), begin(wave + 1) - begin(wave))
+    Wave(prototype, checkpoint, factory, options, starts, pool, begin(wave),
+         begin(wave + 1) - begin(wave))
         .Play(results);
   }
   return results;

@@ -15,6 +15,7 @@ struct AgentRolloutOptions {
   std::vector<double> targets = {};  // returns to ask for, unscaled; none for behaviour cloning
   int episodes = 100;                // of each target
   uint64_t seed = 0;
+  envs::Seeding seeding = envs::Seeding::kStreams;
   int threads = 1;
   DecodeMode decode = DecodeMode::kWindow;
   torch::ScalarType compute_type = torch::kFloat32;  // or bfloat16 (DecoderFactory)

@@ -26,6 +26,7 @@ void RolloutOptions::Validate() const {
 
 RolloutResult Rollout(const envs::Env& prototype, Policy& policy, const RolloutOptions& options) {
   options.Validate();
+  envs::EpisodeStarts starts(prototype.spec(), options.seeding, options.seed);
   envs::ThreadPool pool(options.threads);
   const int bodies = std::min({options.episodes, kOfThread * options.threads, kMost});
   envs::VectorEnv envs(prototype, bodies, pool);
@@ -43,7 +44,7 @@ RolloutResult Rollout(const envs::Env& prototype, Policy& policy, const RolloutO
   const auto start = [&](int row) {
     episodes[row] = started++;
     noise[row] = envs::MakeRng(options.seed, episodes[row]);
-    envs.Reset(row, envs::StreamSeed(options.seed, episodes[row]));
+    starts.Start(envs, row, episodes[row]);
     if (options.watch && episodes[row] == 0) options.watch(envs.env(row));
   };
   for (int row = 0; row < envs.size(); ++row) {

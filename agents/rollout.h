@@ -6,12 +6,14 @@
 
 #include "agents/policy.h"
 #include "envs/env.h"
+#include "envs/seeding.h"
 
 namespace cosdt::agents {
 
 struct RolloutOptions {
   int episodes = 10;
   uint64_t seed = 0;
+  envs::Seeding seeding = envs::Seeding::kStreams;
   int threads = 1;
 
   // Called after every reset and step of episode 0, for recording it.
@@ -28,8 +30,8 @@ struct RolloutResult {
 };
 
 // Plays whole episodes in lock step, one call of the policy a step; it is given the environment's
-// full observations. Episode i is the same for any
-// number of episodes and threads.
+// full observations. Episode i is the same for any number of episodes and threads. Throws
+// std::invalid_argument for options that are not valid.
 RolloutResult Rollout(const envs::Env& prototype, Policy& policy, const RolloutOptions& options);
 
 }  // namespace cosdt::agents

@@ -42,6 +42,10 @@ void CheckRoom(const EnvSpec& spec, std::span<const double> observation) {
                               std::to_string(observation.size()));
 }
 
+void Env::ResetFrom(InitialNoise&, uint64_t) {
+  throw std::logic_error(spec().name + ": an initial state is drawn, and there is no body");
+}
+
 double NormalizedScore(const ScoreRange& range, double episode_return) {
   return 100.0 * (episode_return - range.min) / (range.max - range.min);
 }

@@ -37,6 +37,14 @@ struct EnvSpec {
   std::optional<double> success_return = {};   // of tasks that are solved by this return, or not
 };
 
+// Where a body draws its initial state from: all of qpos, then all of qvel.
+class InitialNoise {
+ public:
+  virtual ~InitialNoise() = default;
+  virtual double Uniform(double low, double high) = 0;  // in [low, high)
+  virtual double Normal() = 0;                          // of mean 0 and standard deviation 1
+};
+
 // What gymnasium's step returns beside the observation.
 struct StepResult {
   double reward = 0;
@@ -64,6 +72,10 @@ class Env {
 
   // Starts an episode; the same seed gives the same one.
   virtual void Reset(uint64_t seed) = 0;
+
+  // The same with the body's initial state drawn from `noise`; what a task draws itself follows
+  // `seed`. Throws std::logic_error where there is no simulator (spec().step_seconds is 0).
+  virtual void ResetFrom(InitialNoise& noise, uint64_t seed);
 
   // Takes one step. Throws std::invalid_argument where the action has the wrong size or holds a
   // number that is not finite, std::logic_error after an episode that diverged or, in a task

@@ -19,11 +19,10 @@ void HalfCheetah::WriteObservation(std::span<double> observation) const {
   std::ranges::copy(qvel(), out);
 }
 
-void HalfCheetah::SampleState(Rng& rng, std::span<double> qpos, std::span<double> qvel) const {
-  std::uniform_real_distribution<double> position(-0.1, 0.1);
-  std::normal_distribution<double> velocity(0.0, 0.1);
-  for (double& q : qpos) q = position(rng);
-  for (double& v : qvel) v = velocity(rng);
+void HalfCheetah::SampleState(InitialNoise& noise, std::span<double> qpos,
+                              std::span<double> qvel) const {
+  for (double& q : qpos) q = noise.Uniform(-0.1, 0.1);
+  for (double& v : qvel) v = 0.1 * noise.Normal();
 }
 
 double HalfCheetah::Reward(double velocity, double control_cost) const {

@@ -20,11 +20,11 @@ void Hopper::WriteObservation(std::span<double> observation) const {
   for (const double v : qvel()) *out++ = std::clamp(v, -10.0, 10.0);
 }
 
-void Hopper::SampleState(Rng& rng, std::span<double> qpos, std::span<double> qvel) const {
-  std::uniform_real_distribution<double> noise(-0.005, 0.005);
-  for (double& q : qpos) q = noise(rng);
+void Hopper::SampleState(InitialNoise& noise, std::span<double> qpos,
+                         std::span<double> qvel) const {
+  for (double& q : qpos) q = noise.Uniform(-0.005, 0.005);
   qpos[1] += 1.25;
-  for (double& v : qvel) v = noise(rng);
+  for (double& v : qvel) v = noise.Uniform(-0.005, 0.005);
 }
 
 bool Hopper::IsHealthy() const {

@@ -19,7 +19,8 @@ class Hopper : public MujocoEnv {
 
  private:
   void WriteObservation(std::span<double> observation) const override;
-  void SampleState(Rng& rng, std::span<double> qpos, std::span<double> qvel) const override;
+  void SampleState(InitialNoise& noise, std::span<double> qpos,
+                   std::span<double> qvel) const override;
   bool IsHealthy() const override;
   double Reward(double velocity, double control_cost) const override;
 };

@@ -22,6 +22,20 @@ bool AnyBad(std::span<const double> state) {
   return std::ranges::any_of(state, [](double x) { return mju_isBad(x); });
 }
 
+// A stream of an episode's own.
+class StreamNoise : public InitialNoise {
+ public:
+  explicit StreamNoise(uint64_t seed) : rng_(MakeRng(seed, 0)) {}
+  double Uniform(double low, double high) override {
+    return std::uniform_real_distribution<double>(low, high)(rng_);
+  }
+  double Normal() override { return normal_(rng_); }
+
+ private:
+  Rng rng_;
+  std::normal_distribution<double> normal_;
+};
+
 bool AllFinite(std::span<const double> state) {
   return std::ranges::all_of(state, [](double x) { return std::isfinite(x); });
 }
@@ -100,9 +114,13 @@ void MujocoEnv::GetState(std::span<double> qpos, std::span<double> qvel) const {
 }
 
 void MujocoEnv::Reset(uint64_t seed) {
-  Rng rng = MakeRng(seed, 0);
+  StreamNoise noise(seed);
+  ResetFrom(noise, seed);
+}
+
+void MujocoEnv::ResetFrom(InitialNoise& noise, uint64_t) {
   std::vector<double> qpos(nq()), qvel(nv());
-  SampleState(rng, qpos, qvel);
+  SampleState(noise, qpos, qvel);
   SetState(qpos, qvel);
 }
 

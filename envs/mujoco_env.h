@@ -20,6 +20,7 @@ class MujocoEnv : public Env {
   Physics physics() const { return physics_; }
 
   void Reset(uint64_t seed) final;
+  void ResetFrom(InitialNoise& noise, uint64_t seed) final;
   StepResult Step(std::span<const double> action) final;
   void Observe(std::span<double> observation) const final;
   bool diverged() const final { return diverged_; }
@@ -47,7 +48,8 @@ class MujocoEnv : public Env {
   MujocoEnv(const MujocoEnv& other);
 
   // Draws the initial state: all of qpos, then all of qvel.
-  virtual void SampleState(Rng& rng, std::span<double> qpos, std::span<double> qvel) const = 0;
+  virtual void SampleState(InitialNoise& noise, std::span<double> qpos,
+                           std::span<double> qvel) const = 0;
 
   // Writes the current observation, observation_size numbers.
   virtual void WriteObservation(std::span<double> observation) const = 0;

@@ -18,6 +18,11 @@ void Task::Reset(uint64_t seed) {
   Begin(seed);
 }
 
+void Task::ResetFrom(InitialNoise& noise, uint64_t seed) {
+  full_->ResetFrom(noise, seed);
+  Begin(seed);
+}
+
 StepResult Task::Step(std::span<const double> action) { return Change(full_->Step(action)); }
 
 void Task::Observe(std::span<double> observation) const {

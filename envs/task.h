@@ -17,6 +17,7 @@ class Task : public Env {
   bool diverged() const final { return full_->diverged(); }
 
   void Reset(uint64_t seed) final;
+  void ResetFrom(InitialNoise& noise, uint64_t seed) final;
   StepResult Step(std::span<const double> action) final;
   void Observe(std::span<double> observation) const final;
 

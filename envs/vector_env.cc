@@ -22,6 +22,11 @@ void VectorEnv::Reset(int row, uint64_t seed) {
   Observe(row);
 }
 
+void VectorEnv::ResetFrom(int row, InitialNoise& noise, uint64_t seed) {
+  envs_[row]->ResetFrom(noise, seed);
+  Observe(row);
+}
+
 void VectorEnv::Step(std::span<const int> rows, std::span<const float> actions) {
   const size_t width = spec().action_size;
   if (actions.size() != rows.size() * width) {

@@ -25,6 +25,9 @@ class VectorEnv {
   // Starts an episode in `row`.
   void Reset(int row, uint64_t seed);
 
+  // The same by Env::ResetFrom.
+  void ResetFrom(int row, InitialNoise& noise, uint64_t seed);
+
   // Steps the copies in `rows`, each at most once in the list. actions is [rows.size(),
   // action_size], in the order of `rows`. What Env::Step throws is thrown.
   void Step(std::span<const int> rows, std::span<const float> actions);

@@ -74,6 +74,7 @@ json Evaluate(const EvalCommand& command, const c10::Device& device, const std::
                  {"mujoco_version", envs::MujocoVersion()},
                  {"torch_version", TorchVersion()},
                  {"seed", options.seed},
+                 {"seeding", envs::SeedingName(options.seeding)},
                  {"episodes", options.episodes},
                  {"dataset", {{"path", info.dataset}, {"sha256", info.dataset_sha256}}},
                  {"checkpoint", {{"path", path}, {"sha256", datasets::Sha256OfFile(path)}}},
@@ -120,8 +121,8 @@ void PrintTarget(const json& entry) {
 void Print(const json& run) {
   const json& first = run["targets"][0];
   std::printf("%s\n", run["checkpoint"]["path"].get<std::string>().c_str());
-  std::printf("%s%s, %d episodes a target, seed %s", run["env"].get<std::string>().c_str(),
-              PhysicsText(run).c_str(), run["episodes"].get<int>(), run["seed"].dump().c_str());
+  std::printf("%s%s, %d episodes a target, %s", run["env"].get<std::string>().c_str(),
+              PhysicsText(run).c_str(), run["episodes"].get<int>(), SeedText(run).c_str());
   if (!first["decode"].is_null()) {
     std::printf(", %s decoding in %s, context %d", first["decode"].get<std::string>().c_str(),
                 first["precision"].get<std::string>().c_str(), first["context"].get<int>());
@@ -174,6 +175,7 @@ void AddEvalCommand(CLI::App& program) {
       ->allow_extra_args(false);
   AddPhysicsOption(*app, command->physics);
   AddSeedOption(*app, command->rollout.seed, "of initial states");
+  AddSeedingOption(*app, command->rollout.seeding);
   std::vector<std::string> modes;
   for (const agents::DecodeMode mode : agents::kAllDecodeModes) {
     modes.push_back(agents::DecodeModeName(mode));

@@ -31,6 +31,18 @@ void AddEnvOption(CLI::App& command, std::string& env) {
       });
 }
 
+void AddSeedingOption(CLI::App& command, envs::Seeding& seeding) {
+  std::vector<std::string> names;
+  for (const envs::Seeding s : envs::kAllSeedings) names.push_back(envs::SeedingName(s));
+  command
+      .add_option_function<std::string>(
+          "--seeding", [&seeding](const std::string& name) { seeding = envs::ParseSeeding(name); },
+          "how initial states follow from the seed: streams, one an episode; gym, as one "
+          "environment of gym up to 0.21 deals them after env.seed(SEED)")
+      ->check(CLI::IsMember(names))
+      ->default_str(envs::SeedingName(seeding));
+}
+
 void AddPhysicsOption(CLI::App& command, envs::Physics& physics) {
   std::vector<std::string> names;
   for (const envs::Physics p : envs::kAllPhysics) names.push_back(envs::PhysicsName(p));

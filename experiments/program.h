@@ -5,6 +5,7 @@
 #include <string>
 
 #include "envs/model.h"
+#include "envs/seeding.h"
 
 namespace cosdt::experiments {
 
@@ -26,6 +27,7 @@ void AddBenchCommand(CLI::App& program);
 // Options with one name and one meaning in every subcommand.
 void AddEnvOption(CLI::App& command, std::string& env);
 void AddPhysicsOption(CLI::App& command, envs::Physics& physics);
+void AddSeedingOption(CLI::App& command, envs::Seeding& seeding);
 void AddSeedOption(CLI::App& command, uint64_t& seed, const std::string& of_what);
 void AddEpisodesOption(CLI::App& command, int& episodes);
 void AddThreadsOption(CLI::App& command, int& threads);

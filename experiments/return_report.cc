@@ -17,6 +17,11 @@ std::string PhysicsText(const nlohmann::json& report) {
   return physics.is_null() ? "" : ", " + physics.get<std::string>() + " physics";
 }
 
+std::string SeedText(const nlohmann::json& report) {
+  const bool gym = report["seeding"] == envs::SeedingName(envs::Seeding::kGym);
+  return "seed " + report["seed"].dump() + (gym ? " by gym's seeding" : "");
+}
+
 nlohmann::json DescribeReturns(std::span<const double> returns, const envs::EnvSpec& spec,
                                uint64_t seed) {
   const Interval iqm = BootstrapInterval(returns, InterquartileMean, seed);

@@ -18,6 +18,9 @@ nlohmann::json DescribePhysics(const envs::EnvSpec& spec, envs::Physics physics)
 // ", d4rl physics" of a report whose physics DescribePhysics gave; "" where it is null.
 std::string PhysicsText(const nlohmann::json& report);
 
+// "seed 0" of a report, "seed 0 by gym's seeding" where that was asked for.
+std::string SeedText(const nlohmann::json& report);
+
 // mean, std, standard_error, iqm, iqm_ci, normalized_score, normalized_score_ci; the last two are
 // null where D4RL does not score the task. Intervals are drawn with `seed`.
 nlohmann::json DescribeReturns(std::span<const double> returns, const envs::EnvSpec& spec,

@@ -54,6 +54,30 @@ TEST(AgentRolloutTest, AnEpisodeDependsOnItsTargetSeedAndNumberAlone) {
   EXPECT_NE(Play({.targets = {1800}, .episodes = 3, .seed = 6})[0].returns, few[0].returns);
 }
 
+TEST(AgentRolloutTest, GymsSeedingDealsEveryTargetTheSameStatesInOrder) {
+  // more than one wave, of which the first ends among the second target's episodes
+  AgentRolloutOptions options{
+      .targets = {2000, 1000}, .episodes = 8, .seed = 9, .seeding = envs::Seeding::kGym};
+  std::vector<double> first;
+  options.watch = [&](const envs::Env& env) {
+    if (!first.empty()) return;
+    first.resize(11);
+    env.Observe(first);
+  };
+  const auto both = Play(options);
+  const auto env = envs::MakeEnv("hopper");
+  envs::GymNoise noise(9);
+  env->ResetFrom(noise, 0);
+  std::vector<double> expected(11);
+  env->Observe(expected);
+  EXPECT_EQ(first, expected);
+  options.targets = {1000};
+  const auto alone = Play(options);
+  EXPECT_EQ(both[1].returns, alone[0].returns);
+  options.seeding = envs::Seeding::kStreams;
+  EXPECT_NE(Play(options)[0].returns, alone[0].returns);
+}
+
 TEST(AgentRolloutTest, WatchSeesTheFirstTargetsFirstEpisode) {
   int seen = 0;
   const auto results =

@@ -9,7 +9,6 @@
 
 #include "datasets/hdf5_file.h"
 #include "envs/registry.h"
-#include "tests/shared_files.h"
 
 namespace cosdt::agents {
 namespace {
@@ -148,12 +147,12 @@ TEST(GaussianPolicyTest, ARowIsTheSameAtAnyPlaceOfItsBlock) {
 }
 
 TEST(LoadGaussianPolicyTest, NamesBothShapesWhereTheyDoNotFit) {
-  COSDT_NEEDS_SHARED("reference_policies/hopper-medium.hdf5");
   const auto env = envs::MakeEnv("halfcheetah");
   EXPECT_THAT(
       [&] {
-        LoadGaussianPolicy(datasets::Hdf5File(SharedFile("reference_policies/hopper-medium.hdf5")),
-                           env->spec(), false);
+        LoadGaussianPolicy(
+            datasets::Hdf5File(COSDT_SOURCE_DIR "/tests/published/sac-Hopper-v3.hdf5"), env->spec(),
+            false);
       },
       Throws<datasets::FileError>(
           Property(&datasets::FileError::what,

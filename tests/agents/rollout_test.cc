@@ -33,6 +33,27 @@ TEST(RolloutTest, AnEpisodeDoesNotDependOnHowManyArePlayed) {
   EXPECT_EQ(std::ranges::count(many.lengths, 0), 0);
 }
 
+// Of 40 episodes on one thread the last eight take the rows of others, in the order in which those
+// end.
+TEST(RolloutTest, GymsSeedingDealsTheResetsOfOneEnvironmentInOrder) {
+  const auto env = envs::MakeEnv("hopper");
+  const auto policy = MakeZeroPolicy(env->spec());
+  const RolloutOptions options{
+      .episodes = 40, .seed = 4, .seeding = envs::Seeding::kGym, .threads = 1};
+  const RolloutResult result = Rollout(*env, *policy, options);
+  envs::GymNoise noise(4);
+  for (int episode = 0; episode < 40; ++episode) {
+    env->ResetFrom(noise, 0);
+    double sum = 0;
+    int length = 0;
+    for (envs::StepResult step; !step.terminated && !step.truncated; sum += step.reward, ++length) {
+      step = env->Step(std::vector<double>(3));
+    }
+    EXPECT_EQ(result.returns[episode], sum) << episode;
+    EXPECT_EQ(result.lengths[episode], length) << episode;
+  }
+}
+
 TEST(RolloutTest, SeedsAndEpisodesDiffer) {
   const RolloutResult a = Play("hopper", 20, 1, 0), b = Play("hopper", 20, 1, 1);
   std::vector<double> returns = a.returns;

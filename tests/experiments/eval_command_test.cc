@@ -59,12 +59,23 @@ class EvalCommandTest : public ::testing::Test {
   std::string folder_;
 };
 
+TEST_F(EvalCommandTest, EpisodesBeginAsGymsDoWhenAskedTo) {
+  const std::string run = MakeRun("gym", 1);
+  const json gym = json::parse(Output(run + " --episodes 3 --seeding gym --json"));
+  const json streams = json::parse(Output(run + " --episodes 3 --json"));
+  EXPECT_EQ(gym["seeding"], "gym");
+  EXPECT_NE(gym["targets"][0]["returns"], streams["targets"][0]["returns"]);
+  EXPECT_THAT(Output(run + " --episodes 1 --seeding gym"),
+              HasSubstr(", seed 0 by gym's seeding, "));
+}
+
 TEST_F(EvalCommandTest, ReportsEveryTarget) {
   const std::string run = MakeRun("a", 1);
   const json report = json::parse(Output(run + " --episodes 5 --seed 3 --json"));
   EXPECT_EQ(report["env"], "hopper");
   EXPECT_EQ(report["physics"], "gymnasium-v4");  // the agent's own
   EXPECT_EQ(report["seed"], 3);
+  EXPECT_EQ(report["seeding"], "streams");
   EXPECT_EQ(report["episodes"], 5);
   EXPECT_EQ(report["device"], "cpu");
   EXPECT_EQ(report["dataset"]["path"], "data.hdf5");
