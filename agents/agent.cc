@@ -38,6 +38,29 @@ void VisitFields(Options& o, const Visit& visit) {
   visit("feature_seed", o.dt.attention.seed);
 }
 
+// A value of the field's very type: JSON's own conversions round and wrap around.
+bool Read(const json& value, int64_t& field) {
+  if (!value.is_number_integer()) return false;
+  field = value.get<int64_t>();
+  return !value.is_number_unsigned() || field >= 0;
+}
+bool Read(const json& value, uint64_t& field) {
+  if (value.is_number_unsigned()) field = value.get<uint64_t>();
+  return value.is_number_unsigned();
+}
+bool Read(const json& value, double& field) {
+  if (value.is_number()) field = value.get<double>();
+  return value.is_number();
+}
+bool Read(const json& value, bool& field) {
+  if (value.is_boolean()) field = value.get<bool>();
+  return value.is_boolean();
+}
+bool Read(const json& value, std::string& field) {
+  if (value.is_string()) field = value.get<std::string>();
+  return value.is_string();
+}
+
 }  // namespace
 
 void AgentOptions::SetSizes(int64_t observation_size, int64_t action_size) {
@@ -70,12 +93,9 @@ AgentOptions ParseAgentOptions(const std::string& file, const std::string& text)
     if (found == object.end()) {
       throw datasets::FileError(file, std::string("agent.") + name, "a value", "none");
     }
-    try {
-      found->get_to(field);
-    } catch (const json::exception&) {
-      throw datasets::FileError(file, std::string("agent.") + name, "a value of another type",
-                                found->dump());
-    }
+    if (Read(*found, field)) return;
+    throw datasets::FileError(file, std::string("agent.") + name, "a value of another type",
+                              found->is_structured() ? "a list or an object" : found->dump());
   };
   read("kind", options.kind);
   VisitFields(options, read);

@@ -28,6 +28,9 @@ struct AgentOptions {
 
   // Throws std::invalid_argument for an unknown kind, and what the kind's options throw.
   void Validate() const;
+
+  // Of the kind's options.
+  double WeightCount() const { return kind == "bc" ? bc.WeightCount() : dt.WeightCount(); }
 };
 
 // The options of the kind as one JSON object, and back; ParseAgentOptions throws FileError

@@ -17,6 +17,13 @@ void BehaviourCloningOptions::Validate() const {
   check("width", width);
 }
 
+double BehaviourCloningOptions::WeightCount() const {
+  const auto w = static_cast<double>(width);
+  return (static_cast<double>(observation_size) + 1) * w +
+         (static_cast<double>(layers) - 1) * (w + 1) * w +
+         (w + 1) * static_cast<double>(action_size);
+}
+
 BehaviourCloningImpl::BehaviourCloningImpl(const BehaviourCloningOptions& options)
     : options_(options) {
   options_.Validate();

@@ -14,6 +14,9 @@ struct BehaviourCloningOptions {
 
   // Throws std::invalid_argument for numbers below 1.
   void Validate() const;
+
+  // Elements of a model's parameters, as DecisionTransformerOptions has it.
+  double WeightCount() const;
 };
 
 class BehaviourCloningImpl : public torch::nn::Module {

@@ -36,7 +36,10 @@ T Value(const std::string& path, const Safetensors& file, const std::string& key
         const char* expected) {
   const std::string text = Text(path, file, key);
   try {
-    return json::parse(text).get<T>();
+    const json found = json::parse(text);
+    T value = found.get<T>();
+    if (json(value) == found) return value;  // JSON's own conversions round and wrap around
+    throw FileError(path, "metadata " + key, expected, text);
   } catch (const json::exception&) {
     throw FileError(path, "metadata " + key, expected, text);
   }
@@ -100,7 +103,9 @@ Checkpoint ReadCheckpoint(const std::string& path) {
     throw FileError(path, "metadata format", kFormat,
                     format == file.metadata.end() ? "none" : format->second);
   }
-  Checkpoint checkpoint{Agent(ParseAgentOptions(path, Text(path, file, "agent"))), {}};
+  const AgentOptions options = ParseAgentOptions(path, Text(path, file, "agent"));
+  file.ExpectElements(path, "metadata agent", options.WeightCount());
+  Checkpoint checkpoint{Agent(options), {}};
   LoadWeights(path, file, checkpoint.agent.module());
   checkpoint.agent.module().eval();
   CheckpointInfo& info = checkpoint.info;

@@ -81,6 +81,11 @@ void DecisionTransformerOptions::Validate() const {
   ExpectAtLeast("heads", 1, heads);
   ExpectAtLeast("width", 1, width);
   ExpectAtLeast("context", 1, context);
+  if (context > kLongestContext) {
+    throw std::invalid_argument("decision transformer: context: expected at most " +
+                                std::to_string(kLongestContext) + ", found " +
+                                std::to_string(context));
+  }
   ExpectAtLeast("max_timestep", 1, max_timestep);
   if (width % heads != 0) {
     throw std::invalid_argument("decision transformer: width: expected a multiple of heads = " +
@@ -109,6 +114,18 @@ void DecisionTransformerOptions::Validate() const {
   if (resolved.kind == "cosformer" && resolved.reweight) {
     ExpectAtLeast("reweight_length", kTokensPerStep * context, resolved.reweight_length);
   }
+}
+
+double DecisionTransformerOptions::WeightCount() const {
+  const auto w = static_cast<double>(width), actions = static_cast<double>(action_size);
+  const double embeddings = static_cast<double>(max_timestep) + 2 +
+                            static_cast<double>(observation_size) + 1 + actions + 1;
+  constexpr double kNorm = 2;  // a norm's weight and bias
+  double block = 12 * w * w + (9 + 2 * kNorm) * w;
+  if (attention.kind == "performer") {
+    block += static_cast<double>(attention.features) * w / static_cast<double>(heads);
+  }
+  return (embeddings + 2 * kNorm) * w + static_cast<double>(layers) * block + (w + 1) * actions;
 }
 
 TransformerBlockImpl::TransformerBlockImpl(const DecisionTransformerOptions& options)

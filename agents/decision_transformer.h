@@ -22,6 +22,7 @@
 namespace cosdt::agents {
 
 inline constexpr int64_t kTokensPerStep = 3;
+inline constexpr int64_t kLongestContext = 1'000'000;  // steps
 
 struct DecisionTransformerOptions {
   int64_t observation_size = 0;
@@ -45,6 +46,10 @@ struct DecisionTransformerOptions {
 
   // Throws std::invalid_argument for numbers out of range, c10::ValueError for the attention's.
   void Validate() const;
+
+  // Elements of a model's parameters, and of performer's projections where `features` says how
+  // many. A double, because options of a damaged file may ask for more than an integer holds.
+  double WeightCount() const;
 };
 
 // One block: x + project(attend(norm(x))), then x + mlp(norm(x)).

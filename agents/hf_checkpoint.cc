@@ -1,9 +1,9 @@
 #include "agents/hf_checkpoint.h"
 
+#include <cstdint>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
-#include <sstream>
 #include <stdexcept>
 #include <utility>
 
@@ -13,6 +13,7 @@
 namespace cosdt::agents {
 namespace {
 
+namespace fs = std::filesystem;
 using datasets::FileError;
 using nlohmann::json;
 using torch::Tensor;
@@ -79,65 +80,116 @@ std::vector<Pair> Pairs(const DecisionTransformer& model) {
 constexpr double kNormEpsilon = 1e-5;
 constexpr int64_t kPositions = 1024;  // rows of their unused position table, as in their default
 
-json ReadConfig(const std::string& path) {
-  std::ifstream file(path);
-  if (!file) throw FileError(path, "", "a readable file", "none");
-  json config = json::parse(file, nullptr, false);
-  if (!config.is_object()) throw FileError(path, "", "an object in JSON", "none");
-  return config;
+// A folder's config.json; what it leaves out has transformers' default.
+class Config {
+ public:
+  explicit Config(const fs::path& folder) : path_(folder / "config.json") {
+    std::ifstream file(path_);
+    if (!file || !fs::is_regular_file(path_)) throw FileError(path_, "", "a readable file", "none");
+    json_ = json::parse(file, nullptr, false);
+    if (!json_.is_object()) throw FileError(path_, "", "an object in JSON", "none");
+  }
+
+  int64_t Size(const char* key, int64_t otherwise) const {
+    const auto found = json_.find(key);
+    if (found == json_.end()) return otherwise;
+    if (!found->is_number_unsigned() || found->get<uint64_t>() > INT64_MAX) {
+      Fail(key, "a whole number, not negative");
+    }
+    return found->get<int64_t>();
+  }
+  double Number(const char* key, double otherwise) const {
+    const json value = json_.value(key, json(otherwise));
+    if (!value.is_number()) Fail(key, "a number");
+    return value.get<double>();
+  }
+  std::string Activation() const {
+    const json value = json_.value("activation_function", json("relu"));
+    if (value != "relu" && value != "gelu") Fail("activation_function", "relu or gelu");
+    return value.get<std::string>();
+  }
+  void MustBe(const char* key, const json& expected) const {
+    const json value = json_.value(key, json());
+    if (!value.is_null() && value != expected) Fail(key, expected.dump());
+  }
+  [[noreturn]] void Fail(const char* key, const std::string& expected) const {
+    const json& value = json_.at(key);
+    // lists and objects may be nested deeper than a stack is
+    std::string found = value.is_structured() ? "something else" : value.dump();
+    if (found.size() > 40) found = found.substr(0, 37) + "...";
+    throw FileError(path_, key, expected, found);
+  }
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+  json json_;
+};
+
+DecisionTransformerOptions ReadOptions(const Config& config, int64_t context) {
+  DecisionTransformerOptions options;
+  options.observation_size = config.Size("state_dim", 17);
+  options.action_size = config.Size("act_dim", 4);
+  options.layers = config.Size("n_layer", 3);
+  options.heads = config.Size("n_head", 1);
+  options.width = config.Size("hidden_size", 128);
+  options.max_timestep = config.Size("max_ep_len", 4096);
+  options.context = context;
+  options.activation = config.Activation();
+  options.dropout = config.Number("resid_pdrop", 0.1);
+  options.attention.kind = "softmax";
+  config.MustBe("action_tanh", true);
+  config.MustBe("scale_attn_weights", true);
+  config.MustBe("scale_attn_by_inverse_layer_idx", false);
+  config.MustBe("layer_norm_epsilon", kNormEpsilon);
+  try {
+    options.Validate();
+  } catch (const std::invalid_argument& e) {
+    throw FileError(config.path(), "", "valid options", e.what());
+  }
+  return options;
+}
+
+// The folder's weights in float32, which has every value of float16 and bfloat16. A folder with
+// weights in other files is told the call that writes this one.
+Safetensors ReadWeights(const fs::path& folder, const std::string& path) {
+  if (!fs::exists(path)) {
+    for (const char* other :
+         {"model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"}) {
+      if (!fs::exists(folder / other)) continue;
+      throw FileError(folder, "",
+                      "model.safetensors, which transformers writes with "
+                      "DecisionTransformerModel.from_pretrained(FOLDER)"
+                      ".save_pretrained(FOLDER, max_shard_size=\"100GB\")",
+                      other);
+    }
+  }
+  Safetensors file = ReadSafetensors(path);
+  for (auto& [name, tensor] : file.tensors) {
+    const torch::ScalarType type = tensor.scalar_type();
+    if (type == torch::kFloat16 || type == torch::kBFloat16) tensor = tensor.to(torch::kFloat32);
+  }
+  return file;
 }
 
 }  // namespace
 
 DecisionTransformer ImportHfCheckpoint(const std::string& folder, int64_t context) {
-  const std::string config_path = (std::filesystem::path(folder) / "config.json").string();
-  const std::string path = (std::filesystem::path(folder) / "model.safetensors").string();
-  const json config = ReadConfig(config_path);
-  // what the config leaves out has transformers' default
-  const auto size = [&](const char* key, int64_t otherwise) {
-    if (!config.contains(key)) return otherwise;
-    if (!config[key].is_number_integer()) {
-      throw FileError(config_path, key, "a whole number", config[key].dump());
-    }
-    return config[key].get<int64_t>();
-  };
-  const auto must_be = [&](const char* key, const json& expected) {
-    if (config.contains(key) && !config[key].is_null() && config[key] != expected) {
-      throw FileError(config_path, key, expected.dump(), config[key].dump());
-    }
-  };
-  DecisionTransformerOptions options;
-  options.observation_size = size("state_dim", 17);
-  options.action_size = size("act_dim", 4);
-  options.layers = size("n_layer", 3);
-  options.heads = size("n_head", 1);
-  options.width = size("hidden_size", 128);
-  options.max_timestep = size("max_ep_len", 4096);
-  options.context = context;
-  options.activation = config.value("activation_function", json("relu")).dump();
-  if (options.activation != "\"relu\"" && options.activation != "\"gelu\"") {
-    throw FileError(config_path, "activation_function", "relu or gelu", options.activation);
-  }
-  options.activation = options.activation.substr(1, 4);
-  const json dropout = config.value("resid_pdrop", json(0.1));
-  if (!dropout.is_number()) throw FileError(config_path, "resid_pdrop", "a number", dropout.dump());
-  options.dropout = dropout.get<double>();
-  options.attention.kind = "softmax";
-  must_be("action_tanh", true);
-  must_be("scale_attn_weights", true);
-  must_be("scale_attn_by_inverse_layer_idx", false);
-  must_be("layer_norm_epsilon", kNormEpsilon);
-  must_be("n_inner", 4 * options.width);
+  const Config config(folder);
+  const DecisionTransformerOptions options = ReadOptions(config, context);
+  const std::string path = (fs::path(folder) / "model.safetensors").string();
+  const Safetensors file = ReadWeights(folder, path);
+  file.ExpectElements(config.path(), "", options.WeightCount());
+  config.MustBe("n_inner", 4 * options.width);  // which fits, as the file's elements do
 
   DecisionTransformer model(options);
-  const Safetensors file = ReadSafetensors(path);
   const torch::NoGradGuard no_grad;
   for (const Pair& pair : Pairs(model)) {
     const Tensor ours = pair.transposed ? pair.ours.t() : pair.ours;
     ours.copy_(file.Get(path, pair.theirs, ours.sizes(), torch::kFloat32));
   }
   const Tensor positions =
-      file.Get(path, "encoder.wpe.weight", {size("n_positions", kPositions), options.width},
+      file.Get(path, "encoder.wpe.weight", {config.Size("n_positions", kPositions), options.width},
                torch::kFloat32);
   if (positions.size(0) > 0) model->embed_norm->bias += positions[0];
   return model;
@@ -151,7 +203,7 @@ void ExportHfCheckpoint(const DecisionTransformer& model, const std::string& fol
         "found " +
         options.attention.kind);
   }
-  std::filesystem::create_directories(folder);
+  fs::create_directories(folder);
   Safetensors file;
   file.metadata["format"] = "pt";
   for (const Pair& pair : Pairs(model)) {
@@ -163,7 +215,7 @@ void ExportHfCheckpoint(const DecisionTransformer& model, const std::string& fol
   file.tensors["predict_state.bias"] = torch::zeros({options.observation_size});
   file.tensors["predict_return.weight"] = torch::zeros({1, options.width});
   file.tensors["predict_return.bias"] = torch::zeros({1});
-  WriteSafetensors((std::filesystem::path(folder) / "model.safetensors").string(), file);
+  WriteSafetensors((fs::path(folder) / "model.safetensors").string(), file);
 
   const json config = {
       {"architectures", {"DecisionTransformerModel"}},
@@ -185,7 +237,7 @@ void ExportHfCheckpoint(const DecisionTransformer& model, const std::string& fol
       {"layer_norm_epsilon", kNormEpsilon},
       {"dtype", "float32"},
   };
-  const std::string path = (std::filesystem::path(folder) / "config.json").string();
+  const std::string path = (fs::path(folder) / "config.json").string();
   std::ofstream out(path);
   out << config.dump(2) << "\n";
   out.close();

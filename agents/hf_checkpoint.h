@@ -13,9 +13,10 @@ namespace cosdt::agents {
 //     embedding's LayerNorm: it goes into that LayerNorm's bias.
 //   - max_timestep is max_ep_len, the timestep table's rows (4096 by default).
 //   - The heads that predict observations and returns are left out.
+//   - Weights in float16 and bfloat16 become the same numbers in float32.
 // Its config does not know a context: `context`, in steps, is the caller's. Throws FileError
 // (datasets/hdf5_file.h) where a file is missing, damaged or does something that this model does
-// not.
+// not; of a folder with pytorch_model.bin or shards it says how transformers writes the one file.
 DecisionTransformer ImportHfCheckpoint(const std::string& folder, int64_t context = 20);
 
 // Writes config.json and model.safetensors (float32) into a folder, which is made where it is

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <bit>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -73,6 +74,14 @@ bool ReadAll(const File& file, void* to, size_t size) {
   return true;
 }
 
+// What a message shows of a value that is wrong: nothing of lists and objects, which may be nested
+// deeper than a stack is.
+std::string Found(const Json& value) {
+  if (value.is_structured()) return value.is_array() ? "another list" : "an object";
+  const std::string text = value.dump();
+  return text.size() <= 40 ? text : text.substr(0, 37) + "...";
+}
+
 std::string Bytes(uint64_t n) { return std::to_string(n) + " bytes"; }
 
 // One entry of the header.
@@ -93,7 +102,7 @@ Entry ParseEntry(const std::string& path, const std::string& name, const Json& j
   Entry entry;
   entry.name = name;
   const Json& dtype = field("dtype");
-  const std::string type_name = dtype.is_string() ? dtype.get<std::string>() : dtype.dump();
+  const std::string type_name = dtype.is_string() ? dtype.get<std::string>() : Found(dtype);
   const auto* type =
       std::ranges::find_if(kTypes, [&](const Type& t) { return type_name == t.name; });
   if (type == std::end(kTypes)) {
@@ -108,8 +117,9 @@ Entry ParseEntry(const std::string& path, const std::string& name, const Json& j
       if (!n.is_number_unsigned()) good = false;
       if (good) result.push_back(n.get<uint64_t>());
     }
-    if (!good)
-      throw FileError(path, name, std::string("a list of whole numbers as ") + key, list.dump());
+    if (!good) {
+      throw FileError(path, name, std::string("a list of whole numbers as ") + key, Found(list));
+    }
     return result;
   };
   const std::vector<uint64_t> shape = numbers("shape"), offsets = numbers("data_offsets");
@@ -166,6 +176,17 @@ torch::Tensor Safetensors::Get(const std::string& file, const std::string& name,
   return found->second;
 }
 
+void Safetensors::ExpectElements(const std::string& file, const std::string& key,
+                                 double count) const {
+  double elements = 0;
+  for (const auto& [name, tensor] : tensors) elements += static_cast<double>(tensor.numel());
+  if (count <= elements) return;
+  char expected[64], found[32];
+  std::snprintf(expected, sizeof expected, "at most %.10g weights, as the file has", elements);
+  std::snprintf(found, sizeof found, "options for %.10g", count);
+  throw FileError(file, key, expected, found);
+}
+
 Safetensors ReadSafetensors(const std::string& path) {
   const File file(path, O_RDONLY);
   struct stat info = {};
@@ -199,7 +220,7 @@ Safetensors ReadSafetensors(const std::string& path) {
       continue;
     }
     for (const auto& [key, value] : json.items()) {
-      if (!value.is_string()) throw FileError(path, "__metadata__." + key, "a text", value.dump());
+      if (!value.is_string()) throw FileError(path, "__metadata__." + key, "a text", Found(value));
       result.metadata[key] = value.get<std::string>();
     }
   }

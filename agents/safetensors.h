@@ -18,6 +18,11 @@ struct Safetensors {
   // none, or where it has another shape or type.
   torch::Tensor Get(const std::string& file, const std::string& name, torch::IntArrayRef shape,
                     torch::ScalarType type) const;
+
+  // Throws FileError where all tensors together have fewer elements than `count`: for options that
+  // come from a file, before memory is taken for a model of as many weights. `key` says where the
+  // options stand.
+  void ExpectElements(const std::string& file, const std::string& key, double count) const;
 };
 
 // Reads a whole file. Types: float64, float32, float16, bfloat16, signed integers, uint8, bool.

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <numbers>
 #include <stdexcept>
@@ -297,11 +298,6 @@ std::map<std::string, std::string> Trainer::Restore(const std::string& path) {
     throw FileError(path, "metadata " + key, expected,
                     found == file.metadata.end() ? "none" : found->second);
   };
-  const auto number = [&](const std::string& key) {
-    const json value = json::parse(file.metadata[key], nullptr, false);
-    if (value.is_number_unsigned()) return value.get<uint64_t>();
-    throw FileError(path, "metadata " + key, "a whole number", file.metadata[key]);
-  };
   expect("format", kFormat);
   expect("agent", ToJson(agent_.options()));
   if (json trainer = json::parse(file.metadata["trainer"], nullptr, false); trainer.is_object()) {
@@ -309,10 +305,18 @@ std::map<std::string, std::string> Trainer::Restore(const std::string& path) {
     file.metadata["trainer"] = trainer.dump();
   }
   expect("trainer", ToJson(options_));
-  const uint64_t updates = number("updates"), position = number("position");
+  const std::string& text = file.metadata["updates"];
+  const json value = json::parse(text, nullptr, false);
+  const int64_t most = std::numeric_limits<int64_t>::max() / options_.batch_size;
+  if (!value.is_number_unsigned() || value.get<uint64_t>() > static_cast<uint64_t>(most)) {
+    throw FileError(path, "metadata updates", "a whole number up to " + std::to_string(most), text);
+  }
+  const auto updates = value.get<int64_t>();
+  // every update takes as many windows
+  expect("position", std::to_string(updates * options_.batch_size));
   LoadWeights(path, file, agent_.module());
-  optimizer_.Load(path, file, static_cast<int64_t>(updates));
-  sampler_.set_position(position);
+  optimizer_.Load(path, file, updates);
+  sampler_.set_position(static_cast<uint64_t>(updates * options_.batch_size));
   return std::move(file.metadata);
 }
 

@@ -1,17 +1,21 @@
 // The program `cosdt`. Exit codes: 0 done, 1 an error in data or while running, 2 wrong usage.
 #include <c10/util/Exception.h>
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <exception>
 #include <iostream>
+#include <string>
 
 #include "experiments/device.h"
 #include "experiments/program.h"
 
 namespace {
 
-int Fail(const char* message) {
-  std::fprintf(stderr, "cosdt: error: %s\n", message);
+// In one line, whatever names and texts of files the message shows.
+int Fail(std::string message) {
+  std::ranges::replace_if(message, [](unsigned char c) { return c < 0x20 || c == 0x7f; }, ' ');
+  std::fprintf(stderr, "cosdt: error: %s\n", message.c_str());
   return 1;
 }
 
@@ -40,7 +44,7 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& e) {
     if (program.exit(e) != 0) return 2;  // help and --version go on
   } catch (const c10::Error& e) {
-    return Fail(OneLine(e.what_without_backtrace()).c_str());
+    return Fail(OneLine(e.what_without_backtrace()));
   } catch (const std::exception& e) {
     return Fail(e.what());
   }

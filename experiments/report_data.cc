@@ -48,6 +48,10 @@ class Field {
     if (!value_.is_number_unsigned()) Fail("a whole number");
     return value_.get<uint64_t>();
   }
+  int64_t Size() const {
+    if (Count() > INT64_MAX) Fail("a whole number below 2^63");
+    return value_.get<int64_t>();
+  }
   std::vector<Field> List() const {
     if (!value_.is_array() || value_.empty()) Fail("a list with entries");
     std::vector<Field> list;
@@ -57,7 +61,10 @@ class Field {
     return list;
   }
   [[noreturn]] void Fail(const std::string& expected) const {
-    std::string found = value_.dump(-1, ' ', false, json::error_handler_t::replace);
+    // what is nested may be nested deeper than a stack is
+    std::string found = value_.is_array()    ? "a list"
+                        : value_.is_object() ? "an object"
+                                             : value_.dump();
     if (found.size() > 40) found = found.substr(0, 37) + "...";
     throw FileError(file_, key_, expected, found);
   }
@@ -256,12 +263,12 @@ RunResult ReadRun(const std::string& folder) {
   run.top = result["top"].Number();
   run.algorithm = AlgorithmName(result, run.top);
   run.cloning = result["agent"].Text() == "bc";
-  run.context = static_cast<int64_t>(result["context"].Count());
+  run.context = result["context"].Size();
   if (run.context == 0) result["context"].Fail("at least 1");
   run.seed = result["seed"].Count();
-  run.updates = static_cast<int64_t>(result["updates"].Count());
-  run.batch_size = static_cast<int64_t>(result["batch_size"].Count());
-  run.parameters = static_cast<int64_t>(result["parameters"].Count());
+  run.updates = result["updates"].Size();
+  run.batch_size = result["batch_size"].Size();
+  run.parameters = result["parameters"].Size();
   run.updates_per_second = result["updates_per_second"].Number();
   run.ms_per_update = result["ms_per_update"].Number();
   run.tokens_per_update = result["tokens_per_update"].Number();

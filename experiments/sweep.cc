@@ -95,7 +95,13 @@ Cell MakeCell(const Sweep& sweep, const std::string& dataset, const std::string&
     o.agent.dt.attention.kind = kind;
     o.agent.dt.context = context;
     const int64_t longest = std::ranges::max(sweep.contexts);
-    if (sweep.equal == "tokens") o.updates = o.updates * longest / context;
+    if (sweep.equal == "tokens") {
+      int64_t tokens = 0;
+      Expect(
+          !__builtin_mul_overflow(o.updates, longest, &tokens),
+          "updates: expected a number that contexts multiply, found " + std::to_string(o.updates));
+      o.updates = tokens / context;
+    }
   }
   o.Resolve();
   const std::string folder = baseline ? FolderName(kind) : kind + "-K" + std::to_string(context);
@@ -163,7 +169,7 @@ std::vector<Cell> MakeCells(const Sweep& sweep, const std::string& data_dir) {
   Expect(sweep.equal == "updates" || sweep.equal == "tokens",
          "equal: expected updates or tokens, found " + sweep.equal);
   for (const int64_t context : sweep.contexts) {
-    Expect(context >= 1 && context <= 1'000'000,
+    Expect(context >= 1 && context <= agents::kLongestContext,
            "contexts: expected 1 to 1000000, found " + std::to_string(context));
   }
   for (const std::string& name : sweep.baselines) {

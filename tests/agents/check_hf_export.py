@@ -3,8 +3,8 @@
     python3 tests/agents/check_hf_export.py FOLDER [BATCH.safetensors]
 
 FOLDER is what ExportHfCheckpoint wrote, such as `cosdt train --export-hf FOLDER`; then only loading is
-checked. With COSDT_KEEP_EXPORT=1 the tests of hf_checkpoint.h leave their exports hf_export_relu and
-hf_export_gelu in the temporary folder; golden_decision_transformer/*/batch.safetensors goes with them.
+checked. With COSDT_KEEP_EXPORT=1 the tests of hf_checkpoint.h leave their exports hf_export_relu_PID and
+hf_export_gelu_PID in the temporary folder; golden_decision_transformer/*/batch.safetensors goes with them.
 """
 import sys
 

@@ -4,9 +4,11 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <cmath>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <nlohmann/json.hpp>
 
 #include "agents/safetensors.h"
 #include "tests/agents/small_batch.h"
@@ -48,7 +50,8 @@ TEST_P(HfCheckpointTest, ActionsLossAndGradientsAreTransformers) {
 }
 
 TEST_P(HfCheckpointTest, WhatIsExportedIsImportedAgain) {
-  const fs::path folder = fs::path(testing::TempDir()) / ("hf_export_" + GetParam());
+  const fs::path folder =
+      fs::path(testing::TempDir()) / ("hf_export_" + GetParam() + "_" + std::to_string(getpid()));
   const DecisionTransformer model = ImportHfCheckpoint(golden_ / "model", 5);
   ExportHfCheckpoint(model, folder);
   const DecisionTransformer again = ImportHfCheckpoint(folder, 5);
@@ -66,6 +69,75 @@ TEST_P(HfCheckpointTest, WhatIsExportedIsImportedAgain) {
   };
   EXPECT_EQ(names(folder / "model.safetensors"), names(golden_ / "model/model.safetensors"));
   if (!std::getenv("COSDT_KEEP_EXPORT")) fs::remove_all(folder);
+}
+
+// The value of 16 bits with `exponent_bits` of exponent, by IEEE 754's definition.
+double ValueOf(int bits, int exponent_bits) {
+  const int mantissa_bits = 15 - exponent_bits;
+  const int exponent = (bits & 0x7fff) >> mantissa_bits;
+  const int mantissa = bits & ((1 << mantissa_bits) - 1);
+  const int bias = (1 << (exponent_bits - 1)) - 1;
+  const double sign = bits & 0x8000 ? -1 : 1;
+  if (exponent == (1 << exponent_bits) - 1) return mantissa ? NAN : sign * INFINITY;
+  const int implied = exponent == 0 ? 0 : 1 << mantissa_bits;  // subnormal numbers have none
+  return sign * std::ldexp(mantissa + implied, std::max(exponent, 1) - bias - mantissa_bits);
+}
+
+TEST(HfCheckpointTest, HalfPrecisionWeightsAreTheSameNumbers) {
+  const fs::path golden = COSDT_SOURCE_DIR "/tests/agents/golden_decision_transformer/relu/model";
+  const fs::path folder = fs::path(testing::TempDir()) / ("hf_half_" + std::to_string(getpid()));
+  constexpr int64_t kRows = 65536 / 8;
+  for (const auto& [type, exponent_bits] : {std::pair{torch::kFloat16, 5}, {torch::kBFloat16, 8}}) {
+    Safetensors file = ReadSafetensors(golden / "model.safetensors");
+    for (auto& [name, tensor] : file.tensors) tensor = tensor.to(type);
+    // every number there is
+    const Tensor all = torch::arange(65536).to(torch::kInt16).view({kRows, 8});
+    file.tensors["embed_timestep.weight"] = all.view(type);
+    fs::create_directories(folder);
+    std::ifstream config(golden / "config.json");
+    nlohmann::json json = nlohmann::json::parse(config);
+    json["max_ep_len"] = kRows;
+    std::ofstream(folder / "config.json") << json;
+    WriteSafetensors(folder / "model.safetensors", file);
+
+    const DecisionTransformer model = ImportHfCheckpoint(folder);
+    const Tensor table = model->embed_timestep->weight.detach().flatten();
+    for (int bits = 0; bits < 65536; ++bits) {
+      const double expected = ValueOf(bits, exponent_bits);
+      const float found = table.const_data_ptr<float>()[bits];
+      if (std::isnan(expected)) {
+        ASSERT_TRUE(std::isnan(found)) << bits;
+      } else {
+        ASSERT_EQ(found, expected) << bits;
+        ASSERT_EQ(std::signbit(found), std::signbit(expected)) << bits;
+      }
+    }
+    EXPECT_TRUE(torch::equal(model->head->weight,
+                             file.tensors["predict_action.0.weight"].to(torch::kFloat32)));
+    fs::remove_all(folder);
+  }
+}
+
+TEST(HfCheckpointErrorsTest, OtherFilesOfWeightsAreToldWhatToDo) {
+  const fs::path folder = fs::path(testing::TempDir()) / ("hf_other_" + std::to_string(getpid()));
+  for (const char* other :
+       {"pytorch_model.bin", "model.safetensors.index.json", "pytorch_model.bin.index.json"}) {
+    fs::create_directories(folder);
+    fs::copy(COSDT_SOURCE_DIR "/tests/agents/golden_decision_transformer/relu/model/config.json",
+             folder);
+    std::ofstream(folder / other) << "{}";
+    try {
+      ImportHfCheckpoint(folder);
+      ADD_FAILURE();
+    } catch (const std::exception& e) {
+      EXPECT_EQ(e.what(), folder.string() +
+                              ": expected model.safetensors, which transformers writes with "
+                              "DecisionTransformerModel.from_pretrained(FOLDER).save_pretrained("
+                              "FOLDER, max_shard_size=\"100GB\"), found " +
+                              other);
+    }
+    fs::remove_all(folder);
+  }
 }
 
 TEST(HfCheckpointErrorsTest, SayWhatIsWrong) {
@@ -96,6 +168,17 @@ TEST(HfCheckpointErrorsTest, SayWhatIsWrong) {
               HasSubstr("embed_timestep.weight: expected F32 [24, 16], found F32 [24, 8]"));
   EXPECT_THAT(message("\"hidden_size\": 8", "\"hidden_size\": \"8\""),
               HasSubstr("hidden_size: expected a whole number"));
+  EXPECT_THAT(message("\"n_head\": 1", "\"n_head\": 3"),
+              HasSubstr("config.json: expected valid options, found decision transformer: width: "
+                        "expected a multiple of heads = 3, found 8"));
+  // no memory is taken for what the weights cannot fill
+  EXPECT_THAT(
+      message("\"n_layer\": 2", "\"n_layer\": 1000000000000"),
+      HasSubstr("config.json: expected at most 2236 weights, as the file has, found options "
+                "for "));
+  EXPECT_THAT(
+      message("\"n_layer\": 2", "\"n_layer\": 18446744073709551615"),
+      HasSubstr("n_layer: expected a whole number, not negative, found 1844674407370955161"));
   EXPECT_THAT(message("{", "["), HasSubstr("config.json: expected an object in JSON"));
   fs::remove(folder / "model.safetensors");
   EXPECT_THROW(ImportHfCheckpoint(folder), std::runtime_error);

@@ -87,9 +87,38 @@ TEST_P(TrainerTest, BFloat16LearnsAsWell) {
     const double a = exact.Update().loss, b = rounded.Update().loss;
     EXPECT_NEAR(b, a, 0.1 * a);
   }
+  // the precision is another one, but for behaviour cloning, which stays in float32
+  EXPECT_EQ(SameWeights(exact, rounded), GetParam() == "bc");
 }
 
-TEST_P(TrainerTest, RatesWarmUpAndGradientsAreClipped) {
+TEST_P(TrainerTest, GradientsAreClippedByTheirNorm) {
+  // the first moment of the first update is 1 - beta1 times the gradient that it was given
+  const auto gradient = [&](UpdatePath path, double clip) {
+    TrainerOptions options = FastTraining();
+    options.clip = clip;
+    torch::manual_seed(11);
+    Trainer trainer(Agent(SmallAgent(GetParam())), episodes_, datasets::MakeNormalizer(episodes_),
+                    options, path);
+    const double norm = trainer.Update().gradient_norm;
+    trainer.Save(path_);
+    const Tensor given = ReadSafetensors(path_).tensors["adamw.first"] / (1 - AdamW::kBeta1);
+    return std::pair(given, norm);
+  };
+  for (const UpdatePath path : {UpdatePath::kAutograd, UpdatePath::kExplicit}) {
+    const auto [whole, norm] = gradient(path, 0);
+    EXPECT_GT(norm, 0.1);
+    EXPECT_NEAR(whole.norm().item<double>(), norm, 1e-5 * norm);
+    for (const double clip : {0.1 * norm, 0.9 * norm, 1.1 * norm}) {
+      const auto [given, reported] = gradient(path, clip);
+      EXPECT_EQ(reported, norm);  // before clipping
+      const double expected = std::min(clip, norm);
+      EXPECT_NEAR(given.norm().item<double>(), expected, 1e-4 * expected);
+      EXPECT_LT((given - whole * (expected / norm)).abs().max().item<double>(), 1e-4 * expected);
+    }
+  }
+}
+
+TEST_P(TrainerTest, RatesWarmUp) {
   TrainerOptions options = FastTraining();
   options.warmup = 4;
   Trainer trainer = Make(options);
@@ -170,6 +199,33 @@ TEST_P(TrainerTest, RefusesAnotherRunsFile) {
   EXPECT_THROW(second.Restore(path_ + ".missing"), std::runtime_error);
 }
 
+TEST_P(TrainerTest, RefusesAStateOfOtherCounts) {
+  Trainer trainer = Make();
+  trainer.Update();
+  trainer.Save(path_);
+  const Safetensors good = ReadSafetensors(path_);
+  const auto message = [&](const char* key, const char* value) -> std::string {
+    Safetensors file = good;
+    file.metadata[key] = value;
+    WriteSafetensors(path_, file);
+    try {
+      trainer.Restore(path_);
+    } catch (const std::exception& e) {
+      return e.what();
+    }
+    return "";
+  };
+  EXPECT_EQ(message("updates", "1"), "");
+  for (const char* count : {"-1", "1.5", "x", "", "576460752303423488", "18446744073709551615"}) {
+    EXPECT_EQ(message("updates", count),
+              path_ +
+                  ": metadata updates: expected a whole number up to 576460752303423487, found " +
+                  count);
+  }
+  EXPECT_EQ(message("updates", "2"), path_ + ": metadata position: expected 32, found 16");
+  EXPECT_EQ(message("position", "17"), path_ + ": metadata position: expected 16, found 17");
+}
+
 TEST_P(TrainerTest, CheckpointsHoldAllThatEvaluationNeeds) {
   Trainer trainer = Make();
   for (int i = 0; i < 3; ++i) trainer.Update();
@@ -223,14 +279,48 @@ TEST_P(TrainerTest, ChangedCheckpointsAreRefused) {
   EXPECT_THAT(message([](auto& f) { f.metadata.erase("env"); }), HasSubstr("metadata env"));
   EXPECT_THAT(message([](auto& f) { f.metadata["targets"] = "many"; }),
               HasSubstr("metadata targets: expected a list of numbers, found many"));
+  EXPECT_THAT(message([](auto& f) { f.metadata["updates"] = "1.5"; }),
+              HasSubstr("metadata updates: expected a whole number, found 1.5"));
+  const auto layers = [](const char* number) {
+    return [number](Safetensors& f) {
+      std::string& agent = f.metadata["agent"];
+      const std::string two = "\"layers\":2";
+      agent.replace(agent.find(two), two.size(), std::string("\"layers\":") + number);
+    };
+  };
+  EXPECT_THAT(message(layers("2.5")),
+              HasSubstr("agent.layers: expected a value of another type, found 2.5"));
   EXPECT_THAT(message([](auto& f) { f.metadata["agent"] = R"({"kind":"td3"})"; }),
               HasSubstr("agent"));
+  // no memory is taken for what the weights cannot fill
+  EXPECT_THAT(
+      message(layers("2000000000000")),
+      testing::ContainsRegex(
+          "metadata agent: expected at most [0-9]+ weights, as the file has, found options"));
   EXPECT_THAT(message([](auto& f) { f.tensors["model.extra"] = torch::zeros({2}); }),
               HasSubstr("model.extra: expected no such weight"));
   EXPECT_THAT(message([](auto& f) { f.tensors.erase("normalizer.std"); }),
               HasSubstr("normalizer.std: expected F32 [3], found none"));
   EXPECT_THAT(message([](auto& f) { f.tensors["normalizer.mean"] = torch::zeros({4}); }),
               HasSubstr("normalizer.mean: expected F32 [3], found F32 [4]"));
+}
+
+TEST(WeightCountTest, IsThatOfTheModel) {
+  for (const std::string kind : {"dt", "bc", "performer"}) {
+    AgentOptions options = SmallAgent(kind == "bc" ? "bc" : "dt");
+    options.bc.layers = 3;
+    options.dt.layers = 3;
+    options.dt.heads = 2;
+    if (kind == "performer") {
+      options.dt.attention.kind = kind;
+      options.dt.attention.features = 5;
+    }
+    const Agent agent(options);
+    double count = 0;
+    for (const Tensor& t : agent.module().parameters()) count += static_cast<double>(t.numel());
+    for (const Tensor& t : agent.module().buffers()) count += static_cast<double>(t.numel());
+    EXPECT_EQ(options.WeightCount(), count) << kind;
+  }
 }
 
 TEST(AdamWTest, StepsAsPyTorchs) {
