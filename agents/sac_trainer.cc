@@ -73,6 +73,7 @@ SacTrainer::SacTrainer(const envs::MujocoEnv& env, const SacTrainingOptions& opt
       sac_(env.spec(), options.sac, envs::StreamSeed(options.seed, kInitialisation)),
       log_(env.spec(), options.steps, folder_ + "/transitions.f32"),
       observation_(env.spec().observation_size) {
+  RemoveTemporaries(folder_);
   const std::string state = folder_ + "/state.hdf5";
   if (std::filesystem::exists(state)) {
     if (!resume) {
@@ -251,9 +252,9 @@ void SacTrainer::Save() {
   if (!curve_.empty()) {
     state.Array("curve", {curve_.size(), kCurveColumns}, std::span<const float>(numbers));
   }
-  state.Commit();
-  saved_step_ = step();
   WriteTextFile(folder_ + "/curve.csv", csv);
+  state.Commit();  // last: a run that goes on from here writes nothing of this step again
+  saved_step_ = step();
 }
 
 void SacTrainer::Load() {

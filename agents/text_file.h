@@ -9,4 +9,8 @@ namespace cosdt::agents {
 // std::runtime_error.
 void WriteTextFile(const std::string& path, std::string_view text);
 
+// Removes what killed processes left in a folder that nobody else works in: files NAME.PID.tmp that
+// did not live to get their name.
+void RemoveTemporaries(const std::string& folder);
+
 }  // namespace cosdt::agents

@@ -23,6 +23,7 @@ JsonLines::JsonLines(std::string path, int64_t last_update) : path_(std::move(pa
 }
 
 void JsonLines::Append(json line) {
+  if (!lines_.empty() && lines_.back() == line) return;
   file_ << line.dump() << "\n" << std::flush;
   if (!file_) throw std::runtime_error(path_ + ": writing failed");
   lines_.push_back(std::move(line));

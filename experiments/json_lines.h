@@ -18,7 +18,8 @@ class JsonLines {
   // All lines, in order.
   const std::vector<nlohmann::json>& lines() const { return lines_; }
 
-  // Throws std::runtime_error where it cannot be written.
+  // A line equal to the last one is there already: a run that was killed after it had written it
+  // writes it again. Throws std::runtime_error where it cannot be written.
   void Append(nlohmann::json line);
 
  private:

@@ -123,7 +123,6 @@ class Evaluations {
     if (!champion || targets[0]["mean"] > (*champion)["targets"][0]["mean"]) {
       agents::WriteCheckpoint(best, checkpoint.agent, checkpoint.info);
     }
-    lines_.Append({{"update", update}, {"targets", targets}});
     std::map<std::string, double> numbers;
     for (const json& entry : targets) {
       const std::string suffix = entry["target"].is_null() ? "" : "/" + entry["target"].dump();
@@ -135,6 +134,7 @@ class Evaluations {
       }
     }
     metrics.Write(update, numbers);
+    lines_.Append({{"update", update}, {"targets", targets}});  // last: then it is not due again
   }
 
   // What there is to say of the last one and of the best, as `cosdt train --json` has it.
@@ -171,6 +171,16 @@ void CopyWeights(const torch::nn::Module& from, torch::nn::Module& to) {
   const torch::NoGradGuard no_grad;
   const auto weights = from.named_parameters();
   for (const auto& weight : to.named_parameters()) weight.value().copy_(weights[weight.key()]);
+}
+
+// A loss or a number of them, which are exact in a double, out of a state's metadata.
+double LossNumber(const std::string& path, const char* name, const std::string& text) {
+  char* end = nullptr;
+  const double number = std::strtod(text.c_str(), &end);  // "%a", too
+  if (!text.empty() && end == text.c_str() + text.size() && number >= 0 && number < 1e18) {
+    return number;
+  }
+  throw datasets::FileError(path, std::string("metadata ") + name, "a number, 0 or more", text);
 }
 
 // What computes the agent's linear attention: "kernels", or "composition" of LibTorch's operations;
@@ -224,6 +234,7 @@ json TrainInFolder(const TrainOptions& options, const TrainData& data, const std
                    bool resume, const torch::Device& device, const std::function<bool()>& stop,
                    const agents::DecisionTransformer& initial) {
   const agents::FolderLock lock(folder);
+  agents::RemoveTemporaries(folder);
   const std::string state = folder + "/resume.safetensors", last = folder + "/last.safetensors";
   const bool goes_on = resume && fs::exists(state);
   if (!resume && (fs::exists(state) || fs::exists(folder + "/config.toml"))) {
@@ -248,8 +259,8 @@ json TrainInFolder(const TrainOptions& options, const TrainData& data, const std
     if (metadata.at("dataset_sha256") != data.sha256) {
       throw datasets::FileError(data.path, "sha256", metadata.at("dataset_sha256"), data.sha256);
     }
-    sum = std::stod(metadata.at("loss_sum"));
-    summed = std::stoll(metadata.at("loss_count"));
+    sum = LossNumber(state, "loss_sum", metadata.at("loss_sum"));
+    summed = static_cast<int64_t>(LossNumber(state, "loss_count", metadata.at("loss_count")));
   }
   agents::CheckpointInfo info;
   info.normalizer = data.normalizer;

@@ -1,5 +1,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -19,7 +20,7 @@ json Bench(const std::string& arguments) {
   return json::parse(result.output, nullptr, /*allow_exceptions=*/false);
 }
 
-// Rows that are measurements.
+// Rows that are measurements; in JSON a number that is not finite is null, which is above nothing.
 void ExpectRows(const json& report, size_t at_least) {
   ASSERT_TRUE(report.contains("rows"));
   EXPECT_GE(report["rows"].size(), at_least);
@@ -57,7 +58,7 @@ TEST(BenchCommandTest, ShapesSayWhatIsWrong) {
 
 // Every bench runs to its end; the other side is a script that answers as a Python would.
 TEST(BenchCommandTest, SlowEveryBenchMeasures) {
-  const std::string rival = testing::TempDir() + "bench_rival.sh";
+  const std::string rival = testing::TempDir() + "bench_rival_" + std::to_string(getpid()) + ".sh";
   std::ofstream(rival) << "#!/bin/sh\n[ \"$2\" = which ] && echo rival 1.0 || echo 12.5\n";
   std::filesystem::permissions(rival, std::filesystem::perms::owner_all);
   const std::string python = " --repeats 1 --python " + rival;

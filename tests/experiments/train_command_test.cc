@@ -1,5 +1,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <filesystem>
@@ -23,7 +24,6 @@ std::string ReadFile(const fs::path& path) {
 
 class TrainCommandTest : public testing::Test {
  protected:
-  // The tests share a small dataset, and run in one process or in many.
   TrainCommandTest() {
     fs::remove_all(folder_);
     fs::create_directories(folder_);
@@ -42,8 +42,7 @@ class TrainCommandTest : public testing::Test {
 
   fs::path Out(const std::string& path) const { return fs::path(folder_) / path; }
 
-  std::string folder_ =
-      testing::TempDir() + "train_" + testing::UnitTest::GetInstance()->current_test_info()->name();
+  std::string folder_ = testing::TempDir() + "train_" + std::to_string(getpid());
   std::string data_ = folder_ + "/hopper-random.hdf5";
 };
 
@@ -132,11 +131,13 @@ TEST_F(TrainCommandTest, EvaluatesWhileItTrainsAndKeepsTheBest) {
   }
   EXPECT_THAT(ReadFile(Out("run/metrics.jsonl")), HasSubstr("eval/normalized_score/3600.0"));
 
-  // killed while the last evaluation was written: it is done again
+  // killed while the last evaluation was written: it is done again, and told of once
   const std::string whole = ReadFile(Out("run/evaluations.jsonl"));
+  const std::string metrics = ReadFile(Out("run/metrics.jsonl"));
   fs::resize_file(Out("run/evaluations.jsonl"), whole.size() - 30);
   ASSERT_EQ(Train("run", options + "--resume").exit_code, 0);
   EXPECT_EQ(ReadFile(Out("run/evaluations.jsonl")), whole);
+  EXPECT_EQ(ReadFile(Out("run/metrics.jsonl")), metrics);
 
   EXPECT_THAT(Train("x", "--eval-every -1 2>&1").output, HasSubstr("eval-every: expected"));
 }
@@ -206,6 +207,7 @@ TEST_F(TrainCommandTest, SaysWhatIsWrong) {
   EXPECT_THAT(config("heads = \"two\"\n"),
               HasSubstr("heads: expected a whole number, found 'two'"));
   EXPECT_THAT(config("heads = = 2\n"), HasSubstr("c.toml: line 1: expected TOML"));
+  EXPECT_THAT(config("\"a\\nb\" = 1\n"), testing::EndsWith(", found a b\n"));  // one line
   EXPECT_THAT(config("heads = 3\n"),
               HasSubstr("width: expected a multiple of heads = 3, found 16"));
   EXPECT_THAT(Train("x", "--preset original-hoper 2>&1").output,
