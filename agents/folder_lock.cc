@@ -7,6 +7,8 @@
 #include <cstring>
 #include <filesystem>
 
+#include "datasets/file_lock.h"
+
 namespace cosdt::agents {
 
 FolderLock::FolderLock(const std::string& folder) {
@@ -21,6 +23,10 @@ FolderLock::FolderLock(const std::string& folder) {
   lock.l_whence = SEEK_SET;
   if (fcntl(file_, F_SETLK, &lock) == 0) return;
   const int reason = errno;
+  if (datasets::HasNoLocks(reason)) {
+    datasets::WarnWithoutLock(path, reason);
+    return;
+  }
   const bool held = reason == EACCES || reason == EAGAIN;
   const bool known = held && fcntl(file_, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
   close(file_);

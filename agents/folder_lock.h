@@ -12,14 +12,14 @@ class FolderInUse : public std::runtime_error {
 };
 
 // A run's folder, kept to one process by a lock of the kernel on FOLDER/lock, which ends with the
-// process however it ends.
+// process however it ends. A file system without locks keeps nobody out: a warning says so.
 class FolderLock {
  public:
   // Makes the folder where it is missing. Throws FolderInUse, which names the other process, and
   // std::runtime_error where the folder cannot be written.
   explicit FolderLock(const std::string& folder);
 
-  // Whether another process has the folder; takes nothing.
+  // Whether another process has the folder; takes nothing. False where there are no locks.
   static bool IsHeldElsewhere(const std::string& folder);
 
   ~FolderLock();

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "agents/safetensors.h"
+#include "datasets/file_kind.h"
 #include "datasets/hdf5_file.h"
 
 namespace cosdt::agents {
@@ -84,8 +85,10 @@ constexpr int64_t kPositions = 1024;  // rows of their unused position table, as
 class Config {
  public:
   explicit Config(const fs::path& folder) : path_(folder / "config.json") {
+    if (const std::string why = datasets::WhyNoFile(path_); !why.empty()) {
+      throw FileError(path_, "", "a readable file", why);
+    }
     std::ifstream file(path_);
-    if (!file || !fs::is_regular_file(path_)) throw FileError(path_, "", "a readable file", "none");
     json_ = json::parse(file, nullptr, false);
     if (!json_.is_object()) throw FileError(path_, "", "an object in JSON", "none");
   }

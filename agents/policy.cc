@@ -7,6 +7,7 @@
 
 #include "agents/demo.h"
 #include "agents/gaussian_policy.h"
+#include "datasets/probe.h"
 #include "envs/registry.h"
 #include "envs/tmaze.h"
 
@@ -84,7 +85,9 @@ bool IsPolicyFile(const std::string& name) {
 
 std::unique_ptr<datasets::Hdf5File> OpenPolicy(const std::string& name) {
   const bool demo = name.starts_with("demo/") && !std::filesystem::exists(name);
-  return demo ? OpenDemoPolicy(name) : std::make_unique<datasets::Hdf5File>(name);
+  if (demo) return OpenDemoPolicy(name);
+  datasets::ProbeFile(name);
+  return std::make_unique<datasets::Hdf5File>(name);
 }
 
 std::unique_ptr<Policy> MakePolicy(const std::string& name, const envs::EnvSpec& spec,

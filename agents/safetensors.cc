@@ -15,6 +15,7 @@
 #include <tuple>
 #include <vector>
 
+#include "datasets/file_kind.h"
 #include "datasets/hdf5_file.h"
 
 namespace cosdt::agents {
@@ -188,11 +189,13 @@ void Safetensors::ExpectElements(const std::string& file, const std::string& key
 }
 
 Safetensors ReadSafetensors(const std::string& path) {
+  if (const std::string why = datasets::WhyNoFile(path); !why.empty()) {
+    throw FileError(path, "", "a readable file", why);
+  }
   const File file(path, O_RDONLY);
   struct stat info = {};
-  if (file.descriptor < 0 || fstat(file.descriptor, &info) != 0 || !S_ISREG(info.st_mode)) {
-    throw FileError(path, "", "a readable file",
-                    file.descriptor < 0 ? std::strerror(errno) : "something else");
+  if (file.descriptor < 0 || fstat(file.descriptor, &info) != 0) {
+    throw FileError(path, "", "a readable file", std::strerror(errno));
   }
   const auto size = static_cast<uint64_t>(info.st_size);
   uint64_t header_size = 0;

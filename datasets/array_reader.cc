@@ -44,6 +44,8 @@ struct ChunkPlan {
   int shuffle = -1;
   int deflate = -1;
   int fletcher32 = -1;
+  bool plain_edges = false;    // filters leave out chunks that reach beyond the dataset
+  std::optional<double> fill;  // of chunks that were never written; none: they have no value
 
   uint64_t row_blocks() const { return (rows + chunk_rows - 1) / chunk_rows; }
   uint64_t columns() const { return (width + chunk_width - 1) / chunk_width; }
@@ -59,6 +61,63 @@ Stored StoredType(hid_t type) {
           : is_signed ? Stored::kSigned
                       : Stored::kUnsigned,
           H5Tget_size(type), H5Tget_order(type) == H5T_ORDER_BE};
+}
+
+// What HDF5 says of storage that was never written. Nothing where it leaves that open.
+std::optional<double> FillValue(hid_t properties) {
+  H5D_fill_value_t defined = H5D_FILL_VALUE_ERROR;
+  H5D_fill_time_t time = H5D_FILL_TIME_ERROR;
+  double value = 0;
+  if (H5Pfill_value_defined(properties, &defined) < 0 || H5Pget_fill_time(properties, &time) < 0 ||
+      time == H5D_FILL_TIME_NEVER ||
+      (defined != H5D_FILL_VALUE_DEFAULT && defined != H5D_FILL_VALUE_USER_DEFINED) ||
+      H5Pget_fill_value(properties, H5T_NATIVE_DOUBLE, &value) < 0) {
+    return std::nullopt;
+  }
+  return value;
+}
+
+[[noreturn]] void NeverWritten(const Hdf5File& file, const std::string& key) {
+  throw FileError(file.path(), key, "data or a fill value", "storage that was never written");
+}
+
+// "lzf (filter 32000)".
+std::string FilterName(H5Z_filter_t filter, const char* name) {
+  return (*name ? name : "an unnamed filter") + (" (filter " + std::to_string(filter)) + ")";
+}
+
+// The filters found, and what makes a file of them that can be read.
+[[noreturn]] void UnknownFilter(const Hdf5File& file, const std::string& key,
+                                const std::string& found, H5Z_filter_t filter) {
+  constexpr H5Z_filter_t kFirstPlugin = 256, kLzf = 32000;
+  std::string help = "; 'h5repack -f SHUF -f GZIP=4 OLD NEW' repacks it";
+  if (filter >= kFirstPlugin) help += " where HDF5_PLUGIN_PATH has the filter";
+  if (filter == kLzf) help += ", or h5py, whose own it is, with compression=\"gzip\"";
+  throw FileError(file.path(), key, "filters shuffle, deflate and fletcher32 in this order",
+                  found + help);
+}
+
+// Puts the filters of a dataset into the plan.
+void PlanFilters(const Hdf5File& file, const std::string& key, hid_t properties, ChunkPlan& plan) {
+  std::string names;
+  const int filters = H5Pget_nfilters(properties);
+  for (int i = 0; i < filters; ++i) {
+    unsigned flags = 0;
+    size_t values = 0;
+    char name[64] = "";
+    const H5Z_filter_t filter =
+        H5Pget_filter2(properties, i, &flags, &values, nullptr, sizeof name - 1, name, nullptr);
+    names += (i ? ", " : "") + FilterName(filter, name);
+    if (filter == H5Z_FILTER_SHUFFLE && i == 0) {
+      plan.shuffle = i;
+    } else if (filter == H5Z_FILTER_DEFLATE && plan.deflate < 0 && plan.fletcher32 < 0) {
+      plan.deflate = i;
+    } else if (filter == H5Z_FILTER_FLETCHER32 && plan.fletcher32 < 0) {
+      plan.fletcher32 = i;
+    } else {
+      UnknownFilter(file, key, names, filter);
+    }
+  }
 }
 
 // Nothing where the dataset is not chunked.
@@ -82,22 +141,13 @@ std::optional<ChunkPlan> PlanChunks(const Hdf5File& file, const std::string& key
     throw FileError(file.path(), "", "HDF5 from the first byte", "a user block before it");
   }
 
-  const int filters = H5Pget_nfilters(properties);
-  for (int i = 0; i < filters; ++i) {
-    unsigned flags = 0;
-    size_t values = 0;
-    const H5Z_filter_t filter =
-        H5Pget_filter2(properties, i, &flags, &values, nullptr, 0, nullptr, nullptr);
-    if (filter == H5Z_FILTER_SHUFFLE && i == 0) {
-      plan.shuffle = i;
-    } else if (filter == H5Z_FILTER_DEFLATE && plan.deflate < 0 && plan.fletcher32 < 0) {
-      plan.deflate = i;
-    } else if (filter == H5Z_FILTER_FLETCHER32 && plan.fletcher32 < 0) {
-      plan.fletcher32 = i;
-    } else {
-      throw FileError(file.path(), key, "filters shuffle, deflate and fletcher32 in this order",
-                      "others");
-    }
+  PlanFilters(file, key, properties, plan);
+  unsigned options = 0;
+  H5Pget_chunk_opts(properties, &options);
+  plan.plain_edges = options & H5D_CHUNK_DONT_FILTER_PARTIAL_CHUNKS;
+  plan.fill = FillValue(properties);
+  if (plan.row_blocks() * plan.columns() > file.file_size()) {
+    throw FileError(file.path(), key, "fewer chunks than bytes in the file", "more");
   }
   return plan;
 }
@@ -127,6 +177,15 @@ float HalfToFloat(uint16_t half) {
   return half >> 15 ? -x : x;
 }
 
+template <typename T, typename From>
+T Narrow(From x) {
+  if constexpr (std::is_same_v<T, uint8_t>) {
+    return x != 0;
+  } else {
+    return static_cast<T>(x);
+  }
+}
+
 // One thread's buffers, and what it does to a chunk.
 template <typename T>
 class ChunkReader {
@@ -143,7 +202,8 @@ class ChunkReader {
   void Read(uint64_t row_block, uint64_t column) {
     const hsize_t offset[2] = {row_block * plan_.chunk_rows, column * plan_.chunk_width};
     uint32_t skipped = 0;  // bit i: filter i was not applied
-    Fetch(offset, &skipped);
+    if (!Fetch(offset, &skipped)) return Fill(offset);
+    if (plan_.plain_edges && IsPartial(offset)) skipped = ~0u;
     std::span<const uint8_t> data(raw_);
     const auto applied = [&](int filter) { return filter >= 0 && !(skipped >> filter & 1); };
     if (applied(plan_.fletcher32)) data = WithoutChecksum(data, offset);
@@ -177,23 +237,40 @@ class ChunkReader {
                     found);
   }
 
-  // The chunk as stored. HDF5 says where it lies, and no more: H5Dread_chunk reads as many bytes as
-  // its index says, which need not be what H5Dget_chunk_storage_size told.
-  void Fetch(const hsize_t* offset, uint32_t* skipped) {
+  // The chunk as stored; false where it never was. HDF5 says where it lies, and no more:
+  // H5Dread_chunk reads as many bytes as its index says, which need not be what
+  // H5Dget_chunk_storage_size told.
+  bool Fetch(const hsize_t* offset, uint32_t* skipped) {
     haddr_t address = HADDR_UNDEF;
     hsize_t size = 0;
     {
       const Lock lock(Hdf5Mutex());
-      if (H5Dget_chunk_info_by_coord(plan_.dataset, offset, skipped, &address, &size) < 0 ||
-          address == HADDR_UNDEF || size == 0) {
-        Damaged(offset, "none");
+      if (H5Dget_chunk_info_by_coord(plan_.dataset, offset, skipped, &address, &size) < 0) {
+        Damaged(offset, "a damaged index");
       }
     }
+    if (address == HADDR_UNDEF) return false;
+    if (size == 0) Damaged(offset, "none");
     if (size > file_.file_size() || address > file_.file_size() - size) {
       Damaged(offset, std::to_string(size) + " stored bytes beyond the file's end");
     }
     raw_.resize(size);
     if (!file_.ReadBytes(address, raw_)) Damaged(offset, "unreadable ones");
+    return true;
+  }
+
+  bool IsPartial(const hsize_t* offset) const {
+    return offset[0] + plan_.chunk_rows > plan_.rows ||
+           (plan_.rank == 2 && offset[1] + plan_.chunk_width > plan_.width);
+  }
+
+  void Fill(const hsize_t* offset) {
+    if (!plan_.fill) NeverWritten(file_, key_);
+    const T value = Narrow<T>(*plan_.fill);
+    const Block block = BlockAt(offset);
+    for (uint64_t row = 0; row < block.rows; ++row) {
+      std::fill_n(block.out + row * plan_.width, block.width, value);
+    }
   }
 
   std::span<const uint8_t> WithoutChecksum(std::span<const uint8_t> data,
@@ -236,14 +313,24 @@ class ChunkReader {
     }
   }
 
+  // The part of the output that a chunk fills.
+  struct Block {
+    uint64_t rows, width;
+    T* out;
+  };
+  Block BlockAt(const hsize_t* offset) const {
+    const uint64_t first = plan_.rank == 2 ? offset[1] : 0;
+    return {std::min<uint64_t>(plan_.chunk_rows, plan_.rows - offset[0]),
+            std::min<uint64_t>(plan_.chunk_width, plan_.width - first),
+            out_ + offset[0] * plan_.width + first};
+  }
+
   // Numbers stored as From, loaded as Bits (which can be swapped), changed by kConvert.
   template <typename From, typename Bits, auto kConvert = nullptr>
   void ScatterAs(const uint8_t* data, const hsize_t* offset) {
-    const uint64_t rows = std::min<uint64_t>(plan_.chunk_rows, plan_.rows - offset[0]);
-    const uint64_t first = plan_.rank == 2 ? offset[1] : 0;
-    const uint64_t width = std::min<uint64_t>(plan_.chunk_width, plan_.width - first);
+    const auto [rows, width, begin] = BlockAt(offset);
     const bool swap = plan_.stored.big_endian;
-    T* out = out_ + offset[0] * plan_.width + first;
+    T* out = begin;
     for (uint64_t row = 0; row < rows; ++row, out += plan_.width) {
       const uint8_t* from = data + row * plan_.chunk_width * sizeof(From);
       for (uint64_t i = 0; i < width; ++i) {
@@ -252,9 +339,9 @@ class ChunkReader {
         if (swap) bits = Swapped(bits);
         const From x = std::bit_cast<From>(bits);
         if constexpr (!std::is_null_pointer_v<decltype(kConvert)>) {
-          out[i] = Narrow(kConvert(x));
+          out[i] = Narrow<T>(kConvert(x));
         } else {
-          out[i] = Narrow(x);
+          out[i] = Narrow<T>(x);
         }
       }
     }
@@ -267,15 +354,6 @@ class ChunkReader {
       swapped = static_cast<Bits>(swapped << 8 | (bits >> (8 * i) & 255));
     }
     return swapped;
-  }
-
-  template <typename From>
-  static T Narrow(From x) {
-    if constexpr (std::is_same_v<T, uint8_t>) {
-      return x != 0;
-    } else {
-      return static_cast<T>(x);
-    }
   }
 
   const Hdf5File& file_;
@@ -323,9 +401,9 @@ void ReadChunks(const Hdf5File& file, const std::string& key, const ChunkPlan& p
 template <typename T>
 bool ReadWhole(hid_t dataset, std::span<T> out) {
   if constexpr (std::is_same_v<T, uint8_t>) {
-    std::vector<float> values(out.size());
-    if (!ReadWhole<float>(dataset, values)) return false;
-    std::ranges::transform(values, out.begin(), [](float x) { return x != 0; });
+    std::vector<double> values(out.size());  // float has zeros that double has not
+    if (!ReadWhole<double>(dataset, values)) return false;
+    std::ranges::transform(values, out.begin(), [](double x) { return x != 0; });
     return true;
   } else {
     const hid_t type = std::is_same_v<T, float> ? H5T_NATIVE_FLOAT : H5T_NATIVE_DOUBLE;
@@ -351,8 +429,13 @@ void ReadArray(const Hdf5File& file, const std::string& key, uint64_t rows, uint
   }
   if (rows == 0) return;
   std::unique_lock lock(Hdf5Mutex());
-  const Hdf5Id dataset(H5Dopen2(file.id(), key.c_str(), H5P_DEFAULT), H5Dclose);
-  if (const std::optional<ChunkPlan> plan = PlanChunks(file, key, dataset, rows, width)) {
+  const Hdf5Id dataset(file.Open(key), H5Oclose);
+  if (H5Dget_storage_size(dataset) == 0) {
+    const Hdf5Id properties(H5Dget_create_plist(dataset), H5Pclose);
+    const std::optional<double> fill = FillValue(properties);
+    if (!fill) NeverWritten(file, key);
+    std::ranges::fill(out, Narrow<T>(*fill));
+  } else if (const std::optional<ChunkPlan> plan = PlanChunks(file, key, dataset, rows, width)) {
     lock.unlock();
     try {
       ReadChunks(file, key, *plan, out.data(), threads);

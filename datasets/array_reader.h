@@ -16,7 +16,8 @@ namespace cosdt::datasets {
 // `threads` threads, inflated by libdeflate; HDF5's library, which knows one thread only, just says
 // where they lie. Beside `out` each thread holds one chunk. HDF5's own filters are left out also
 // because they trust the sizes of damaged chunks (1.10.8 overruns its buffers). Data that is not
-// chunked is read by H5Dread. Throws FileError where type or shape do not fit or data is damaged.
+// chunked is read by H5Dread. What was never written is the dataset's fill value. Throws FileError
+// where type or shape do not fit, data is damaged, packed otherwise, or neither written nor filled.
 template <typename T>
 void ReadArray(const Hdf5File& file, const std::string& key, uint64_t rows, uint64_t width,
                std::span<T> out, int threads);

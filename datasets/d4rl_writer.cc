@@ -56,7 +56,10 @@ D4rlWriter::D4rlWriter(std::string path)
     : path_(std::move(path)), temporary_(path_ + "." + std::to_string(getpid()) + ".tmp") {
   const Lock lock(Hdf5Mutex());
   H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
-  file_ = H5Fcreate(temporary_.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
+  const Hdf5Id access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
+  // nobody else knows the name; file systems without locks would refuse it
+  H5Pset_file_locking(access, false, true);
+  file_ = H5Fcreate(temporary_.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access);
   if (file_ < 0) throw std::runtime_error(path_ + ": cannot be written: " + std::strerror(errno));
 }
 

@@ -12,6 +12,7 @@
 #include <memory>
 #include <stdexcept>
 
+#include "datasets/file_lock.h"
 #include "datasets/hdf5_file.h"
 #include "datasets/sha256.h"
 
@@ -27,8 +28,12 @@ class PartFile {
     file_ = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
     if (file_ < 0) Fail();
     if (flock(file_, LOCK_EX | LOCK_NB) != 0) {
-      close(file_);
-      throw std::runtime_error(path + ": another process is downloading it");
+      const int error = errno;
+      if (!HasNoLocks(error)) {
+        close(file_);
+        throw std::runtime_error(path + ": another process is downloading it");
+      }
+      WarnWithoutLock(path, error);
     }
     const off_t size = lseek(file_, 0, SEEK_END);
     if (size < 0) Fail();

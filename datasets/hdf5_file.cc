@@ -7,10 +7,13 @@
 #include <algorithm>
 #include <bit>
 #include <cerrno>
+#include <cstring>
 #include <utility>
 
 #include "datasets/array_reader.h"
+#include "datasets/file_kind.h"
 #include "datasets/hdf5_id.h"
+#include "datasets/hdf5_open.h"
 
 namespace cosdt::datasets {
 namespace {
@@ -21,12 +24,38 @@ using Lock = std::lock_guard<std::recursive_mutex>;
 constexpr uint64_t kMostCompression = 1032;
 constexpr uint64_t kSmall = 4096;  // what any file may ask for
 
-// True where the name is a link inside this file. Links to other files are not followed: a dataset
-// has no reason to open whatever path it names.
-bool IsLocalLink(hid_t file, const std::string& key) {
-  if (H5Lexists(file, key.c_str(), H5P_DEFAULT) <= 0) return false;
-  H5L_info_t info;
-  return H5Lget_info(file, key.c_str(), &info, H5P_DEFAULT) >= 0 && info.type != H5L_TYPE_EXTERNAL;
+// HDF5 asks before it follows an external link: no. A dataset has no reason to open whatever path
+// it names, and what lies there would be read at its addresses from this file's bytes.
+herr_t RefuseExternal(const char*, const char*, const char* file, const char* object, unsigned*,
+                      hid_t, void* found) {
+  *static_cast<std::string*>(found) = std::string("an external link to ") + file + ":" + object;
+  return -1;
+}
+
+std::string SoftTarget(hid_t file, const std::string& key, size_t size) {
+  std::string target(size, '\0');
+  if (H5Lget_val(file, key.c_str(), target.data(), size, H5P_DEFAULT) < 0) return "?";
+  return target.c_str();
+}
+
+// Why an object that no external link keeps away cannot be opened; "" where there is none.
+std::string WhyNotThere(hid_t file, const std::string& key) {
+  // H5Lexists wants every group on the way to exist
+  for (size_t end = 0; end != std::string::npos;) {
+    end = key.find('/', end + 1);
+    const std::string part = key.substr(0, end);
+    const htri_t exists = H5Lexists(file, part.c_str(), H5P_DEFAULT);
+    if (exists == 0) return "";
+    H5L_info_t info;
+    if (exists < 0 || H5Lget_info(file, part.c_str(), &info, H5P_DEFAULT) < 0) break;
+    if (info.type == H5L_TYPE_SOFT && H5Oexists_by_name(file, part.c_str(), H5P_DEFAULT) <= 0) {
+      return "a soft link to " + SoftTarget(file, part, info.u.val_size) + ", which is not there";
+    }
+    H5O_info_t object;
+    if (H5Oget_info_by_name1(file, part.c_str(), &object, H5P_DEFAULT) < 0) break;
+    if (end != std::string::npos && object.type != H5O_TYPE_GROUP) return "";
+  }
+  return "damaged data";
 }
 
 bool IsHalf(hid_t type) {
@@ -60,6 +89,20 @@ NumberType TypeOf(hid_t type) {
   }
 }
 
+// The first file outside in which a dataset keeps its data, as a message's "found ..", or "".
+std::string OtherFile(hid_t properties) {
+  std::string name(kSmall, '\0');
+  if (H5Pget_layout(properties) == H5D_VIRTUAL) {
+    if (H5Pget_virtual_filename(properties, 0, name.data(), name.size()) < 0) name[0] = '?';
+    return std::string("a virtual dataset over ") + name.c_str();
+  }
+  if (H5Pget_external_count(properties) == 0) return "";
+  off_t offset = 0;
+  hsize_t size = 0;
+  H5Pget_external(properties, 0, name.size() - 1, name.data(), &offset, &size);
+  return std::string("external storage in ") + name.c_str();
+}
+
 }  // namespace
 
 std::recursive_mutex& Hdf5Mutex() {
@@ -77,15 +120,22 @@ Hdf5File::Hdf5File(std::string path) : path_(std::move(path)) {
   const Lock lock(Hdf5Mutex());
   // errors are told by the return values; the library would print a page for each
   H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
+  if (const std::string why = WhyNoFile(path_); !why.empty()) {
+    throw FileError(path_, "", "a readable HDF5 file", why);
+  }
   descriptor_ = open(path_.c_str(), O_RDONLY | O_CLOEXEC);
   struct stat status{};
-  if (descriptor_ >= 0 && fstat(descriptor_, &status) == 0 && S_ISREG(status.st_mode)) {
-    file_size_ = static_cast<uint64_t>(status.st_size);
-    file_ = H5Fopen(path_.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT);
-  }
-  if (file_ < 0) {
+  if (descriptor_ < 0 || fstat(descriptor_, &status) != 0) {
+    const int error = errno;
     if (descriptor_ >= 0) close(descriptor_);
-    throw FileError(path_, "", "a readable HDF5 file", "none");
+    throw FileError(path_, "", "a readable HDF5 file", std::strerror(error));
+  }
+  file_size_ = static_cast<uint64_t>(status.st_size);
+  file_ = OpenUnderLock(path_, descriptor_);
+  if (file_ < 0) {
+    const std::string why = WhyNotOpened(*this, descriptor_);
+    close(descriptor_);
+    throw FileError(path_, "", "a readable HDF5 file", why);
   }
 }
 
@@ -98,7 +148,7 @@ Hdf5File::Hdf5File(std::string name, std::span<const uint8_t> bytes)
   // HDF5 makes a copy
   H5Pset_file_image(access, const_cast<uint8_t*>(bytes.data()), bytes.size());
   file_ = H5Fopen(path_.c_str(), H5F_ACC_RDONLY, access);
-  if (file_ < 0) throw FileError(path_, "", "a readable HDF5 file", "none");
+  if (file_ < 0) throw FileError(path_, "", "a readable HDF5 file", WhyNotOpened(*this, -1));
 }
 
 Hdf5File::~Hdf5File() {
@@ -123,20 +173,38 @@ bool Hdf5File::ReadBytes(uint64_t offset, std::span<uint8_t> out) const {
   return true;
 }
 
+int64_t Hdf5File::TryOpen(const std::string& key, const char* expected) const {
+  const Hdf5Id access(H5Pcreate(H5P_LINK_ACCESS), H5Pclose);
+  std::string why;
+  H5Pset_elink_cb(access, RefuseExternal, &why);
+  const hid_t object = H5Oopen(file_, key.c_str(), access);
+  if (object >= 0) return object;
+  if (why.empty()) why = WhyNewer();
+  if (why.empty()) why = WhyNotThere(file_, key);
+  if (!why.empty()) throw FileError(path_, key, expected, why);
+  return -1;
+}
+
 bool Hdf5File::Has(const std::string& key) const {
   const Lock lock(Hdf5Mutex());
-  // H5Lexists wants every group on the way to exist
-  for (size_t end = key.find('/'); end != std::string::npos; end = key.find('/', end + 1)) {
-    if (!IsLocalLink(file_, key.substr(0, end))) return false;
-  }
-  return IsLocalLink(file_, key);
+  const Hdf5Id object(TryOpen(key, "a dataset or group within the file"), H5Oclose);
+  return object >= 0;
+}
+
+int64_t Hdf5File::Open(const std::string& key) const {
+  const Lock lock(Hdf5Mutex());
+  const int64_t object = TryOpen(key, "a dataset within the file");
+  if (object < 0) throw FileError(path_, key, "a dataset", "none");
+  if (H5Iget_type(object) == H5I_DATASET) return object;
+  H5Oclose(object);
+  throw FileError(path_, key, "a dataset", "something else");
 }
 
 std::vector<std::string> Hdf5File::Names(const std::string& group) const {
   const Lock lock(Hdf5Mutex());
-  if (!group.empty() && !Has(group)) throw FileError(path_, group, "a group", "none");
-  const Hdf5Id id(H5Gopen2(file_, group.empty() ? "/" : group.c_str(), H5P_DEFAULT), H5Gclose);
-  if (id < 0) throw FileError(path_, group, "a group", "something else");
+  const Hdf5Id id(TryOpen(group.empty() ? "/" : group, "a group within the file"), H5Oclose);
+  if (id < 0) throw FileError(path_, group, "a group", "none");
+  if (H5Iget_type(id) != H5I_GROUP) throw FileError(path_, group, "a group", "something else");
   std::vector<std::string> names;
   const auto add = [](hid_t, const char* name, const H5L_info_t*, void* list) -> herr_t {
     static_cast<std::vector<std::string>*>(list)->push_back(name);
@@ -158,10 +226,11 @@ std::vector<std::string> Hdf5File::Datasets(const std::string& group) const {
   std::vector<std::string> keys;
   for (const std::string& name : Names(group)) {
     const std::string key = group.empty() ? name : group + "/" + name;
-    if (!IsLocalLink(file_, key)) continue;
+    H5L_info_t link;
     H5O_info_t info;
-    if (H5Oget_info_by_name1(file_, key.c_str(), &info, H5P_DEFAULT) < 0) {
-      throw FileError(path_, key, "a readable object", "damaged data");
+    if (H5Lget_info(file_, key.c_str(), &link, H5P_DEFAULT) < 0 || link.type != H5L_TYPE_HARD ||
+        H5Oget_info_by_name1(file_, key.c_str(), &info, H5P_DEFAULT) < 0) {
+      continue;
     }
     if (info.type == H5O_TYPE_DATASET) {
       keys.push_back(key);
@@ -174,9 +243,7 @@ std::vector<std::string> Hdf5File::Datasets(const std::string& group) const {
 
 ArrayInfo Hdf5File::Info(const std::string& key) const {
   const Lock lock(Hdf5Mutex());
-  if (!Has(key)) throw FileError(path_, key, "a dataset", "none");
-  const Hdf5Id dataset(H5Dopen2(file_, key.c_str(), H5P_DEFAULT), H5Dclose);
-  if (dataset < 0) throw FileError(path_, key, "a dataset", "something else");
+  const Hdf5Id dataset(Open(key), H5Oclose);
   const Hdf5Id space(H5Dget_space(dataset), H5Sclose);
   const int rank = H5Sget_simple_extent_ndims(space);
   if (rank < 0) throw FileError(path_, key, "a dataset with a shape", "none");
@@ -188,8 +255,8 @@ ArrayInfo Hdf5File::Info(const std::string& key) const {
     throw FileError(path_, key, "a dataset with a type", "damaged data");
   }
   const H5D_layout_t layout = H5Pget_layout(properties);
-  if (layout < 0 || layout == H5D_VIRTUAL || H5Pget_external_count(properties) != 0) {
-    throw FileError(path_, key, "data within the file", "data in other files");
+  if (const std::string other = OtherFile(properties); layout < 0 || !other.empty()) {
+    throw FileError(path_, key, "data within the file", layout < 0 ? "damaged data" : other);
   }
 
   const ArrayInfo info{{shape.begin(), shape.end()}, TypeOf(type), H5Tget_size(type)};
@@ -199,8 +266,9 @@ ArrayInfo Hdf5File::Info(const std::string& key) const {
     if (bytes > UINT64_MAX) bytes = UINT64_MAX;
   }
   const uint64_t stored = H5Dget_storage_size(dataset);
-  const bool fits = layout == H5D_CHUNKED ? bytes <= stored * kMostCompression
-                                          : bytes <= stored || bytes <= kSmall;
+  // beside what was never written there are arrays of as many rows, which take at least so much
+  const bool sparse = layout == H5D_CHUNKED || stored == 0;
+  const bool fits = bytes <= kSmall || bytes <= (sparse ? file_size_ * kMostCompression : stored);
   if (stored > file_size_ || !fits) {
     throw FileError(
         path_, key, "data for shape " + ShapeString(info.shape),
@@ -236,7 +304,7 @@ int64_t Hdf5File::ReadInteger(const std::string& key) const {
   if (!info.shape.empty() || info.type != NumberType::kInteger) {
     throw FileError(path_, key, "a scalar integer", "shape " + ShapeString(info.shape));
   }
-  const Hdf5Id dataset(H5Dopen2(file_, key.c_str(), H5P_DEFAULT), H5Dclose);
+  const Hdf5Id dataset(Open(key), H5Oclose);
   int64_t value = 0;
   if (H5Dread(dataset, H5T_NATIVE_INT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, &value) < 0) {
     throw FileError(path_, key, "a readable integer", "damaged data");
@@ -248,7 +316,7 @@ std::string Hdf5File::ReadString(const std::string& key) const {
   const Lock lock(Hdf5Mutex());
   const ArrayInfo info = Info(key);
   if (!info.shape.empty()) throw FileError(path_, key, "a scalar", ShapeString(info.shape));
-  const Hdf5Id dataset(H5Dopen2(file_, key.c_str(), H5P_DEFAULT), H5Dclose);
+  const Hdf5Id dataset(Open(key), H5Oclose);
   const Hdf5Id type(H5Dget_type(dataset), H5Tclose);
   if (H5Tget_class(type) != H5T_STRING || H5Tis_variable_str(type) > 0 || info.bytes > kSmall) {
     throw FileError(path_, key, "a short fixed-length string", "another type");

@@ -40,7 +40,9 @@ struct ArrayInfo {
 };
 
 // An HDF5 file opened for reading. Everything throws FileError. What the file says about sizes is
-// checked against the bytes it has before memory is taken for them.
+// checked against the bytes it has before memory is taken for them. Nothing outside the file is
+// opened or read: what lies behind an external link, wherever on the way to a key, in external
+// storage or in the sources of a virtual dataset is refused by name.
 class Hdf5File {
  public:
   explicit Hdf5File(std::string path);
@@ -53,22 +55,27 @@ class Hdf5File {
   const std::string& path() const { return path_; }  // or name
   uint64_t file_size() const { return file_size_; }
 
-  // HDF5's identifier, for ReadArray.
+  // HDF5's identifier.
   int64_t id() const { return file_; }
 
   // Reads bytes of the file itself, from any thread. False where they are not all there.
   bool ReadBytes(uint64_t offset, std::span<uint8_t> out) const;
 
-  // Whether there is a dataset or group of that name ("metadata/policy") in this very file.
+  // Whether there is a dataset or group of that name ("metadata/policy"). Throws where the name is
+  // there and leads out of the file, nowhere, or to what cannot be read.
   bool Has(const std::string& key) const;
+
+  // HDF5's identifier of the dataset `key`; the caller closes it with H5Oclose.
+  int64_t Open(const std::string& key) const;
 
   // The names in a group, in the order of their bytes ("" is the root). Throws where it is none.
   std::vector<std::string> Names(const std::string& group) const;
 
-  // The keys of all datasets below a group, in the order of their bytes.
+  // The keys of all datasets that hard links lead to below a group, in the order of their bytes.
   std::vector<std::string> Datasets(const std::string& group = "") const;
 
-  // Shape and type of the dataset `key`, which must hold as many bytes as its shape needs.
+  // Shape and type of the dataset `key`. What is stored must be as many bytes as its shape needs;
+  // storage that was never written, which has a fill value, is none.
   ArrayInfo Info(const std::string& key) const;
 
   // The shape of the dataset `key`.
@@ -85,6 +92,9 @@ class Hdf5File {
   std::string ReadString(const std::string& key) const;
 
  private:
+  // Opens any object: below 0 where there is none. Throws as Has does, naming what was expected.
+  int64_t TryOpen(const std::string& key, const char* expected) const;
+
   std::string path_;
   uint64_t file_size_ = 0;
   int64_t file_ = -1;

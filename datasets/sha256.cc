@@ -6,6 +6,7 @@
 #include <stdexcept>
 #include <vector>
 
+#include "datasets/file_kind.h"
 #include "datasets/hdf5_file.h"
 
 namespace cosdt::datasets {
@@ -39,6 +40,9 @@ std::string Sha256::Finish() {
 }
 
 std::string Sha256OfFile(const std::string& path) {
+  if (const std::string why = WhyNoFile(path); !why.empty()) {
+    throw FileError(path, "", "a readable file", why);
+  }
   std::ifstream file(path, std::ios::binary);
   if (!file) throw FileError(path, "", "a readable file", "none");
   Sha256 sha;

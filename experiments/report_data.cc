@@ -9,6 +9,7 @@
 #include <set>
 #include <tuple>
 
+#include "datasets/file_kind.h"
 #include "datasets/hdf5_file.h"
 #include "datasets/known_files.h"
 
@@ -75,11 +76,10 @@ class Field {
 };
 
 std::ifstream Open(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file || !std::filesystem::is_regular_file(path)) {
-    throw FileError(path, "", "a readable file", "none");
+  if (const std::string why = datasets::WhyNoFile(path); !why.empty()) {
+    throw FileError(path, "", "a readable file", why);
   }
-  return file;
+  return std::ifstream(path, std::ios::binary);
 }
 
 std::vector<LossPoint> ReadLosses(const std::string& path) {

@@ -10,6 +10,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "datasets/file_kind.h"
 #include "experiments/embedded.h"
 #include "experiments/toml_table.h"
 
@@ -238,8 +239,10 @@ void SetFromFlags(const TrainFlags& flags, TrainOptions& options) {
 }
 
 std::string ReadConfigFile(const std::string& path) {
+  if (const std::string why = datasets::WhyNoFile(path); !why.empty()) {
+    throw std::invalid_argument(path + ": expected a config file, found " + why);
+  }
   std::ifstream file(path, std::ios::binary);
-  if (!file) throw std::invalid_argument(path + ": expected a config file, found none");
   return {std::istreambuf_iterator<char>(file), {}};
 }
 

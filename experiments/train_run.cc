@@ -13,6 +13,7 @@
 #include "attention/linear_core.h"
 #include "attention/linear_op.h"
 #include "datasets/hdf5_file.h"
+#include "datasets/probe.h"
 #include "datasets/sha256.h"
 #include "envs/registry.h"
 #include "experiments/data.h"
@@ -201,6 +202,7 @@ json AttentionPath(const agents::Agent& agent, const std::string& precision) {
 TrainData ReadTrainData(TrainOptions& options, const std::string& data_dir) {
   TrainData data;
   data.path = FindOrMakeDataset(options.dataset, data_dir);
+  datasets::ProbeFile(data.path);
   data.sha256 = datasets::Sha256OfFile(data.path);
   const bool all = options.normalizer == "all";
   data.episodes = datasets::ReadEpisodes(data.path, {.env = options.env, .keep_partial = all});

@@ -28,8 +28,8 @@ def flags(rows, at):
     return out
 
 
-def save(name, arrays, **options):
-    with h5py.File(os.path.join(FOLDER, name), "w", libver="earliest") as f:
+def save(name, arrays, libver="earliest", **options):
+    with h5py.File(os.path.join(FOLDER, name), "w", libver=libver) as f:
         for key, value in arrays.items():
             f.create_dataset(key, data=value, **options)
 
@@ -67,6 +67,11 @@ def main():
          "rewards": (c["rewards"] * 4).astype(np.int16),
          "terminals": flags(300, [49]).astype(np.uint8), "timeouts": flags(300, [299]).astype(np.int64)}
     save("hopper_other-types.hdf5", c, fletcher32=True, **GZIP)
+
+    # what cosdt refuses: h5py's own filter, and flags in a type version of HDF5 1.12
+    c = f4(columns(20)) | {"terminals": flags(20, []), "timeouts": flags(20, [9, 19])}
+    save("hopper_lzf.hdf5", c, compression="lzf")
+    save("hopper_v112.hdf5", c, libver=("v112", "v112"))
 
     # Minari: episode i has i + 1 steps; odd ones are truncated, even ones terminated
     with h5py.File(os.path.join(FOLDER, "minari.hdf5"), "w") as f:

@@ -98,6 +98,13 @@ class TestFile {
   hid_t file_ = -1;
 };
 
+// What a file of a newer format than the linked library's is called.
+inline std::string NewerFormat() {
+  return "a format newer than that of HDF5 " + std::to_string(H5_VERS_MAJOR) + "." +
+         std::to_string(H5_VERS_MINOR) + "." + std::to_string(H5_VERS_RELEASE) +
+         ", which is linked (h5py writes an older one with libver=\"earliest\"), or damage";
+}
+
 // Says(text): a matcher for errors whose message contains it.
 #define COSDT_EXPECT_FILE_ERROR(statement, text)                                    \
   EXPECT_THAT([&] { statement; }, ::testing::Throws<FileError>(::testing::Property( \

@@ -123,10 +123,10 @@ TEST_F(DataCommandTest, DamagedFilesGetOneLine) {
   std::ofstream(path) << "text";
   const ProgramResult info = RunProgram("data info " + path + " 2>&1");
   EXPECT_EQ(info.exit_code, 1);
-  EXPECT_EQ(info.output, "cosdt: error: " + path + ": expected a readable HDF5 file, found none\n");
+  EXPECT_EQ(info.output, "cosdt: error: " + path + ": expected a readable HDF5 file, found text\n");
   const ProgramResult check = RunProgram("data check " + path + " 2>&1");
   EXPECT_EQ(check.exit_code, 1);
-  EXPECT_EQ(check.output, "finding  file: expected a readable HDF5 file, found none\n");
+  EXPECT_EQ(check.output, "finding  file: expected a readable HDF5 file, found text\n");
   const nlohmann::json json = Json("check " + path, 1);
   EXPECT_EQ(json["findings"][0]["code"], "file");
   EXPECT_TRUE(json["findings"][0]["key"].is_null());
