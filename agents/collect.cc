@@ -45,10 +45,12 @@ class Collector {
     for (const WeightedPolicy& p : policies) weights_.push_back(p.weight);
     result_.observation_size = prototype.spec().observation_size;
     result_.action_size = prototype.spec().action_size;
-    // a body as it is makes a file that is D4RL's in everything
+    // a body as it is makes a file of D4RL's arrays, which says no task
     const bool is_body = dynamic_cast<const envs::MujocoEnv*>(&prototype) != nullptr;
     if (!is_body) result_.task = prototype.spec().name;
     if (const auto* const body = dynamic_cast<const envs::MujocoEnv*>(&prototype.full())) {
+      result_.physics = PhysicsName(body->physics());
+      result_.mujoco_version = envs::MujocoVersion();
       result_.nq = body->nq();
       result_.nv = body->nv();
     }

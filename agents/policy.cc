@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <filesystem>
 #include <stdexcept>
 
 #include "agents/demo.h"
 #include "agents/gaussian_policy.h"
+#include "datasets/data_folder.h"
 #include "datasets/probe.h"
 #include "envs/registry.h"
 #include "envs/tmaze.h"
@@ -84,7 +84,7 @@ bool IsPolicyFile(const std::string& name) {
 }
 
 std::unique_ptr<datasets::Hdf5File> OpenPolicy(const std::string& name) {
-  const bool demo = name.starts_with("demo/") && !std::filesystem::exists(name);
+  const bool demo = name.starts_with("demo/") && !datasets::IsFile(name);
   if (demo) return OpenDemoPolicy(name);
   datasets::ProbeFile(name);
   return std::make_unique<datasets::Hdf5File>(name);

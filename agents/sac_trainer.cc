@@ -316,6 +316,8 @@ datasets::Transitions SacTrainer::Replay() const {
   datasets::Transitions replay;
   replay.observation_size = env_->spec().observation_size;
   replay.action_size = env_->spec().action_size;
+  replay.physics = PhysicsName(env_->physics());
+  replay.mujoco_version = envs::MujocoVersion();
   replay.nq = env_->nq();
   replay.nv = env_->nv();
   const auto append = [](auto& to, const auto& from) {

@@ -8,7 +8,6 @@
 #include <string_view>
 #include <unordered_map>
 
-#include "datasets/episodes.h"
 #include "datasets/summary.h"
 
 namespace cosdt::datasets {
@@ -48,12 +47,14 @@ double Median(std::vector<double>& values) {
 
 class Checker {
  public:
-  Checker(const std::string& path, const Transitions& transitions, const Body* body, size_t horizon)
+  Checker(const std::string& path, const Transitions& transitions, const Cuts& cuts,
+          const CheckOptions& options)
       : path_(path),
         t_(transitions),
-        body_(body),
-        horizon_(horizon),
-        cuts_(CutEpisodes(t_.terminals, t_.timeouts, horizon)),
+        body_(options.body),
+        horizon_(options.horizon),
+        unit_actions_(options.unit_actions),
+        cuts_(cuts),
         is_last_(t_.rows()) {
     for (const size_t end : cuts_.offsets) {
       if (end > 0) is_last_[end - 1] = 1;
@@ -68,9 +69,12 @@ class Checker {
     NotFinite("infos/action_log_probs", t_.log_probs, 1);
     NotFinite("infos/qpos", t_.qpos, t_.nq);
     NotFinite("infos/qvel", t_.qvel, t_.nv);
-    ActionRange();
+    if (unit_actions_) ActionRange();
     EpisodeLengths();
-    if (t_.task.empty() || !t_.qpos.empty()) Duplicates();
+    if (t_.task.empty() || !t_.qpos.empty()) {  // other tasks' observations repeat
+      Duplicates();
+      GoesOn();
+    }
     if (t_.next_observations.empty()) {
       if (body_) Jumps();
     } else {
@@ -110,7 +114,7 @@ class Checker {
 
   void EpisodeLengths() {
     size_t complete = 0;
-    Rows timeouts;
+    Rows timeouts, partial;
     for (size_t i = 0; i < cuts_.endings.size(); ++i) {
       const size_t begin = cuts_.offsets[i], length = cuts_.offsets[i + 1] - begin;
       if (length > horizon_) {
@@ -121,13 +125,22 @@ class Checker {
       }
       complete += cuts_.endings[i] != Ending::kPartial;
       if (cuts_.endings[i] == Ending::kPartial) {
-        report_.notes.push_back({"partial_episode", "timeouts", begin,
-                                 "the last " + std::to_string(length) +
-                                     " rows are an unfinished episode, which readers drop"});
+        if (partial.count == 0) partial.first = begin;
+        partial.count += length;
       }
       if (cuts_.endings[i] == Ending::kTimeout && length < horizon_ && timeouts.count++ == 0) {
         timeouts.first = cuts_.offsets[i + 1] - 1;
       }
+    }
+    if (partial.count > 0) {
+      report_.notes.push_back(
+          {"partial_episode", "timeouts", partial.first,
+           std::to_string(partial.count) + " rows are of unfinished episodes, which readers drop"});
+    }
+    if (complete == t_.rows() && complete > 1) {
+      report_.findings.push_back({"every_row", "terminals", std::nullopt,
+                                  "each of the " + std::to_string(complete) +
+                                      " rows ends an episode by its terminal or timeout"});
     }
     if (complete == 0) {
       report_.findings.push_back(
@@ -160,6 +173,23 @@ class Checker {
           {"duplicate", "observations", begin,
            "the episode that begins in row " + std::to_string(at->second) + " again"});
     }
+  }
+
+  // An episode goes on after its terminal if the next row continues from where the terminal's step
+  // led. Without next_observations that is known as roughly as in Jumps: a fallen body may lie
+  // close to how the next episode begins, so that only most of all terminals tell.
+  void GoesOn() {
+    if (t_.next_observations.empty() && !body_) return;
+    const size_t width = t_.observation_size;
+    size_t terminals = 0;
+    const Rows on = CountRows(t_.rows() - 1, [&](size_t row) {
+      if (!t_.terminals[row]) return false;
+      ++terminals;
+      if (t_.next_observations.empty()) return Moves(row);
+      return Same(Row(t_.next_observations, row, width), Row(t_.observations, row + 1, width));
+    });
+    if (t_.next_observations.empty() && on.count * 2 <= terminals) return;
+    Find("goes_on", "terminals", on, "the next row goes on with the episode after its terminal,");
   }
 
   // Whether two rows of observations are the same up to float32's digits.
@@ -197,24 +227,25 @@ class Checker {
     }
   }
 
-  // Positions must move as far as the velocities say. Contacts bend velocities within a step, so
-  // something is left over even where all is right: body.most_jump is above what D4RL-like policies
-  // were seen to leave.
-  void Jumps() {
+  // Whether the positions move to the next row's as far as the velocities say. Contacts bend
+  // velocities within a step, so something is left over even where all is right: body.most_jump is
+  // above what D4RL-like policies were seen to leave.
+  bool Moves(size_t row) const {
     const size_t width = t_.observation_size, positions = body_->nq - 1;
-    const Rows jumps = CountRows(t_.rows() - 1, [&](size_t row) {
-      if (is_last_[row]) return false;
-      const std::span a = Row(t_.observations, row, width),
-                      b = Row(t_.observations, row + 1, width);
-      for (size_t i = 0; i < positions; ++i) {
-        const float va = a[positions + 1 + i], vb = b[positions + 1 + i];
-        if (body_->clips_velocities && std::max(std::abs(va), std::abs(vb)) >= 10) continue;
-        if (std::abs(b[i] - a[i] - body_->step_seconds * (va + vb) / 2) > body_->most_jump) {
-          return true;
-        }
+    const std::span a = Row(t_.observations, row, width), b = Row(t_.observations, row + 1, width);
+    for (size_t i = 0; i < positions; ++i) {
+      const float va = a[positions + 1 + i], vb = b[positions + 1 + i];
+      if (body_->clips_velocities && std::max(std::abs(va), std::abs(vb)) >= 10) continue;
+      if (std::abs(b[i] - a[i] - body_->step_seconds * (va + vb) / 2) > body_->most_jump) {
+        return false;
       }
-      return false;
-    });
+    }
+    return true;
+  }
+
+  void Jumps() {
+    const Rows jumps =
+        CountRows(t_.rows() - 1, [&](size_t row) { return !is_last_[row] && !Moves(row); });
     Find("jump", "observations", {jumps.count, jumps.first + 1},
          "positions that the velocities of the row before do not lead to, without a terminal or "
          "timeout between,");
@@ -312,7 +343,8 @@ class Checker {
   const Transitions& t_;
   const Body* body_;
   size_t horizon_;
-  Cuts cuts_;
+  bool unit_actions_;
+  const Cuts& cuts_;
   std::vector<uint8_t> is_last_;  // [rows]: the last of an episode
   CheckReport report_;
 };
@@ -320,8 +352,8 @@ class Checker {
 }  // namespace
 
 CheckReport CheckTransitions(const std::string& path, const Transitions& transitions,
-                             const Body* body, size_t horizon) {
-  return Checker(path, transitions, body, horizon).Run();
+                             const Cuts& cuts, const CheckOptions& options) {
+  return Checker(path, transitions, cuts, options).Run();
 }
 
 }  // namespace cosdt::datasets

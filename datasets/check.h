@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "datasets/body.h"
+#include "datasets/episodes.h"
 #include "datasets/transitions.h"
 
 namespace cosdt::datasets {
@@ -23,11 +24,19 @@ struct CheckReport {
   std::vector<Finding> notes;     // what a reader should know
 };
 
-// Looks for what goes wrong in D4RL files, without a simulator. `body` may be null: then what needs
-// its facts is left out. Files without timeouts are cut at `horizon`. Codes of findings:
+struct CheckOptions {
+  const Body* body = nullptr;  // null: what needs its facts is left out
+  size_t horizon = 1000;       // the most steps of an episode
+  bool unit_actions = true;    // actions are within [-1, 1], as D4RL's are and those of all bodies
+};
+
+// Looks for what goes wrong in data, without a simulator; `path` is a file whose name may be one of
+// D4RL's. `cuts` are where the file's episodes end. Codes of findings:
 //   not_finite    NaN or infinity
 //   action_range  actions outside [-1, 1]
 //   jump          observations that do not follow each other, without a terminal or timeout
+//   goes_on       an episode that goes on after a terminal
+//   every_row     every row ends an episode
 //   long_episode  more steps than the horizon
 //   no_episode    no terminal and no timeout
 //   duplicate     an episode that is in the file twice; not looked for in tasks without infos/qpos,
@@ -37,6 +46,6 @@ struct CheckReport {
 //   returns       returns other than those of D4RL's file of that name
 // and of notes: short_timeout, no_timeouts, partial_episode.
 CheckReport CheckTransitions(const std::string& path, const Transitions& transitions,
-                             const Body* body, size_t horizon = 1000);
+                             const Cuts& cuts, const CheckOptions& options);
 
 }  // namespace cosdt::datasets

@@ -39,8 +39,6 @@ D4rlFile::D4rlFile(const std::string& path, int threads) : file_(path), threads_
   };
   expect("actions", action_size_);
   expect("rewards", 1);
-  expect("terminals", 1);
-  if (Has("timeouts")) expect("timeouts", 1);
   if (Has("next_observations")) expect("next_observations", observation_size_);
   if (Has("infos/action_log_probs")) expect("infos/action_log_probs", 1);
   for (const char* key : {"infos/qpos", "infos/qvel"}) {

@@ -10,8 +10,9 @@
 namespace cosdt::datasets {
 
 // An opened D4RL HDF5 file of any version. Opening looks at names, types and shapes only:
-// observations (N, o), actions (N, a), rewards and terminals (N,) or (N, 1) must be there, and what
-// else D4RL's files have by step must have N rows too. Everything throws FileError.
+// observations (N, o), actions (N, a) and rewards (N,) or (N, 1) must be there, and what else
+// D4RL's files have by step must have N rows too. Flags are ReadEpisodeEnds' (episode_ends.h).
+// Everything throws FileError.
 class D4rlFile {
  public:
   // Where ReadTask finds it.
@@ -22,6 +23,7 @@ class D4rlFile {
 
   const Hdf5File& hdf5() const { return file_; }
   const std::string& path() const { return file_.path(); }
+  int threads() const { return threads_; }
   uint64_t rows() const { return rows_; }
   int observation_size() const { return observation_size_; }
   int action_size() const { return action_size_; }

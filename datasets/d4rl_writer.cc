@@ -54,6 +54,9 @@ std::vector<uint64_t> GuessChunk(const std::vector<uint64_t>& shape, size_t byte
 
 D4rlWriter::D4rlWriter(std::string path)
     : path_(std::move(path)), temporary_(path_ + "." + std::to_string(getpid()) + ".tmp") {
+  if (std::filesystem::is_directory(path_)) {
+    throw std::runtime_error(path_ + ": expected a file to write, found a folder");
+  }
   const Lock lock(Hdf5Mutex());
   H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
   const Hdf5Id access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);

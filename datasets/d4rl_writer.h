@@ -15,6 +15,7 @@ namespace cosdt::datasets {
 // throws std::runtime_error with the path where writing fails.
 class D4rlWriter {
  public:
+  // Refuses a folder's path.
   explicit D4rlWriter(std::string path);
 
   // Removes the temporary file where Commit was not reached.

@@ -15,7 +15,27 @@ std::string Environment(const char* name) {
   return value ? value : "";
 }
 
+bool IsFolder(const std::string& path) {
+  std::error_code error;
+  return std::filesystem::is_directory(path, error);
+}
+
+// What a name that is no file's is instead; of a Minari dataset's folder, with the file to name.
+std::string WhatIsThere(const std::string& name) {
+  if (!IsFolder(name)) return "neither";
+  for (const char* const inner : {"data/main_data.hdf5", "main_data.hdf5"}) {
+    const std::string file = std::filesystem::path(name) / inner;
+    if (IsFile(file)) return "a folder; its file is " + file;
+  }
+  return "a folder";
+}
+
 }  // namespace
+
+bool IsFile(const std::string& path) {
+  std::error_code error;
+  return std::filesystem::exists(path, error) && !IsFolder(path);
+}
 
 std::string DataFolder(const std::string& chosen) {
   if (!chosen.empty()) return chosen;
@@ -30,12 +50,13 @@ std::string DataFolder(const std::string& chosen) {
 }
 
 std::string FindDataset(const std::string& name, const std::string& data_folder) {
-  if (std::filesystem::exists(name)) return name;
+  if (IsFile(name)) return name;
   const KnownFile* const known = FindKnownFile(name);
-  if (!known) throw FileError(name, "", "a file or the name of one of D4RL's", "neither");
+  if (!known) throw FileError(name, "", "a file or the name of one of D4RL's", WhatIsThere(name));
   const std::string path = DataFolder(data_folder) + "/" + known->name + ".hdf5";
-  if (!std::filesystem::exists(path)) {
-    throw FileError(path, "", "what `cosdt data fetch " + name + "` downloads", "none");
+  if (!IsFile(path)) {
+    throw FileError(path, "", "what `cosdt data fetch " + name + "` downloads",
+                    IsFolder(path) ? "a folder" : "none");
   }
   return path;
 }

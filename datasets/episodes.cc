@@ -10,7 +10,9 @@
 
 #include "datasets/body.h"
 #include "datasets/d4rl_file.h"
+#include "datasets/episode_ends.h"
 #include "datasets/minari_file.h"
+#include "datasets/recorded_env.h"
 
 namespace cosdt::datasets {
 namespace {
@@ -24,7 +26,7 @@ int Threads(const ReadOptions& options) {
 class Source {
  public:
   virtual ~Source() = default;
-  virtual const std::string& path() const = 0;
+  virtual const Hdf5File& hdf5() const = 0;
   virtual uint64_t rows() const = 0;
   virtual int observation_size() const = 0;
   virtual int action_size() const = 0;
@@ -36,20 +38,15 @@ class Source {
 class D4rlSource : public Source {
  public:
   D4rlSource(const std::string& path, int threads) : file_(path, threads) {}
-  const std::string& path() const override { return file_.path(); }
+  const Hdf5File& hdf5() const override { return file_.hdf5(); }
   uint64_t rows() const override { return file_.rows(); }
   int observation_size() const override { return file_.observation_size(); }
   int action_size() const override { return file_.action_size(); }
   std::string ReadTask() const override { return file_.ReadTask(); }
   void Read(const std::string& key, std::span<float> out) const override { file_.Read(key, out); }
   Cuts ReadCuts(size_t horizon) const override {
-    std::vector<uint8_t> terminals(file_.rows()), timeouts;
-    file_.Read<uint8_t>("terminals", terminals);
-    if (file_.Has("timeouts")) {
-      timeouts.resize(file_.rows());
-      file_.Read<uint8_t>("timeouts", timeouts);
-    }
-    return CutEpisodes(terminals, timeouts, horizon);
+    const EpisodeEnds ends = ReadEpisodeEnds(file_);
+    return CutEpisodes(ends.terminals, ends.timeouts, horizon);
   }
 
  private:
@@ -59,7 +56,7 @@ class D4rlSource : public Source {
 class MinariSource : public Source {
  public:
   explicit MinariSource(const std::string& path) : file_(path) {}
-  const std::string& path() const override { return file_.path(); }
+  const Hdf5File& hdf5() const override { return file_.hdf5(); }
   uint64_t rows() const override { return file_.offsets().back(); }
   int observation_size() const override { return file_.observation_size(); }
   int action_size() const override { return file_.action_size(); }
@@ -122,11 +119,12 @@ Episodes ReadEpisodes(const std::vector<std::string>& paths, const ReadOptions& 
     if (source.observation_size() != first.observation_size() ||
         source.action_size() != first.action_size()) {
       throw FileError(
-          path, "", Sizes(first.observation_size(), first.action_size()) + " as in " + first.path(),
+          path, "",
+          Sizes(first.observation_size(), first.action_size()) + " as in " + paths.front(),
           Sizes(source.observation_size(), source.action_size()));
     }
     if (source.ReadTask() != first.ReadTask()) {
-      throw FileError(path, D4rlFile::kTask, TaskText(first.ReadTask()) + " as in " + first.path(),
+      throw FileError(path, D4rlFile::kTask, TaskText(first.ReadTask()) + " as in " + paths[0],
                       TaskText(source.ReadTask()));
     }
   }
@@ -148,6 +146,7 @@ Episodes ReadEpisodes(const std::vector<std::string>& paths, const ReadOptions& 
   for (const std::unique_ptr<Source>& source : sources) {
     const size_t begin = episodes.offsets.back();
     const size_t count = source->rows();
+    const Cuts cuts = source->ReadCuts(options.horizon);  // before what takes longer
     // rows of the next file overwrite what is dropped of this one
     const auto read = [&](const char* key, FloatVector& to, size_t width) {
       source->Read(key, std::span(to).subspan(begin * width, count * width));
@@ -158,7 +157,6 @@ Episodes ReadEpisodes(const std::vector<std::string>& paths, const ReadOptions& 
     if (options.next_observations) {
       read("next_observations", episodes.next_observations, episodes.observation_size);
     }
-    const Cuts cuts = source->ReadCuts(options.horizon);
     for (size_t i = 0; i < cuts.endings.size(); ++i) {
       if (cuts.endings[i] == Ending::kPartial && !options.keep_partial) continue;
       episodes.offsets.push_back(begin + cuts.offsets[i + 1]);
@@ -176,8 +174,8 @@ Episodes ReadEpisodes(const std::vector<std::string>& paths, const ReadOptions& 
   if (!task.empty()) return episodes;
   const Body* body = FindBody(options.env);
   if (!body) {
-    body = GuessBody(paths[0], episodes.observation_size, episodes.action_size,
-                     episodes.observations[0]);
+    body = BodyOf(ReadRecordedEnv(sources[0]->hdf5()), paths[0], episodes.observation_size,
+                  episodes.action_size, episodes.observations[0]);
   } else if (body->observation_size != episodes.observation_size ||
              body->action_size != episodes.action_size) {
     throw FileError(paths[0], "",

@@ -34,7 +34,7 @@ struct Episodes {
 };
 
 struct ReadOptions {
-  std::string env{};          // "" finds it from the file's task, or from its name and shapes
+  std::string env{};  // "" finds it from the file's task or env_spec, or from its name and shapes
   bool keep_partial = false;  // the trailing rows that no flag ends
   bool next_observations = false;
   int horizon = 1000;  // cuts episodes of files without timeouts (v0)
@@ -42,7 +42,8 @@ struct ReadOptions {
 };
 
 // Reads D4RL and Minari files, one after the other, into one set of episodes. A row with a terminal
-// or a timeout ends its episode. Beside the result only one byte a row and flag is held. Throws
+// or a timeout, by any name (episode_ends.h), ends its episode. Beside the result only the flags
+// are held, one byte a row each and eight while they are read. Throws
 // FileError where a file is damaged, where files do not fit each other or a given env, and where no
 // episode is left; std::invalid_argument for an env that is no body, of files that name no task.
 Episodes ReadEpisodes(const std::vector<std::string>& paths, const ReadOptions& options = {});

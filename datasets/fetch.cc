@@ -186,6 +186,9 @@ FetchResult Fetch(const KnownFile& file, const FetchOptions& options) {
   result.path = options.folder + "/" + file.name + ".hdf5";
   result.hash_is_known = *file.sha256 != 0;
   const std::string expected_hash = ExpectedHash(file, result.path);
+  if (std::filesystem::is_directory(result.path)) {
+    throw FileError(result.path, "", "D4RL's file or none yet", "a folder");
+  }
   if (std::filesystem::exists(result.path)) {
     Verify(result.path, file, expected_hash, result);
     result.was_there = true;

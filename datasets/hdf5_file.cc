@@ -328,4 +328,26 @@ std::string Hdf5File::ReadString(const std::string& key) const {
   return text.c_str();
 }
 
+std::string Hdf5File::ReadAttribute(const std::string& name) const {
+  const Lock lock(Hdf5Mutex());
+  if (H5Aexists(file_, name.c_str()) <= 0) return "";
+  const Hdf5Id attribute(H5Aopen(file_, name.c_str(), H5P_DEFAULT), H5Aclose);
+  const Hdf5Id type(H5Aget_type(attribute), H5Tclose);
+  const Hdf5Id space(H5Aget_space(attribute), H5Sclose);
+  if (H5Tget_class(type) != H5T_STRING || H5Sget_simple_extent_npoints(space) != 1) {
+    throw FileError(path_, name, "one string", "another type");
+  }
+  std::string text;
+  if (H5Tis_variable_str(type) > 0) {
+    char* read = nullptr;
+    if (H5Aread(attribute, type, &read) >= 0 && read) text = read;
+    H5free_memory(read);
+    if (read) return text;
+  } else {
+    text.resize(H5Tget_size(type));
+    if (H5Aread(attribute, type, text.data()) >= 0) return text.c_str();
+  }
+  throw FileError(path_, name, "a readable string", "damaged data");
+}
+
 }  // namespace cosdt::datasets

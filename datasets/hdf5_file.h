@@ -91,6 +91,10 @@ class Hdf5File {
   // The scalar fixed-length byte string `key`, without the padding.
   std::string ReadString(const std::string& key) const;
 
+  // The string attribute of the root group, of either length that HDF5 knows; "" where there is
+  // none.
+  std::string ReadAttribute(const std::string& name) const;
+
  private:
   // Opens any object: below 0 where there is none. Throws as Has does, naming what was expected.
   int64_t TryOpen(const std::string& key, const char* expected) const;

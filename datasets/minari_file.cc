@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "datasets/array_reader.h"
+#include "datasets/episode_ends.h"
 
 namespace cosdt::datasets {
 namespace {
@@ -89,12 +90,21 @@ std::vector<Ending> MinariFile::ReadEndings() const {
   std::vector<Ending> endings;
   for (size_t i = 0; i < groups_.size(); ++i) {
     const uint64_t steps = offsets_[i + 1] - offsets_[i];
-    std::vector<uint8_t> terminations(steps), truncations(steps);
-    ReadArray<uint8_t>(file_, groups_[i] + "/terminations", steps, 1, terminations, 1);
-    ReadArray<uint8_t>(file_, groups_[i] + "/truncations", steps, 1, truncations, 1);
-    endings.push_back(terminations.back()  ? Ending::kTerminal
-                      : truncations.back() ? Ending::kTimeout
-                                           : Ending::kPartial);
+    // whether the last step has the flag, which no step before may have
+    const auto ends = [&](const std::string& key) {
+      const std::vector<uint8_t> flags = ReadFlags(file_, key, steps, 1);
+      const size_t row = std::ranges::find(flags, 1) - flags.begin();
+      if (row + 1 < steps) {
+        throw FlagError(path(), key, row,
+                        "0 before the last of " + std::to_string(steps) + " steps", "1");
+      }
+      return flags.back() == 1;
+    };
+    const bool terminates = ends(groups_[i] + "/terminations");
+    const bool truncated = ends(groups_[i] + "/truncations");
+    endings.push_back(terminates  ? Ending::kTerminal
+                      : truncated ? Ending::kTimeout
+                                  : Ending::kPartial);
   }
   return endings;
 }

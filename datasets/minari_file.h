@@ -21,6 +21,7 @@ class MinariFile {
  public:
   explicit MinariFile(const std::string& path);
 
+  const Hdf5File& hdf5() const { return file_; }
   const std::string& path() const { return file_.path(); }
   int observation_size() const { return observation_size_; }
   int action_size() const { return action_size_; }
@@ -32,7 +33,8 @@ class MinariFile {
   // "actions" or "rewards" of all episodes, row-major.
   void Read(const std::string& key, std::span<float> out) const;
 
-  // An episode that neither terminates nor is truncated is partial.
+  // An episode that neither terminates nor is truncated is partial. Throws FlagError (see
+  // episode_ends.h) where one goes on after either.
   std::vector<Ending> ReadEndings() const;
 
  private:

@@ -14,6 +14,7 @@
 
 #include "datasets/hdf5_file.h"
 #include "datasets/hdf5_id.h"
+#include "datasets/recorded_env.h"
 
 namespace cosdt::datasets {
 namespace {
@@ -51,6 +52,7 @@ void Walk(const std::string& path) {
       // what is wrong with an array matters to those who need it: they will be told
     }
   }
+  file.ReadAttribute(kEnvSpecKey);
 }
 
 // Sends an error as its three parts, each ended by a zero byte.

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <memory>
 
+#include "datasets/episode_ends.h"
 #include "datasets/episodes.h"
+#include "datasets/recorded_env.h"
 
 namespace cosdt::datasets {
 namespace {
@@ -20,6 +22,35 @@ void ExpectTask(const D4rlFile& file, const std::string& expected) {
   if (found == expected) return;
   const auto text = [](const std::string& task) { return task.empty() ? "none" : task; };
   throw FileError(file.path(), D4rlFile::kTask, text(expected), text(found));
+}
+
+void WriteTextIfAny(D4rlWriter& writer, const char* key, const std::string& text) {
+  if (!text.empty()) writer.Text(key, text);
+}
+
+// d4rl where the file does not say. Throws where its environment is none of the physics modes.
+std::string PhysicsOf(const D4rlFile& file, const RecordedEnv& recorded) {
+  if (!recorded.unlike.empty()) {
+    throw FileError(file.path(), recorded.source, "an environment of one of cosdt's physics modes",
+                    recorded.id + " (" + recorded.unlike + ")");
+  }
+  return recorded.physics.empty() ? "d4rl" : recorded.physics;
+}
+
+// What all files say of physics and simulator; "" where one does not say it.
+RecordedEnv CommonRecord(const std::vector<std::unique_ptr<D4rlFile>>& files) {
+  RecordedEnv common = ReadRecordedEnv(files[0]->hdf5());
+  const std::string physics = PhysicsOf(*files[0], common);
+  for (const auto& file : files) {
+    const RecordedEnv found = ReadRecordedEnv(file->hdf5());
+    if (PhysicsOf(*file, found) != physics) {
+      throw FileError(file->path(), "physics", physics + ", as in " + files[0]->path(),
+                      found.physics.empty() ? "none, which stands for d4rl" : found.physics);
+    }
+    if (found.physics.empty()) common.physics.clear();
+    if (found.mujoco_version != common.mujoco_version) common.mujoco_version.clear();
+  }
+  return common;
 }
 
 }  // namespace
@@ -61,6 +92,9 @@ void Resize(Transitions& transitions, size_t rows) {
 Transitions ReadTransitions(const D4rlFile& file) {
   Transitions transitions;
   transitions.task = file.ReadTask();
+  const RecordedEnv recorded = ReadRecordedEnv(file.hdf5());
+  transitions.physics = recorded.physics;
+  transitions.mujoco_version = recorded.mujoco_version;
   transitions.observation_size = file.observation_size();
   transitions.action_size = file.action_size();
   if (file.Has("infos/qpos")) transitions.nq = static_cast<int>(file.Width("infos/qpos"));
@@ -72,8 +106,33 @@ Transitions ReadTransitions(const D4rlFile& file) {
   ReadIfThere(file, "infos/action_log_probs", transitions.log_probs);
   ReadIfThere(file, "infos/qpos", transitions.qpos);
   ReadIfThere(file, "infos/qvel", transitions.qvel);
-  ReadIfThere(file, "terminals", transitions.terminals);
-  ReadIfThere(file, "timeouts", transitions.timeouts);
+  EpisodeEnds ends = ReadEpisodeEnds(file);
+  transitions.terminals = std::move(ends.terminals);
+  transitions.timeouts = std::move(ends.timeouts);
+  return transitions;
+}
+
+Transitions ReadTransitions(const MinariFile& file) {
+  Transitions transitions;
+  transitions.observation_size = file.observation_size();
+  transitions.action_size = file.action_size();
+  const size_t rows = file.offsets().back();
+  const auto read = [&](const char* key, FloatVector& to, size_t width) {
+    to.resize(rows * width);
+    file.Read(key, to);
+  };
+  read("observations", transitions.observations, file.observation_size());
+  read("actions", transitions.actions, file.action_size());
+  read("rewards", transitions.rewards, 1);
+  read("next_observations", transitions.next_observations, file.observation_size());
+  transitions.terminals.resize(rows);
+  transitions.timeouts.resize(rows);
+  const std::vector<Ending> endings = file.ReadEndings();
+  for (size_t i = 0; i < endings.size(); ++i) {
+    const size_t last = file.offsets()[i + 1] - 1;
+    transitions.terminals[last] = endings[i] == Ending::kTerminal;
+    transitions.timeouts[last] = endings[i] == Ending::kTimeout;
+  }
   return transitions;
 }
 
@@ -93,7 +152,9 @@ void WriteTransitions(const Transitions& transitions, D4rlWriter& writer) {
   write("infos/qvel", transitions.qvel, transitions.nv);
   writer.Flags("terminals", transitions.terminals);
   writer.Flags("timeouts", transitions.timeouts);
-  if (!transitions.task.empty()) writer.Text(D4rlFile::kTask, transitions.task);
+  WriteTextIfAny(writer, D4rlFile::kTask, transitions.task);
+  WriteTextIfAny(writer, kPhysicsKey, transitions.physics);
+  WriteTextIfAny(writer, kMujocoVersionKey, transitions.mujoco_version);
 }
 
 void ConcatFiles(const std::vector<std::string>& paths, const std::string& out, int threads,
@@ -105,14 +166,12 @@ void ConcatFiles(const std::vector<std::string>& paths, const std::string& out, 
     files.push_back(std::make_unique<D4rlFile>(path, threads));
     const D4rlFile& file = *files.back();
     ExpectTask(file, files[0]->ReadTask());
-    std::vector<uint8_t> terminal(file.rows()), timeout;
-    file.Read<uint8_t>("terminals", terminal);
-    ReadIfThere(file, "timeouts", timeout);
-    const Cuts cuts = CutEpisodes(terminal, timeout, horizon);
+    const EpisodeEnds ends = ReadEpisodeEnds(file);
+    const Cuts cuts = CutEpisodes(ends.terminals, ends.timeouts, horizon);
     const bool partial = !cuts.endings.empty() && cuts.endings.back() == Ending::kPartial;
     kept.push_back(cuts.offsets[cuts.offsets.size() - (partial ? 2 : 1)]);
     const size_t begin = terminals.size();
-    terminals.insert(terminals.end(), terminal.begin(), terminal.begin() + kept.back());
+    terminals.insert(terminals.end(), ends.terminals.begin(), ends.terminals.begin() + kept.back());
     timeouts.resize(terminals.size());
     for (size_t i = 0; i < cuts.endings.size(); ++i) {
       if (cuts.endings[i] != Ending::kTimeout) continue;
@@ -123,6 +182,8 @@ void ConcatFiles(const std::vector<std::string>& paths, const std::string& out, 
     throw FileError(paths.empty() ? out : paths[0], "terminals", "at least one complete episode",
                     "none");
   }
+
+  const RecordedEnv recorded = CommonRecord(files);
 
   D4rlWriter writer(out);
   const auto concat = [&]<typename T>(const std::string& key, T) {
@@ -152,9 +213,9 @@ void ConcatFiles(const std::vector<std::string>& paths, const std::string& out, 
   for (const char* key : {"infos/qpos", "infos/qvel"}) concat(key, double());
   writer.Flags("terminals", terminals);
   writer.Flags("timeouts", timeouts);
-  if (const std::string task = files[0]->ReadTask(); !task.empty()) {
-    writer.Text(D4rlFile::kTask, task);
-  }
+  WriteTextIfAny(writer, D4rlFile::kTask, files[0]->ReadTask());
+  WriteTextIfAny(writer, kPhysicsKey, recorded.physics);
+  WriteTextIfAny(writer, kMujocoVersionKey, recorded.mujoco_version);
   writer.Commit();
 }
 

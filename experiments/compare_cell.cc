@@ -28,7 +28,7 @@ using nlohmann::json;
 // Set from the data where the sweep does not say them.
 bool IsLeftToTheData(const TrainField& field) {
   const std::string name = field.name, value = ToToml(field);
-  if (name == "env") return value == "''" || value == "\"\"";
+  if (name == "env" || name == "physics") return value == "''" || value == "\"\"";
   if (name == "targets") return value == "[]";
   return (name == "return-scale" || name == "max-timestep") && std::stod(value) == 0;
 }
@@ -60,10 +60,12 @@ json Train(TrainOptions options, const std::string& folder, const CellPlace& pla
   if (options.env.empty()) {
     throw std::runtime_error(data.path + ": expected data of a body or task that cosdt simulates");
   }
+  SayRemark(data);
   options.Validate();
   const json report =
       TrainInFolder(options, data, folder, true, device, [&] { return stop.received() != 0; });
   return {{"env", options.env},
+          {"physics", options.physics},
           {"updates", report["updates"]},
           {"dataset", report["dataset"]},
           {"checkpoint", report["checkpoint"]}};
@@ -155,7 +157,7 @@ bool RunCell(const Cell& cell, const std::string& folder, const CellPlace& place
                    {"path", trained["dataset"]["path"]},
                    {"sha256", trained["dataset"]["sha256"]}}},
                  {"env", trained["env"]},
-                 {"physics", has_physics ? json(options.physics) : json()},
+                 {"physics", has_physics ? trained["physics"] : json()},
                  {"mujoco_version", envs::MujocoVersion()},
                  {"torch_version", TorchVersion()},
                  {"seed", options.trainer.seed},

@@ -9,12 +9,15 @@
 #include "agents/replay.h"
 #include "agents/rollout.h"
 #include "datasets/check.h"
+#include "datasets/episode_ends.h"
 #include "datasets/minari_file.h"
 #include "datasets/probe.h"
+#include "datasets/recorded_env.h"
 #include "datasets/sha256.h"
 #include "datasets/summary.h"
 #include "envs/registry.h"
 #include "experiments/data.h"
+#include "experiments/data_physics.h"
 #include "experiments/program.h"
 #include "experiments/progress.h"
 #include "experiments/statistics.h"
@@ -80,33 +83,6 @@ void CheckHash(const std::string& path, datasets::CheckReport& report) {
   }
 }
 
-// Adds what needs the simulator.
-void Simulate(const DataCheckCommand& command, const std::string& path, const datasets::Body& body,
-              const datasets::Transitions& transitions, const datasets::D4rlFile& file,
-              json& report, datasets::CheckReport& check) {
-  const agents::ReplayReport replay = agents::Replay(transitions, body.name);
-  report["replayed"] = replay.transitions;
-  if (replay.transitions > 0) {
-    report["verdict"] = replay.verdict;
-    report["replay"] = json::object();
-    for (const auto& [physics, r] : replay.residuals) {
-      report["replay"][PhysicsName(physics)] = {
-          {"median", r.median}, {"p90", r.p90}, {"max", r.max}};
-    }
-    if (replay.verdict == "none") {
-      check.findings.push_back({"physics", "next_observations", std::nullopt,
-                                "no physics mode steps to what the file says"});
-    } else if (replay.verdict != "d4rl") {
-      check.notes.push_back(
-          {"physics", "next_observations", std::nullopt,
-           "made with " + replay.verdict + "'s body: scores do not compare with D4RL's"});
-    }
-  }
-  if (!command.no_policy && file.Has("metadata/policy")) {
-    report["policy_return"] = PolicyReturns(path, body.name, command.rollout);
-  }
-}
-
 int TaskHorizon(const std::string& path, const std::string& task) {
   try {
     return envs::MakeEnv(task)->spec().horizon;
@@ -115,9 +91,163 @@ int TaskHorizon(const std::string& path, const std::string& task) {
   }
 }
 
+// A file of either layout, as it is checked.
+struct Data {
+  bool minari = false, has_policy = false;
+  datasets::RecordedEnv recorded;
+  datasets::Transitions transitions;
+  datasets::Cuts cuts;
+  datasets::CheckOptions options;
+};
+
+Data Read(const std::string& path, int threads) {
+  Data data;
+  data.minari = datasets::IsMinariFile(path);
+  if (data.minari) {
+    const datasets::MinariFile file(path);
+    data.recorded = datasets::ReadRecordedEnv(file.hdf5());
+    data.transitions = datasets::ReadTransitions(file);
+    data.cuts = {file.offsets(), file.ReadEndings()};
+  } else {
+    const datasets::D4rlFile file(path, threads);
+    data.recorded = datasets::ReadRecordedEnv(file.hdf5());
+    data.transitions = datasets::ReadTransitions(file);
+    data.has_policy = file.Has("metadata/policy");
+  }
+  return data;
+}
+
+// The body that --env, the file's record, name or sizes tell. None for tasks, and none where the
+// file says that it was made in something else.
+const datasets::Body* FindBody(const std::string& path, const std::string& env, const Data& data) {
+  const datasets::Transitions& t = data.transitions;
+  if (!t.task.empty()) {
+    if (env.empty()) return nullptr;
+    throw datasets::FileError(path, datasets::D4rlFile::kTask, "none, for --env was given", t.task);
+  }
+  if (env.empty()) {
+    if (!data.recorded.unlike.empty()) return nullptr;
+    return datasets::BodyOf(data.recorded, path, t.observation_size, t.action_size,
+                            t.observations[0]);
+  }
+  const datasets::Body* const body = datasets::FindBody(env);
+  if (body->observation_size == t.observation_size && body->action_size == t.action_size) {
+    return body;
+  }
+  throw datasets::FileError(path, "observations", "the sizes of " + env,
+                            std::to_string(t.observation_size) + " observations and " +
+                                std::to_string(t.action_size) + " actions");
+}
+
+// What decides how the file is checked, and where its episodes end.
+void SetOptions(const std::string& path, const std::string& env, Data& data) {
+  data.options.body = FindBody(path, env, data);
+  if (const std::string& task = data.transitions.task; !task.empty()) {
+    data.options.horizon = TaskHorizon(path, task);
+  } else if (!data.options.body && data.recorded.horizon) {
+    data.options.horizon = *data.recorded.horizon;
+  } else if (!data.options.body && data.minari) {
+    data.options.horizon = data.transitions.rows();  // nothing says what is too long
+  }
+  // other environments' actions have other ranges
+  data.options.unit_actions = data.options.body || (!data.minari && data.recorded.id.empty());
+  if (!data.minari) {
+    data.cuts = datasets::CutEpisodes(data.transitions.terminals, data.transitions.timeouts,
+                                      data.options.horizon);
+  }
+}
+
+// What the file says of itself against what its steps say.
+void CompareVerdict(const datasets::RecordedEnv& recorded, const std::string& verdict,
+                    datasets::CheckReport& check) {
+  if (verdict == "none") {
+    check.findings.push_back({"physics", "next_observations", std::nullopt,
+                              "no physics mode steps to what the file says"});
+    return;
+  }
+  const bool same = recorded.physics == verdict ||
+                    (verdict == "gymnasium" && recorded.physics.starts_with(verdict));
+  if (!recorded.physics.empty() && !same) {
+    check.findings.push_back({"physics", recorded.source, std::nullopt,
+                              "says " + recorded.physics + ", the steps are " + verdict + "'s"});
+  }
+  if (verdict != "d4rl") {
+    check.notes.push_back({"physics", "next_observations", std::nullopt,
+                           "made with " + verdict + "'s body: scores do not compare with D4RL's"});
+  }
+}
+
+// Adds what needs the simulator.
+void Simulate(const DataCheckCommand& command, const std::string& path, const Data& data,
+              json& report, datasets::CheckReport& check) {
+  const std::string body = data.options.body->name;
+  const agents::ReplayReport replay = agents::Replay(data.transitions, body);
+  report["replayed"] = replay.transitions;
+  if (replay.transitions > 0) {
+    report["verdict"] = replay.verdict;
+    for (const auto& [physics, r] : replay.residuals) {
+      report["replay"][PhysicsName(physics)] = {
+          {"median", r.median}, {"p90", r.p90}, {"max", r.max}};
+    }
+    CompareVerdict(data.recorded, replay.verdict, check);
+  }
+  if (!command.no_policy && data.has_policy) {
+    report["policy_return"] = PolicyReturns(path, body, command.rollout);
+  }
+}
+
+// Notes on what a reader should know of the file's kind.
+void AddNotes(const Data& data, datasets::CheckReport& check) {
+  if (data.minari) {
+    check.notes.push_back({"minari", "", std::nullopt,
+                           "a Minari file: it is not D4RL's data, and its scores do not compare"});
+  }
+  if (const std::string& task = data.transitions.task; !task.empty()) {
+    check.notes.push_back({"task", datasets::D4rlFile::kTask, std::nullopt,
+                           "made in " + task + ": its steps are not replayed, and motion and " +
+                               "rewards are not checked against a body's"});
+  } else if (!data.options.body && !data.recorded.id.empty()) {
+    check.notes.push_back({"env", data.recorded.source, std::nullopt,
+                           "made in " + RecordText(data.recorded) +
+                               ": its steps are not replayed, and motion and rewards are not " +
+                               "checked against a body's"});
+  }
+}
+
+json Returns(const Data& data) {
+  datasets::Episodes episodes;
+  episodes.rewards = data.transitions.rewards;
+  episodes.offsets = data.cuts.offsets;
+  episodes.endings = data.cuts.endings;
+  datasets::SumReturns(episodes);
+  const datasets::ReturnStatistics returns = datasets::ReturnsOf(episodes);
+  return {{"mean", returns.mean}, {"std", returns.std}};
+}
+
+// Fills `report` and `check` as far as it comes.
+void Check(const DataCheckCommand& command, const std::string& path, json& report,
+           datasets::CheckReport& check) {
+  datasets::ProbeFile(path);
+  report["dataset"]["sha256"] = datasets::Sha256OfFile(path);
+  Data data = Read(path, command.rollout.threads);
+  SetOptions(path, command.env, data);
+  check = datasets::CheckTransitions(path, data.transitions, data.cuts, data.options);
+  CheckHash(path, check);
+  report["return"] = Returns(data);
+  report["made_in"] = DescribeRecord(data.recorded);
+  AddNotes(data, check);
+  if (data.options.body) {
+    report["env"] = data.options.body->name;
+    Simulate(command, path, data, report, check);
+  } else if (!data.transitions.task.empty()) {
+    report["env"] = data.transitions.task;
+  }
+}
+
 json Report(const DataCheckCommand& command, const std::string& path) {
   json report = {{"dataset", {{"path", path}}},
                  {"env", nullptr},
+                 {"made_in", nullptr},
                  {"mujoco_version", envs::MujocoVersion()},
                  {"seed", command.rollout.seed},
                  {"replay", json::object()},
@@ -125,63 +255,15 @@ json Report(const DataCheckCommand& command, const std::string& path) {
                  {"return", nullptr},
                  {"policy_return", json::object()}};
   datasets::CheckReport check;
+  const auto found = [](const datasets::FileError& error) {
+    return "expected " + error.expected() + ", found " + error.found();
+  };
   try {
-    datasets::ProbeFile(path);
-    report["dataset"]["sha256"] = datasets::Sha256OfFile(path);
-    if (datasets::IsMinariFile(path)) {
-      datasets::ReadEpisodes(path);  // throws where the file is unfit
-      check.notes.push_back({"minari", "", std::nullopt,
-                             "a Minari file: only its structure was checked; it is not D4RL's data "
-                             "and its scores do not compare"});
-    } else {
-      const datasets::D4rlFile file(path, command.rollout.threads);
-      const datasets::Transitions transitions = datasets::ReadTransitions(file);
-      const std::string& task = transitions.task;
-      if (!task.empty() && !command.env.empty()) {
-        throw datasets::FileError(path, datasets::D4rlFile::kTask, "none, for --env was given",
-                                  task);
-      }
-      const datasets::Body* body = nullptr;
-      int horizon = 1000;
-      if (!task.empty()) {
-        horizon = TaskHorizon(path, task);
-      } else if (command.env.empty()) {
-        body = datasets::GuessBody(path, file.observation_size(), file.action_size(),
-                                   transitions.observations[0]);
-      } else {
-        body = datasets::FindBody(command.env);
-      }
-      if (body && (body->observation_size != file.observation_size() ||
-                   body->action_size != file.action_size())) {
-        throw datasets::FileError(path, "observations", "the sizes of " + command.env,
-                                  std::to_string(file.observation_size()) + " observations and " +
-                                      std::to_string(file.action_size()) + " actions");
-      }
-      check = datasets::CheckTransitions(path, transitions, body, horizon);
-      CheckHash(path, check);
-      datasets::Episodes episodes;
-      episodes.rewards = transitions.rewards;
-      datasets::Cuts cuts =
-          datasets::CutEpisodes(transitions.terminals, transitions.timeouts, horizon);
-      episodes.offsets = std::move(cuts.offsets);
-      episodes.endings = std::move(cuts.endings);
-      datasets::SumReturns(episodes);
-      const datasets::ReturnStatistics returns = datasets::ReturnsOf(episodes);
-      report["return"] = {{"mean", returns.mean}, {"std", returns.std}};
-      if (!task.empty()) {
-        report["env"] = task;
-        check.notes.push_back({"task", datasets::D4rlFile::kTask, std::nullopt,
-                               "made in " + task + ": its steps are not replayed, and motion and " +
-                                   "rewards are not checked against a body's"});
-      }
-      if (body) {
-        report["env"] = body->name;
-        Simulate(command, path, *body, transitions, file, report, check);
-      }
-    }
+    Check(command, path, report, check);
+  } catch (const datasets::FlagError& error) {
+    check.findings.push_back({"flags", error.array(), error.row(), found(error)});
   } catch (const datasets::FileError& error) {
-    check.findings.push_back({"file", error.key(), std::nullopt,
-                              "expected " + error.expected() + ", found " + error.found()});
+    check.findings.push_back({"file", error.key(), std::nullopt, found(error)});
   }
   report["findings"] = ToJson(check.findings);
   report["notes"] = ToJson(check.notes);

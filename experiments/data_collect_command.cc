@@ -1,12 +1,12 @@
 // cosdt data collect: rolls policies out and writes a file in D4RL's layout.
 #include <charconv>
 #include <cstdio>
-#include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
 #include "agents/collect.h"
+#include "datasets/data_folder.h"
 #include "datasets/policy_file.h"
 #include "datasets/sha256.h"
 #include "envs/registry.h"
@@ -36,7 +36,7 @@ struct NamedPolicy {
 // "policy.hdf5=0.3"; a file of the whole name is taken as it is.
 NamedPolicy ParsePolicy(const std::string& text) {
   const size_t equals = text.rfind('=');
-  if (equals == std::string::npos || std::filesystem::exists(text)) return {text};
+  if (equals == std::string::npos || datasets::IsFile(text)) return {text};
   NamedPolicy policy{text.substr(0, equals)};
   const char* const end = text.data() + text.size();
   const auto [rest, error] = std::from_chars(text.data() + equals + 1, end, policy.weight);

@@ -46,11 +46,11 @@ void AddDataDirOption(CLI::App& command, std::string& data_dir) {
 }
 
 std::string FindOrMakeDataset(const std::string& name, const std::string& data_dir) {
-  if (!agents::IsDemoDataset(name) || std::filesystem::exists(name)) {
+  if (!agents::IsDemoDataset(name) || datasets::IsFile(name)) {
     return datasets::FindDataset(name, data_dir);
   }
   const std::string path = DemoPath(name, data_dir);
-  return std::filesystem::exists(path) ? path : MakeDemoDataset(name, data_dir, 0);
+  return datasets::IsFile(path) ? path : MakeDemoDataset(name, data_dir, 0);
 }
 
 std::string MakeDemoDataset(const std::string& name, const std::string& data_dir,

@@ -5,10 +5,12 @@
 #include <nlohmann/json.hpp>
 
 #include "datasets/normalizer.h"
+#include "datasets/policy_file.h"
 #include "datasets/probe.h"
 #include "datasets/sha256.h"
 #include "datasets/summary.h"
 #include "experiments/data.h"
+#include "experiments/data_physics.h"
 
 namespace cosdt::experiments {
 namespace {
@@ -23,18 +25,31 @@ struct DataInfoCommand {
 
 json TextOrNull(const std::string& text) { return text.empty() ? json() : json(text); }
 
-json Report(const std::string& path) {
+// metadata/algorithm and metadata/iteration as D4RL's files have them; null where there are none.
+json MadeBy(const datasets::Hdf5File& file) {
+  if (!file.Has("metadata/algorithm")) return nullptr;
+  const datasets::PolicyOrigin origin = datasets::ReadPolicyOrigin(file);
+  return {{"algorithm", origin.algorithm}, {"iteration", origin.iteration}};
+}
+
+// The report, and what its text says of the physics.
+json Report(const std::string& path, std::string& made_in) {
   datasets::ProbeFile(path);
   const std::string sha256 = datasets::Sha256OfFile(path);
   const datasets::KnownFile* const known = datasets::FindKnownHash(sha256);
   datasets::Episodes episodes = datasets::ReadEpisodes(path, {.keep_partial = true});
   const datasets::Summary summary = datasets::Summarize(path, episodes, known);
+  const datasets::Hdf5File file(path);
+  const datasets::RecordedEnv recorded = datasets::ReadRecordedEnv(file, known);
+  made_in = RecordText(recorded);
   json report = {
       {"dataset", {{"path", path}, {"sha256", sha256}}},
       {"known_as", known ? json(known->name) : json()},
       {"env", TextOrNull(episodes.env)},
       {"kind", TextOrNull(summary.kind)},
       {"version", summary.version},
+      {"made_in", DescribeRecord(recorded)},
+      {"made_by", MadeBy(file)},
       {"transitions", summary.transitions},
       {"episodes", summary.episodes},
       {"partial_episodes", summary.partial_episodes},
@@ -70,7 +85,7 @@ void PrintList(const char* label, const json& list) {
   std::printf("\n");
 }
 
-void Print(const json& report) {
+void Print(const json& report, const std::string& made_in) {
   const auto text = [&](const char* key) {
     return report[key].is_null() ? std::string("unknown") : report[key].get<std::string>();
   };
@@ -80,6 +95,11 @@ void Print(const json& report) {
               report["known_as"].is_null() ? "none of D4RL's files" : text("known_as").c_str());
   std::printf("env               %s\n", text("env").c_str());
   std::printf("kind, version     %s, %s\n", text("kind").c_str(), text("version").c_str());
+  std::printf("made in           %s\n", made_in.c_str());
+  if (const json& by = report["made_by"]; !by.is_null()) {
+    std::printf("made by           %s, iteration %d\n", by["algorithm"].get<std::string>().c_str(),
+                by["iteration"].get<int>());
+  }
   std::printf("transitions       %zu\n", report["transitions"].get<size_t>());
   std::printf("episodes          %zu complete, %zu partial\n", report["episodes"].get<size_t>(),
               report["partial_episodes"].get<size_t>());
@@ -97,11 +117,12 @@ void Print(const json& report) {
 }
 
 void Run(const DataInfoCommand& command) {
-  const json report = Report(FindOrMakeDataset(command.dataset, command.data_dir));
+  std::string made_in;
+  const json report = Report(FindOrMakeDataset(command.dataset, command.data_dir), made_in);
   if (command.json) {
     std::printf("%s\n", report.dump().c_str());
   } else {
-    Print(report);
+    Print(report, made_in);
   }
 }
 

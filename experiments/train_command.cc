@@ -100,11 +100,12 @@ json TrainOne(const TrainCommand& command, const TrainOptions& asked, const std:
   if (options.dataset.empty()) {
     throw std::invalid_argument("dataset: expected a file or a name (--dataset), found none");
   }
-  envs::ParsePhysics(options.physics);
+  if (!options.physics.empty()) envs::ParsePhysics(options.physics);
   agents::DecisionTransformer imported{nullptr};
   if (!command.import_hf.empty()) imported = Import(command.import_hf, options);
   options.Resolve();
   const TrainData data = ReadTrainData(options, command.data_dir);
+  SayRemark(data);
   if (imported) ExpectSizesOf(data, command.import_hf, imported->options());
   options.Validate();
   if (!command.export_hf.empty() &&

@@ -138,7 +138,10 @@ std::vector<TrainField> TrainFields(TrainOptions& o) {
       {"dataset", "a D4RL or Minari file, D4RL's name of one, or demo/hopper-medium and the like",
        &o.dataset},
       {"env", "body or task; found from the dataset", &o.env},
-      {"physics", "whose simulator the agent is to be evaluated in", &o.physics},
+      {"physics",
+       "whose simulator the agent is to be evaluated in: d4rl, gymnasium-v4 or gymnasium-v5; found "
+       "from the dataset, d4rl where it does not say",
+       &o.physics},
       {"top", "keep this share of the episodes, the best by return (10%)", &o.top},
       {"normalizer", "of observations: over the episodes kept, or over all rows", &o.normalizer},
       {"targets", "returns to ask for in evaluation; the environment's usual ones", &o.targets},

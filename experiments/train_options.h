@@ -20,7 +20,7 @@ namespace cosdt::experiments {
 struct TrainOptions {
   std::string dataset;
   std::string env;                  // "": found from the dataset
-  std::string physics = "d4rl";     // in which the agent is to be evaluated
+  std::string physics;              // in which the agent is to be evaluated; "": the data's
   double top = 100;                 // percent of the episodes that are kept, by return
   std::string normalizer = "kept";  // over the episodes kept, or over "all" rows of the file
   std::vector<double> targets;      // empty: the environment's

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdio>
 #include <filesystem>
 #include <ranges>
 #include <stdexcept>
@@ -17,6 +18,7 @@
 #include "datasets/sha256.h"
 #include "envs/registry.h"
 #include "experiments/data.h"
+#include "experiments/data_physics.h"
 #include "experiments/device.h"
 #include "experiments/evaluation.h"
 #include "experiments/event_file.h"
@@ -219,9 +221,16 @@ TrainData ReadTrainData(TrainOptions& options, const std::string& data_dir) {
   }
   if (!all) data.normalizer = datasets::MakeNormalizer(data.episodes);
   options.env = data.episodes.env;
+  const datasets::RecordedEnv recorded = datasets::ReadRecordedEnv(
+      datasets::Hdf5File(data.path), datasets::FindKnownHash(data.sha256));
+  data.remark = ChoosePhysics(recorded, data.path, options.env, options.physics);
   FillEnvOptions(options);
   options.agent.SetSizes(data.episodes.observation_size, data.episodes.action_size);
   return data;
+}
+
+void SayRemark(const TrainData& data) {
+  if (!data.remark.empty()) std::fprintf(stderr, "cosdt: %s\n", data.remark.c_str());
 }
 
 std::optional<TrainOptions> ReadRunOptions(const std::string& folder) {

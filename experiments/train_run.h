@@ -12,13 +12,17 @@ namespace cosdt::experiments {
 // What a run reads: its dataset as the options ask for it.
 struct TrainData {
   std::string path, sha256;
+  std::string remark;  // about its physics, for the user, in one line; "" where there is none
   datasets::Episodes episodes;
   datasets::Normalizer normalizer;
 };
 
-// Reads the dataset and fills in what follows from it: env, targets, return scale, timesteps, the
-// agent's sizes. Throws FileError and std::invalid_argument.
+// Reads the dataset and fills in what follows from it: env, physics (data_physics.h), targets,
+// return scale, timesteps, the agent's sizes. Throws FileError and std::invalid_argument.
 TrainData ReadTrainData(TrainOptions& options, const std::string& data_dir);
+
+// Prints the remark to standard error.
+void SayRemark(const TrainData& data);
 
 // Trains in the folder, which another process must not have open:
 //   config.toml           the effective options

@@ -57,8 +57,12 @@ TEST(CollectTest, GivesExactlyWhatIsAskedForAndMoreOfTheSame) {
 
 TEST(CollectTest, WritesWhatTheDoctorFindsFit) {
   const datasets::Transitions t = CollectHopper(5000, 2);
-  EXPECT_TRUE(
-      datasets::CheckTransitions("x.hdf5", t, datasets::FindBody("hopper")).findings.empty());
+  EXPECT_TRUE(datasets::CheckTransitions("x.hdf5", t,
+                                         datasets::CutEpisodes(t.terminals, t.timeouts, 1000),
+                                         {.body = datasets::FindBody("hopper")})
+                  .findings.empty());
+  EXPECT_EQ(t.physics, "d4rl");
+  EXPECT_EQ(t.mujoco_version, envs::MujocoVersion());
   // observations are of the state before the step
   for (size_t row = 0; row < t.rows(); ++row) {
     for (size_t i = 0; i < 5; ++i) {

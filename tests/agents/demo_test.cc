@@ -74,11 +74,15 @@ TEST_F(DemoTest, TasksAreMadeWithTheirBodysPolicies) {
   const datasets::Transitions body = Read(Make("demo/hopper-medium-expert", 900)),
                               task = Read(Make("demo/hopper-dropped-30-medium-expert", 900));
   EXPECT_EQ(task.task, "hopper-dropped-30");
+  EXPECT_EQ(task.physics, "d4rl");
+  EXPECT_EQ(body.physics, "d4rl");
+  EXPECT_EQ(body.mujoco_version, envs::MujocoVersion());
   EXPECT_EQ(task.actions, body.actions);
   EXPECT_EQ(task.rewards, body.rewards);
   EXPECT_EQ(datasets::ReadEpisodes(Make("demo/hopper-delayed-medium", 900)).env, "hopper-delayed");
   const datasets::Episodes maze = datasets::ReadEpisodes(Make("demo/tmaze-10", 0));
   EXPECT_EQ(maze.env, "tmaze-10");
+  EXPECT_EQ(Read(Make("demo/tmaze-10", 100)).physics, "");
   EXPECT_EQ(maze.size(), 500u);
 }
 

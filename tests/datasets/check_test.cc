@@ -57,7 +57,8 @@ Transitions Fit() {
 
 CheckReport Check(const Transitions& t, const std::string& path = "file.hdf5",
                   size_t horizon = 200) {
-  return CheckTransitions(path, t, FindBody("hopper"), horizon);
+  return CheckTransitions(path, t, CutEpisodes(t.terminals, t.timeouts, horizon),
+                          {.body = FindBody("hopper"), .horizon = horizon});
 }
 
 TEST(CheckTest, FindsNothingInAFitFile) {
@@ -191,7 +192,52 @@ TEST(CheckTest, ComparesTheReturnsOfAKnownName) {
 TEST(CheckTest, LeavesOutWhatNeedsTheBody) {
   Transitions t = Fit();
   for (float& r : t.rewards) r *= 5;
-  EXPECT_THAT(Codes(CheckTransitions("file.hdf5", t, nullptr, 200).findings), IsEmpty());
+  const Cuts cuts = CutEpisodes(t.terminals, t.timeouts, 200);
+  EXPECT_THAT(Codes(CheckTransitions("file.hdf5", t, cuts, {.horizon = 200}).findings), IsEmpty());
+  t.actions[0] = 2;
+  EXPECT_THAT(Codes(CheckTransitions("file.hdf5", t, cuts, {.horizon = 200}).findings),
+              ElementsAre("action_range"));
+  EXPECT_THAT(
+      Codes(
+          CheckTransitions("file.hdf5", t, cuts, {.horizon = 200, .unit_actions = false}).findings),
+      IsEmpty());
+}
+
+TEST(CheckTest, FindsEpisodesThatGoOnAfterATerminal) {
+  Transitions t = Fit();
+  t.terminals[49] = t.terminals[149] = 1;  // in the midst of the first
+  CheckReport report = Check(t);
+  ASSERT_THAT(Codes(report.findings), ElementsAre("goes_on"));
+  EXPECT_EQ(report.findings[0].key, "terminals");
+  EXPECT_EQ(report.findings[0].row, 49u);
+  EXPECT_EQ(report.findings[0].detail,
+            "the next row goes on with the episode after its terminal, in 2 rows");
+  // without next observations motion tells, where most terminals are such
+  t.next_observations.clear();
+  report = Check(t);
+  ASSERT_THAT(Codes(report.findings), ElementsAre("goes_on"));
+  EXPECT_EQ(report.findings[0].row, 49u);
+  t.terminals[149] = 0;
+  EXPECT_THAT(Codes(Check(t).findings), IsEmpty());
+}
+
+TEST(CheckTest, FindsEpisodesThatEndAtEveryRow) {
+  Transitions t = Fit();
+  t.timeouts.assign(600, 1);
+  const CheckReport report = Check(t);
+  ASSERT_THAT(Codes(report.findings), ElementsAre("every_row"));
+  EXPECT_EQ(report.findings[0].detail,
+            "each of the 600 rows ends an episode by its terminal or timeout");
+}
+
+TEST(CheckTest, SeveralUnfinishedEpisodesAreOneNote) {
+  const Transitions t = Fit();
+  const Cuts cuts{{0, 200, 400, 600}, {Ending::kPartial, Ending::kTimeout, Ending::kPartial}};
+  const CheckReport report =
+      CheckTransitions("file.hdf5", t, cuts, {.body = FindBody("hopper"), .horizon = 200});
+  ASSERT_THAT(Codes(report.notes), ElementsAre("partial_episode"));
+  EXPECT_EQ(report.notes[0].row, 0u);
+  EXPECT_EQ(report.notes[0].detail, "400 rows are of unfinished episodes, which readers drop");
 }
 
 TEST(SampleFilesCheckTest, FindsNothing) {
@@ -202,12 +248,16 @@ TEST(SampleFilesCheckTest, FindsNothing) {
     Transitions t = ReadTransitions(D4rlFile(SharedFile(path)));
     const Body* const body = GuessBody(name, t.observation_size, t.action_size, t.observations[0]);
     ASSERT_NE(body, nullptr);
-    EXPECT_THAT(Codes(CheckTransitions(name, t, body).findings), IsEmpty()) << name;
+    const auto check = [&] {
+      const Cuts cuts = CutEpisodes(t.terminals, t.timeouts, 1000);
+      return Codes(CheckTransitions(name, t, cuts, {.body = body}).findings);
+    };
+    EXPECT_THAT(check(), IsEmpty()) << name;
     t.next_observations.clear();
-    EXPECT_THAT(Codes(CheckTransitions(name, t, body).findings), IsEmpty()) << name;
+    EXPECT_THAT(check(), IsEmpty()) << name;
     if (std::string(body->name) != "hopper") continue;
     t.terminals.assign(t.rows(), 0);
-    EXPECT_THAT(Codes(CheckTransitions(name, t, body).findings), Contains("jump")) << name;
+    EXPECT_THAT(check(), Contains("jump")) << name;
   }
 }
 

@@ -31,8 +31,10 @@ class Input {
   size_t at_ = 0;
 };
 
-double Value(Input& input) {
+// A flag is seldom anything else than 0 or 1, or nothing of the file would be read.
+double Value(Input& input, bool is_flag) {
   const uint8_t byte = input.Byte();
+  if (is_flag && byte < 250) return byte % 8 == 0;
   switch (byte) {
     case 255:
       return NAN;
@@ -46,6 +48,7 @@ double Value(Input& input) {
 }
 
 void WriteKey(hid_t file, const std::string& key, std::vector<hsize_t> shape, Input& input) {
+  const bool is_flag = key.starts_with("t") || key.find("/t") != std::string::npos;
   if (input.OneIn(24)) return;  // missing
   if (input.OneIn(12)) shape[0] += input.Byte() % 3;
   if (input.OneIn(16)) shape.push_back(1 + input.Byte() % 2);
@@ -82,7 +85,7 @@ void WriteKey(hid_t file, const std::string& key, std::vector<hsize_t> shape, In
   for (const hsize_t n : shape) count *= n;
   if (dataset >= 0 && !huge && count > 0 && count < 4096) {
     std::vector<double> values(count);
-    for (double& x : values) x = Value(input);
+    for (double& x : values) x = Value(input, is_flag);
     H5Dwrite(dataset, H5T_NATIVE_DOUBLE, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data());
   }
   if (dataset >= 0 && chunked && count > 0 && input.OneIn(6)) {
@@ -166,8 +169,9 @@ void FuzzFile(std::span<const uint8_t> bytes, const std::string& path) {
     const D4rlFile opened(path);
     const Transitions transitions = ReadTransitions(opened);
     CheckTransitions(path, transitions,
-                     GuessBody(path, transitions.observation_size, transitions.action_size,
-                               transitions.observations[0]));
+                     CutEpisodes(transitions.terminals, transitions.timeouts, 1000),
+                     {.body = GuessBody(path, transitions.observation_size, transitions.action_size,
+                                        transitions.observations[0])});
   });
   OrFileError([&] { ReadPolicy(Hdf5File(path)); });
 }

@@ -112,5 +112,27 @@ TEST(DataFolderTest, FindsPathsAndD4rlsNames) {
   COSDT_EXPECT_FILE_ERROR(FindDataset("nothing", file.folder()), "nothing: expected a file or");
 }
 
+TEST(DataFolderTest, AFolderNeverStandsForAFile) {
+  namespace fs = std::filesystem;
+  TestFile file("hopper_medium_replay-v2.hdf5");
+  const std::string path = file.Close();
+  const fs::path before = fs::current_path(), here = file.folder() + "/here";
+  fs::create_directories(here / "hopper-medium-replay-v2");
+  fs::create_directories(here / "minari/data");
+  fs::create_directories(file.folder() + "/hopper_medium-v2.hdf5");
+  std::ofstream(here / "minari/data/main_data.hdf5") << "";
+  fs::current_path(here);
+  EXPECT_EQ(FindDataset("hopper-medium-replay-v2", file.folder()), path);
+  COSDT_EXPECT_FILE_ERROR(
+      FindDataset(file.folder(), ""),
+      file.folder() + ": expected a file or the name of one of D4RL's, found a folder");
+  COSDT_EXPECT_FILE_ERROR(FindDataset("minari", ""),
+                          "minari: expected a file or the name of one of D4RL's, found a folder; "
+                          "its file is minari/data/main_data.hdf5");
+  COSDT_EXPECT_FILE_ERROR(FindDataset("hopper-medium-v2", file.folder()),
+                          "`cosdt data fetch hopper-medium-v2` downloads, found a folder");
+  fs::current_path(before);
+}
+
 }  // namespace
 }  // namespace cosdt::datasets

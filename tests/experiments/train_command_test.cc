@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -45,6 +46,32 @@ class TrainCommandTest : public testing::Test {
   std::string folder_ = testing::TempDir() + "train_" + std::to_string(getpid());
   std::string data_ = folder_ + "/hopper-random.hdf5";
 };
+
+TEST_F(TrainCommandTest, TakesThePhysicsFromTheData) {
+  const std::string data = folder_ + "/v5.hdf5";
+  ASSERT_EQ(RunProgram("data collect --env hopper --policy random --transitions 600 --physics "
+                       "gymnasium-v5 --out " +
+                       data)
+                .exit_code,
+            0);
+  const auto train = [&](const std::string& out, const std::string& rest) {
+    return RunProgram("train --dataset " + data + " --out " + folder_ + "/" + out +
+                      " --threads 1 --agent bc --width 8 --updates 2 " + rest);
+  };
+  const std::string made_in = data + " was made in gymnasium-v5 physics, as metadata/physics says";
+  const std::string said = train("run", "2>&1 >/dev/null").output;
+  EXPECT_THAT(said, HasSubstr("cosdt: physics: gymnasium-v5, for " + made_in + " (MuJoCo "));
+  EXPECT_EQ(std::ranges::count(said, '\n'), 1) << said;
+  EXPECT_THAT(ReadFile(Out("run/config.toml")), HasSubstr("physics = 'gymnasium-v5'"));
+  EXPECT_EQ(json::parse(train("run", "--resume --json 2>/dev/null").output)["physics"],
+            "gymnasium-v5");
+  EXPECT_EQ(train("run", "--resume 2>&1 >/dev/null").output, "");  // the run has said it
+
+  EXPECT_THAT(train("other", "--physics d4rl 2>&1 >/dev/null").output,
+              HasSubstr("cosdt: warning: agents are evaluated in d4rl physics; " + made_in));
+  EXPECT_THAT(ReadFile(Out("other/config.toml")), HasSubstr("physics = 'd4rl'"));
+  EXPECT_EQ(train("same", "--physics gymnasium-v5 2>&1 >/dev/null").output, "");
+}
 
 TEST_F(TrainCommandTest, WritesARunAndReportsIt) {
   const ProgramResult result = Train("run", "--updates 250 --seed 3 --json");

@@ -1,0 +1,147 @@
+#include "datasets/recorded_env.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+#include <span>
+#include <string_view>
+
+namespace cosdt::datasets {
+namespace {
+
+using nlohmann::json;
+
+constexpr int kHorizon = 1000;  // of all bodies, in gymnasium as in D4RL
+
+struct Name {
+  std::string_view text, meaning;
+};
+constexpr Name kBodies[] = {
+    {"Hopper", "hopper"}, {"HalfCheetah", "halfcheetah"}, {"Walker2d", "walker2d"}};
+constexpr Name kVersions[] = {
+    {"v2", "d4rl"}, {"v3", "d4rl"}, {"v4", "gymnasium-v4"}, {"v5", "gymnasium-v5"}};
+
+// Where these bodies' own classes are.
+constexpr const char* kModules[] = {"gymnasium.envs.mujoco", "gym.envs.mujoco"};
+
+// What is drawn, not what happens.
+constexpr std::string_view kDrawing[] = {"render_mode", "width",         "height",
+                                         "camera_id",   "camera_name",   "default_camera_config",
+                                         "max_geom",    "visual_options"};
+
+std::string Meaning(std::span<const Name> names, std::string_view text) {
+  const auto name = std::ranges::find(names, text, &Name::text);
+  return name == names.end() ? "" : std::string(name->meaning);
+}
+
+// The JSON text of the EnvSpec, "" where there is none.
+std::string SpecText(const Hdf5File& file) {
+  if (const std::string text = file.ReadAttribute(kEnvSpecKey); !text.empty()) return text;
+  const std::filesystem::path path = file.path();
+  if (path.filename() != "main_data.hdf5") return "";
+  const std::string beside = path.parent_path() / "metadata.json";
+  std::ifstream stream(beside, std::ios::binary);
+  if (!stream) return "";
+  const std::string text{std::istreambuf_iterator<char>(stream), {}};
+  const json metadata = json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (!metadata.is_object()) throw FileError(beside, "", "a JSON object", "something else");
+  const auto spec = metadata.find(kEnvSpecKey);
+  if (spec == metadata.end() || spec->is_null()) return "";
+  return spec->is_string() ? spec->get<std::string>() : spec->dump();
+}
+
+// What of an EnvSpec makes the environment another than its id says; "" if nothing does.
+std::string Changes(const json& spec) {
+  std::string changes;
+  const auto add = [&](const std::string& change) {
+    changes += (changes.empty() ? "" : ", ") + change;
+  };
+  if (const auto entry = spec.find("entry_point"); entry != spec.end() && entry->is_string()) {
+    const std::string module = entry->get<std::string>();
+    const auto starts = [&](const char* own) { return module.starts_with(own); };
+    if (!std::ranges::any_of(kModules, starts)) add("entry_point = " + module);
+  }
+  if (const auto kwargs = spec.find("kwargs"); kwargs != spec.end() && kwargs->is_object()) {
+    for (const auto& [name, value] : kwargs->items()) {
+      if (!std::ranges::count(kDrawing, name)) add(name + " = " + value.dump());
+    }
+  }
+  const auto steps = spec.find("max_episode_steps");
+  if (steps != spec.end() && *steps != kHorizon) add("max_episode_steps = " + steps->dump());
+  const auto wrappers = spec.find("additional_wrappers");
+  if (wrappers != spec.end() && wrappers->is_array()) {
+    for (const json& wrapper : *wrappers) {
+      const bool named = wrapper.is_object() && wrapper.contains("name");
+      add("wrapper " + (named ? wrapper["name"] : wrapper).dump());
+    }
+  }
+  return changes;
+}
+
+void ReadSpec(const Hdf5File& file, const std::string& text, RecordedEnv& recorded) {
+  const json spec = json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (!spec.is_object() || !spec.contains("id") || !spec["id"].is_string()) {
+    throw FileError(file.path(), kEnvSpecKey, "gymnasium's EnvSpec in JSON, with an id",
+                    "something else");
+  }
+  recorded.source = kEnvSpecKey;
+  recorded.id = spec["id"].get<std::string>();
+  const auto steps = spec.find("max_episode_steps");
+  if (steps != spec.end() && steps->is_number_integer()) recorded.horizon = steps->get<int>();
+  if (FindKnownFile(recorded.id)) {  // D4RL's own: "hopper-medium-v2"
+    recorded.body = FindBody(recorded.id.substr(0, recorded.id.find_first_of("-_")));
+    recorded.physics = "d4rl";
+    return;
+  }
+  const size_t dash = std::min(recorded.id.rfind('-'), recorded.id.size());
+  recorded.body = FindBody(Meaning(kBodies, recorded.id.substr(0, dash)));
+  if (!recorded.body) return;
+  const std::string version = recorded.id.substr(std::min(dash + 1, recorded.id.size()));
+  const std::string physics = Meaning(kVersions, version);
+  recorded.unlike = physics.empty() ? "unknown version" : Changes(spec);
+  if (recorded.unlike.empty()) recorded.physics = physics;
+}
+
+void ReadMetadata(const Hdf5File& file, RecordedEnv& recorded) {
+  recorded.source = kPhysicsKey;
+  recorded.physics = file.ReadString(kPhysicsKey);
+  if (std::ranges::count(kVersions, recorded.physics, &Name::meaning) == 0) {
+    throw FileError(file.path(), kPhysicsKey, "d4rl, gymnasium-v4 or gymnasium-v5",
+                    recorded.physics);
+  }
+  if (file.Has(kMujocoVersionKey)) recorded.mujoco_version = file.ReadString(kMujocoVersionKey);
+}
+
+}  // namespace
+
+RecordedEnv ReadRecordedEnv(const Hdf5File& file, const KnownFile* known) {
+  RecordedEnv recorded;
+  if (file.Has(kPhysicsKey)) {
+    ReadMetadata(file, recorded);
+  } else if (const std::string text = SpecText(file); !text.empty()) {
+    ReadSpec(file, text, recorded);
+  } else {
+    if (!known) {
+      known = FindKnownFile(std::filesystem::path(file.path()).stem().string());
+      if (known && known->bytes != file.file_size()) known = nullptr;
+    }
+    if (known) {
+      recorded.source = kD4rlsList;
+      recorded.physics = "d4rl";
+    }
+  }
+  return recorded;
+}
+
+const Body* BodyOf(const RecordedEnv& recorded, const std::string& path, int observation_size,
+                   int action_size, float first_height) {
+  if (recorded.id.empty()) return GuessBody(path, observation_size, action_size, first_height);
+  const Body* const body = recorded.body;
+  const bool fits =
+      body && body->observation_size == observation_size && body->action_size == action_size;
+  return fits ? body : nullptr;
+}
+
+}  // namespace cosdt::datasets
