@@ -11,6 +11,7 @@
 #include "experiments/program.h"
 #include "experiments/progress.h"
 #include "experiments/stop_signal.h"
+#include "experiments/utf8.h"
 
 namespace cosdt::experiments {
 namespace {
@@ -42,7 +43,7 @@ void Print(const BehaviourTrainCommand& command, const agents::SacTrainer& train
                                    {"steps", trainer.step()},
                                    {"return", last_return},
                                    {"policies", policies}};
-    std::printf("%s\n", report.dump().c_str());
+    PrintJson(report);
     return;
   }
   std::printf("%s, %s physics, seed %llu: %lld steps\n", command.env.c_str(),

@@ -7,6 +7,7 @@
 #include "envs/model.h"
 #include "experiments/program.h"
 #include "experiments/statistics.h"
+#include "experiments/utf8.h"
 
 namespace cosdt::experiments {
 
@@ -57,7 +58,7 @@ void PrintRows(const std::vector<BenchRow>& rows, bool json, const nlohmann::jso
     report.update({{"torch_version", TorchVersion()},
                    {"mujoco_version", envs::MujocoVersion()},
                    {"rows", list}});
-    std::printf("%s\n", report.dump().c_str());
+    PrintJson(report);
     return;
   }
   for (const BenchRow& r : rows) {

@@ -21,6 +21,7 @@
 #include "experiments/program.h"
 #include "experiments/progress.h"
 #include "experiments/statistics.h"
+#include "experiments/utf8.h"
 
 namespace cosdt::experiments {
 namespace {
@@ -303,7 +304,7 @@ void Print(const json& report) {
 void Run(const DataCheckCommand& command) {
   const json report = Report(command, FindOrMakeDataset(command.dataset, command.data_dir));
   if (command.json) {
-    std::printf("%s\n", report.dump().c_str());
+    PrintJson(report);
   } else {
     Print(report);
   }

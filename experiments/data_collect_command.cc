@@ -14,6 +14,7 @@
 #include "experiments/program.h"
 #include "experiments/progress.h"
 #include "experiments/return_report.h"
+#include "experiments/utf8.h"
 
 namespace cosdt::experiments {
 namespace {
@@ -78,7 +79,7 @@ void Run(DataCollectCommand& command) {
                                  {"transitions", transitions.rows()},
                                  {"dataset", {{"path", command.out}, {"sha256", sha256}}}};
   if (command.json) {
-    std::printf("%s\n", report.dump().c_str());
+    PrintJson(report);
   } else {
     std::printf("%s: %zu transitions%s, sha256 %s\n", command.out.c_str(), transitions.rows(),
                 PhysicsText(report).c_str(), sha256.c_str());

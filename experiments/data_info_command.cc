@@ -11,6 +11,7 @@
 #include "datasets/summary.h"
 #include "experiments/data.h"
 #include "experiments/data_physics.h"
+#include "experiments/utf8.h"
 
 namespace cosdt::experiments {
 namespace {
@@ -120,7 +121,7 @@ void Run(const DataInfoCommand& command) {
   std::string made_in;
   const json report = Report(FindOrMakeDataset(command.dataset, command.data_dir), made_in);
   if (command.json) {
-    std::printf("%s\n", report.dump().c_str());
+    PrintJson(report);
   } else {
     Print(report, made_in);
   }

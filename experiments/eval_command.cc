@@ -16,6 +16,7 @@
 #include "experiments/recorder.h"
 #include "experiments/return_report.h"
 #include "experiments/statistics.h"
+#include "experiments/utf8.h"
 
 namespace cosdt::experiments {
 namespace {
@@ -144,12 +145,12 @@ void Run(const EvalCommand& command) {
     if (!command.json) Print(runs.back());
   }
   if (runs.size() == 1) {
-    if (command.json) std::printf("%s\n", runs[0].dump().c_str());
+    if (command.json) PrintJson(runs[0]);
     return;
   }
   const json summary = Summarize(runs, command.rollout.seed);
   if (command.json) {
-    std::printf("%s\n", json{{"runs", runs}, {"summary", summary}}.dump().c_str());
+    PrintJson({{"runs", runs}, {"summary", summary}});
     return;
   }
   for (const json& entry : summary) {

@@ -2,11 +2,13 @@
 
 #include <cstdint>
 
+#include "experiments/utf8.h"
+
 namespace cosdt::experiments {
 
 std::string EscapeHtml(const std::string& text) {
   std::string escaped;
-  for (const char c : text) {
+  for (const char c : ToUtf8(text)) {
     if (c == '&')
       escaped += "&amp;";
     else if (c == '<')

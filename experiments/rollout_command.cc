@@ -12,6 +12,7 @@
 #include "experiments/program.h"
 #include "experiments/recorder.h"
 #include "experiments/return_report.h"
+#include "experiments/utf8.h"
 
 namespace cosdt::experiments {
 namespace {
@@ -73,7 +74,7 @@ void Run(RolloutCommand& command) {
   nlohmann::json report = Report(command, env->spec(), result);
   if (published) report["comparison"] = CompareEpisodes(result, *published);
   if (command.json) {
-    std::printf("%s\n", report.dump().c_str());
+    PrintJson(report);
   } else {
     Print(report);
   }
