@@ -17,8 +17,11 @@ void AddDataFetch(CLI::App& data);
 void AddDatasetArgument(CLI::App& command, std::string& dataset);
 void AddDataDirOption(CLI::App& command, std::string& data_dir);
 
-// The path of a dataset given as a path, by D4RL's name, or as one of agents::DemoDatasets(), which
-// is made in the data folder where it is missing.
+// The path of a dataset given as a path, by D4RL's name, or as one of agents::DemoDatasets().
+// Throws datasets::FileError where there is no such file; a demo dataset may still have to be made.
+std::string DatasetPath(const std::string& name, const std::string& data_dir);
+
+// The same; a demo dataset is made in the data folder where it is missing.
 std::string FindOrMakeDataset(const std::string& name, const std::string& data_dir);
 
 // Makes a demo dataset in the data folder, in place of the one that is there, and gives its path.

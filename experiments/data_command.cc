@@ -45,11 +45,13 @@ void AddDataDirOption(CLI::App& command, std::string& data_dir) {
                      "folder of downloaded files (default: $COSDT_DATA, else ~/.cache/cosdt)");
 }
 
+std::string DatasetPath(const std::string& name, const std::string& data_dir) {
+  const bool demo = agents::IsDemoDataset(name) && !datasets::IsFile(name);
+  return demo ? DemoPath(name, data_dir) : datasets::FindDataset(name, data_dir);
+}
+
 std::string FindOrMakeDataset(const std::string& name, const std::string& data_dir) {
-  if (!agents::IsDemoDataset(name) || datasets::IsFile(name)) {
-    return datasets::FindDataset(name, data_dir);
-  }
-  const std::string path = DemoPath(name, data_dir);
+  const std::string path = DatasetPath(name, data_dir);
   return datasets::IsFile(path) ? path : MakeDemoDataset(name, data_dir, 0);
 }
 

@@ -2,6 +2,7 @@
 #include <c10/util/Exception.h>
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <csignal>
 #include <cstdio>
 #include <exception>
 #include <iostream>
@@ -37,6 +38,7 @@ int main(int argc, char** argv) {
   AddCompareCommand(program);
   AddReportCommand(program);
   AddBenchCommand(program);
+  std::signal(SIGXFSZ, SIG_IGN);  // beyond `ulimit -f`, writes fail and are reported
   try {
     program.parse(argc, argv);
   } catch (const CLI::RuntimeError& e) {  // a command that has said all

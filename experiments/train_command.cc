@@ -3,12 +3,16 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <functional>
 #include <map>
 #include <memory>
+#include <optional>
+#include <set>
 #include <thread>
 
 #include "agents/checkpoint.h"
 #include "agents/hf_checkpoint.h"
+#include "datasets/hdf5_file.h"
 #include "envs/model.h"
 #include "envs/registry.h"
 #include "experiments/data.h"
@@ -16,6 +20,7 @@
 #include "experiments/program.h"
 #include "experiments/stop_signal.h"
 #include "experiments/train_run.h"
+#include "experiments/utf8.h"
 
 namespace cosdt::experiments {
 namespace {
@@ -35,30 +40,56 @@ void ListPresets() {
   }
 }
 
-// Defaults, then the preset, then the config file, then flags.
-TrainOptions EffectiveOptions(const TrainCommand& command) {
+// Where options are set, as errors name it before an option's name, and how.
+struct OptionSource {
+  std::string prefix;
+  std::function<void(TrainOptions&)> apply;
+};
+
+// The preset, then the config file, then flags: later ones go before earlier ones.
+std::vector<OptionSource> OptionSources(const TrainCommand& command) {
+  std::vector<OptionSource> sources;
+  if (!command.preset.empty()) {
+    const std::string name = "preset " + command.preset;
+    const Preset& preset = FindPreset(command.preset);
+    sources.push_back({name + ": ", [=](TrainOptions& o) { ReadToml(name, preset.toml, o); }});
+  }
+  if (!command.config.empty()) {
+    const std::string path = command.config, text = ReadConfigFile(path);
+    sources.push_back({path + ": ", [=](TrainOptions& o) { ReadToml(path, text, o); }});
+  }
+  sources.push_back({"--", [&](TrainOptions& o) { SetFromFlags(command.flags, o); }});
+  return sources;
+}
+
+TrainOptions EffectiveOptions(const std::vector<OptionSource>& sources) {
   TrainOptions options;
   options.threads = std::max(1u, std::thread::hardware_concurrency());
-  if (!command.preset.empty()) {
-    ReadToml("preset " + command.preset, FindPreset(command.preset).toml, options);
-  }
-  if (!command.config.empty()) ReadToml(command.config, ReadConfigFile(command.config), options);
-  SetFromFlags(command.flags, options);
+  for (const OptionSource& source : sources) source.apply(options);
   return options;
 }
 
-// A run goes on with the options it began with; only its length and pace of saving may change.
-TrainOptions ResumedOptions(const TrainCommand& command, const TrainOptions& begun) {
-  TrainOptions options = begun, before = begun;
-  const std::vector<TrainField> fields = TrainFields(options), old = TrainFields(before);
+// A run goes on with the options it began with; only its length, its pace of saving and the place
+// of its data, whose SHA-256 is compared, may change.
+TrainOptions ResumedOptions(const std::vector<OptionSource>& sources, TrainOptions begun) {
+  const std::set<std::string> may_change = {"updates", "save-every", "dataset"};
+  TrainOptions options = begun;
+  std::map<std::string, std::string> prefixes;  // where an option got another value
+  for (const OptionSource& source : sources) {
+    TrainOptions before = options;
+    source.apply(options);
+    options.FillFrom(begun);
+    const std::vector<TrainField> fields = TrainFields(options), old = TrainFields(before);
+    for (size_t i = 0; i < fields.size(); ++i) {
+      if (ToToml(fields[i]) != ToToml(old[i])) prefixes[fields[i].name] = source.prefix;
+    }
+  }
+  const std::vector<TrainField> fields = TrainFields(options), old = TrainFields(begun);
   for (size_t i = 0; i < fields.size(); ++i) {
-    const std::string name = fields[i].name;
-    const auto flag = command.flags.find(name);
-    if (flag == command.flags.end()) continue;
-    SetFromText(fields[i], flag->second);
-    if (name == "updates" || name == "save-every" || ToToml(fields[i]) == ToToml(old[i])) continue;
-    throw std::invalid_argument("--" + name + ": expected " + ToToml(old[i]) +
-                                ", with which the run began, found " + ToToml(fields[i]));
+    const std::string name = fields[i].name, found = ToToml(fields[i]), expected = ToToml(old[i]);
+    if (found == expected || may_change.contains(name)) continue;
+    throw std::invalid_argument(prefixes[name] + name + ": expected " + expected +
+                                ", with which the run began, found " + found);
   }
   return options;
 }
@@ -90,12 +121,27 @@ void ExpectSizesOf(const TrainData& data, const std::string& source,
                               ", found one for " + text);
 }
 
-// One run; `folder` is --out or one of its seeds'.
-json TrainOne(const TrainCommand& command, const TrainOptions& asked, const std::string& folder,
-              const torch::Device& device, const StopSignal& signal) {
-  TrainOptions options = asked;
+// A run that went on elsewhere may have its data elsewhere.
+void ExpectDataOf(const TrainOptions& begun, const std::string& folder,
+                  const std::string& data_dir) {
+  try {
+    DatasetPath(begun.dataset, data_dir);
+  } catch (const datasets::FileError& e) {
+    throw std::runtime_error(std::string(e.what()) + "; " + folder +
+                             " began with it (--dataset gives its path now)");
+  }
+}
+
+// One run; `suffix` is "" or its seed's folder in --out and in --export-hf.
+json TrainOne(const TrainCommand& command, const std::vector<OptionSource>& sources,
+              const std::string& suffix, const torch::Device& device, const StopSignal& signal) {
+  const std::string folder = command.out + suffix;
+  TrainOptions options = EffectiveOptions(sources);
   if (command.resume) {
-    if (const auto begun = ReadRunOptions(folder)) options = ResumedOptions(command, *begun);
+    if (const auto begun = ReadRunOptions(folder)) {
+      options = ResumedOptions(sources, *begun);
+      if (options.dataset == begun->dataset) ExpectDataOf(*begun, folder, command.data_dir);
+    }
   }
   if (options.dataset.empty()) {
     throw std::invalid_argument("dataset: expected a file or a name (--dataset), found none");
@@ -121,7 +167,7 @@ json TrainOne(const TrainCommand& command, const TrainOptions& asked, const std:
       imported);
   if (!command.export_hf.empty()) {
     const agents::Checkpoint last = agents::ReadCheckpoint(folder + "/last.safetensors");
-    agents::ExportHfCheckpoint(last.agent.dt(), command.export_hf);
+    agents::ExportHfCheckpoint(last.agent.dt(), command.export_hf + suffix);
   }
   return report;
 }
@@ -131,18 +177,23 @@ void Run(const TrainCommand& command) {
   if (command.out.empty()) throw CLI::RequiredError("--out");
   agents::KeepFreedMemory();
   const torch::Device device = ResolveDevice(command.device);
-  const TrainOptions options = EffectiveOptions(command);
-  std::vector<uint64_t> seeds = {options.trainer.seed};
-  if (!command.seeds.empty()) seeds = ParseSeeds(command.seeds);
+  const std::vector<OptionSource> sources = OptionSources(command);
+  std::vector<std::optional<uint64_t>> seeds = {std::nullopt};  // the options' own
+  if (!command.seeds.empty()) {
+    const std::vector<uint64_t> given = ParseSeeds(command.seeds);
+    seeds.assign(given.begin(), given.end());
+  }
   const StopSignal signal;
   json runs = json::array();
-  for (const uint64_t seed : seeds) {
+  for (const std::optional<uint64_t> seed : seeds) {
     if (signal.received() != 0) break;
-    TrainOptions run = options;
-    run.trainer.seed = seed;
-    const std::string folder =
-        command.seeds.empty() ? command.out : command.out + "/seed-" + std::to_string(seed);
-    runs.push_back(TrainOne(command, run, folder, device, signal));
+    std::vector<OptionSource> own = sources;
+    std::string suffix;
+    if (seed) {
+      own.push_back({"--seeds: ", [=](TrainOptions& o) { o.trainer.seed = *seed; }});
+      suffix = "/seed-" + std::to_string(*seed);
+    }
+    runs.push_back(TrainOne(command, own, suffix, device, signal));
     if (!command.json) {
       std::printf("%s: %lld updates, %.1f updates/s, loss %s\n",
                   runs.back()["last"]["checkpoint"].get<std::string>().c_str(),
@@ -153,7 +204,7 @@ void Run(const TrainCommand& command) {
   }
   if (command.json) {
     const json report = command.seeds.empty() ? runs[0] : json{{"runs", runs}};
-    std::printf("%s\n", report.dump().c_str());
+    PrintJson(report);
   }
   if (signal.received() != 0) {
     std::fprintf(stderr, "cosdt: stopped by signal %d; --resume goes on\n", signal.received());
@@ -179,9 +230,11 @@ void AddTrainCommand(CLI::App& program) {
                   "begin with a DecisionTransformerModel of transformers in this folder, which "
                   "decides the model's shape; with --updates 0 to evaluate it");
   app->add_option("--export-hf", command->export_hf,
-                  "write the last weights to this folder for transformers, too");
+                  "write the last weights to this folder for transformers, too; with --seeds to "
+                  "its folders seed-N");
   app->add_flag("--json", command->json, "print one JSON object");
   AddTrainFlags(*app, {}, command->flags);
+  app->get_option("--seed")->excludes("--seeds");
   app->callback([command] { Run(*command); });
 }
 

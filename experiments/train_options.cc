@@ -5,7 +5,6 @@
 #include <cmath>
 #include <fstream>
 #include <numeric>
-#include <sstream>
 #include <stdexcept>
 #include <type_traits>
 #include <utility>
@@ -104,6 +103,16 @@ void TrainOptions::Resolve() {
   if (width == 0) width = bc ? usual.bc.width : usual.dt.width;
   (bc ? agent.bc.layers : agent.dt.layers) = layers;
   (bc ? agent.bc.width : agent.dt.width) = width;
+}
+
+void TrainOptions::FillFrom(const TrainOptions& begun) {
+  if (layers == 0) layers = begun.layers;
+  if (width == 0) width = begun.width;
+  if (env.empty()) env = begun.env;
+  if (physics.empty()) physics = begun.physics;
+  if (targets.empty()) targets = begun.targets;
+  if (return_scale == 0) return_scale = begun.return_scale;
+  if (max_timestep == 0) max_timestep = begun.max_timestep;
 }
 
 void TrainOptions::Validate() const {
@@ -252,7 +261,8 @@ std::string ReadConfigFile(const std::string& path) {
 std::vector<uint64_t> ParseSeeds(const std::string& text) {
   const auto expect = [&](bool good) {
     if (good) return;
-    throw std::invalid_argument("seeds: expected FIRST-LAST or numbers with commas, found " + text);
+    throw CLI::ValidationError("seeds",
+                               "expected FIRST-LAST or numbers with commas, found " + text);
   };
   const auto number = [&](const std::string& part) {
     expect(!part.empty() && part.size() <= 18 &&
@@ -271,6 +281,7 @@ std::vector<uint64_t> ParseSeeds(const std::string& text) {
     seeds.push_back(number(text.substr(begin, end - begin)));
     begin = end + 1;
   }
+  ExpectDistinct("seeds", seeds);
   return seeds;
 }
 

@@ -1,10 +1,12 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <optional>
 #include <set>
+#include <sstream>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -38,6 +40,10 @@ struct TrainOptions {
   // Fills in what follows from the rest: layers and width.
   void Resolve();
 
+  // Takes from a run that began what was left to the agent's kind and the data: layers, width, env,
+  // physics, targets, return_scale and max_timestep where they are 0 or empty.
+  void FillFrom(const TrainOptions& begun);
+
   // Throws std::invalid_argument or c10::ValueError.
   void Validate() const;
 };
@@ -70,7 +76,19 @@ void ReadToml(const std::string& source, std::string_view toml, TrainOptions& op
 // A config file's text. Throws std::invalid_argument where there is none.
 std::string ReadConfigFile(const std::string& path);
 
-// "0-9" or "0,3,7". Throws std::invalid_argument.
+// Throws CLI::ValidationError, with which the program ends as of wrong usage, if a value of the
+// option is there twice.
+template <class T>
+void ExpectDistinct(const std::string& option, std::vector<T> values) {
+  std::ranges::sort(values);
+  const auto twice = std::ranges::adjacent_find(values);
+  if (twice == values.end()) return;
+  std::ostringstream text;
+  text << *twice;
+  throw CLI::ValidationError(option, "expected each value once, found " + text.str() + " twice");
+}
+
+// "0-9" or "0,3,7", each once. Throws CLI::ValidationError.
 std::vector<uint64_t> ParseSeeds(const std::string& text);
 
 // All options, to be read back by ReadToml.

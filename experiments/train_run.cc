@@ -1,5 +1,7 @@
 #include "experiments/train_run.h"
 
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -25,6 +27,7 @@
 #include "experiments/json_lines.h"
 #include "experiments/program.h"
 #include "experiments/progress.h"
+#include "experiments/utf8.h"
 
 namespace cosdt::experiments {
 namespace {
@@ -186,6 +189,20 @@ double LossNumber(const std::string& path, const char* name, const std::string& 
   throw datasets::FileError(path, std::string("metadata ") + name, "a number, 0 or more", text);
 }
 
+// A limit on the size of files (ulimit -f) that a save would meet is said before hours of work: the
+// state has the weights and AdamW's two moments of each.
+void ExpectRoomForState(const torch::nn::Module& module, const std::string& path) {
+  rlimit limit = {};
+  if (getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return;
+  size_t bytes = 0;
+  for (const torch::Tensor& weight : module.parameters()) bytes += 3 * weight.nbytes();
+  for (const torch::Tensor& buffer : module.buffers()) bytes += buffer.nbytes();
+  if (bytes <= limit.rlim_cur) return;
+  throw datasets::FileError(
+      path, "", "room for " + std::to_string(bytes) + " bytes",
+      "a limit of " + std::to_string(limit.rlim_cur) + " on the size of a file (ulimit -f)");
+}
+
 // What computes the agent's linear attention: "kernels", or "composition" of LibTorch's operations;
 // null for agents without it.
 json AttentionPath(const agents::Agent& agent, const std::string& precision) {
@@ -204,6 +221,10 @@ json AttentionPath(const agents::Agent& agent, const std::string& precision) {
 TrainData ReadTrainData(TrainOptions& options, const std::string& data_dir) {
   TrainData data;
   data.path = FindOrMakeDataset(options.dataset, data_dir);
+  // a run may go on from another folder
+  if (data.path == options.dataset) options.dataset = fs::absolute(data.path).string();
+  ExpectUtf8("dataset", options.dataset);
+  ExpectUtf8("dataset", data.path);
   datasets::ProbeFile(data.path);
   data.sha256 = datasets::Sha256OfFile(data.path);
   const bool all = options.normalizer == "all";
@@ -252,9 +273,6 @@ json TrainInFolder(const TrainOptions& options, const TrainData& data, const std
     throw std::runtime_error(folder +
                              ": expected a folder without a run, found one (--resume goes on)");
   }
-  const std::string toml = WriteToml(options);
-  agents::WriteTextFile(folder + "/config.toml", toml);
-
   torch::manual_seed(options.trainer.seed);
   agents::Agent agent(options.agent);
   if (initial) CopyWeights(*initial, agent.module());
@@ -268,11 +286,15 @@ json TrainInFolder(const TrainOptions& options, const TrainData& data, const std
       if (!metadata.contains(name)) throw datasets::FileError(state, name, "a text", "none");
     }
     if (metadata.at("dataset_sha256") != data.sha256) {
-      throw datasets::FileError(data.path, "sha256", metadata.at("dataset_sha256"), data.sha256);
+      throw datasets::FileError(data.path, "SHA-256 of the run's data",
+                                metadata.at("dataset_sha256"), data.sha256);
     }
     sum = LossNumber(state, "loss_sum", metadata.at("loss_sum"));
     summed = static_cast<int64_t>(LossNumber(state, "loss_count", metadata.at("loss_count")));
   }
+  ExpectRoomForState(trainer.agent().module(), state);
+  const std::string toml = WriteToml(options);
+  agents::WriteTextFile(folder + "/config.toml", toml);
   agents::CheckpointInfo info;
   info.normalizer = data.normalizer;
   info.return_scale = options.trainer.return_scale;

@@ -18,7 +18,8 @@ struct TrainData {
 };
 
 // Reads the dataset and fills in what follows from it: env, physics (data_physics.h), targets,
-// return scale, timesteps, the agent's sizes. Throws FileError and std::invalid_argument.
+// return scale, timesteps, the agent's sizes; a path of the dataset becomes absolute. Throws
+// FileError and std::invalid_argument, also for a path that is not UTF-8.
 TrainData ReadTrainData(TrainOptions& options, const std::string& data_dir);
 
 // Prints the remark to standard error.
@@ -37,8 +38,9 @@ void SayRemark(const TrainData& data);
 // on a GPU after as many as take a fraction of a second; where it says so, the run is saved and
 // ends. A run that begins takes the weights of `initial`,
 // which has the options' shape, where it is given. Returns what `cosdt train --json` reports.
-// Throws std::runtime_error where there is a run already and `resume` is false; where training
-// fails, after saving the last good weights.
+// Throws std::runtime_error where there is a run already and `resume` is false, where the run began
+// with data of another SHA-256, and where a limit on the size of files (ulimit -f) is too small for
+// resume.safetensors; where training fails, after saving the last good weights.
 nlohmann::json TrainInFolder(const TrainOptions& options, const TrainData& data,
                              const std::string& folder, bool resume, const torch::Device& device,
                              const std::function<bool()>& stop,

@@ -41,6 +41,14 @@ class TrainCommandTest : public testing::Test {
                       rest);
   }
 
+  // The same in the shell's folder `from`, by a shell that `before` prepares.
+  ProgramResult TrainIn(const std::string& from, const std::string& rest,
+                        const std::string& before = "") const {
+    return RunProgram(
+        "train --threads 1 --width 16 --layers 2 --context 4 --batch-size 4 --warmup 10 " + rest,
+        "cd '" + from + "' && " + before);
+  }
+
   fs::path Out(const std::string& path) const { return fs::path(folder_) / path; }
 
   std::string folder_ = testing::TempDir() + "train_" + std::to_string(getpid());
@@ -169,6 +177,117 @@ TEST_F(TrainCommandTest, EvaluatesWhileItTrainsAndKeepsTheBest) {
   EXPECT_THAT(Train("x", "--eval-every -1 2>&1").output, HasSubstr("eval-every: expected"));
 }
 
+TEST_F(TrainCommandTest, AResumedRunTakesFromConfigAndPresetWhatMayChange) {
+  const auto resume = [&](const std::string& toml, const std::string& rest = "") {
+    std::ofstream(Out("c.toml")) << toml;
+    return RunProgram("train --out " + Out("run").string() + " --resume --json --config " +
+                      Out("c.toml").string() + " " + rest + " 2>&1");
+  };
+  const std::string began = "--preset corl-hopper --updates 2";
+  ASSERT_EQ(Train("run", began).exit_code, 0);
+  EXPECT_EQ(json::parse(resume("updates = 4\nheads = 1\nwidth = 0\n").output)["updates"], 4);
+  EXPECT_THAT(ReadFile(Out("run/config.toml")), HasSubstr("\nupdates = 4\n"));
+  EXPECT_EQ(resume("heads = 2\n").output,
+            "cosdt: error: " + Out("c.toml").string() +
+                ": heads: expected 1, with which the run began, found 2\n");
+  EXPECT_EQ(resume("", "--preset original-hopper").output,
+            "cosdt: error: preset original-hopper: timestep-std: expected 0.02, with which the run "
+            "began, found 1.0\n");
+  EXPECT_EQ(resume("", "--preset corl-hopper").output,
+            "cosdt: error: preset corl-hopper: batch-size: expected 4, with which the run began, "
+            "found 4096\n");
+  // what a later source sets back does not count; the command that began the run goes on with it
+  EXPECT_EQ(resume("heads = 2\n", "--heads 1").exit_code, 0);
+  EXPECT_EQ(json::parse(Train("run", began + " --updates 5 --resume --json").output)["updates"], 5);
+  EXPECT_EQ(ReadFile(Out("run/config.toml")).find("heads = 2"), std::string::npos);
+}
+
+TEST_F(TrainCommandTest, ARunGoesOnWithItsDataElsewhere) {
+  const std::string here = Out("here").string(), there = Out("there").string();
+  fs::create_directories(here);
+  fs::create_directories(there);
+  fs::copy_file(data_, here + "/data.hdf5");
+  ASSERT_EQ(TrainIn(here, "--dataset data.hdf5 --out run --updates 6").exit_code, 0);
+  ASSERT_EQ(TrainIn(here, "--dataset data.hdf5 --out ../moved --updates 2").exit_code, 0);
+  // from another folder, where the path that was given leads nowhere
+  ASSERT_EQ(TrainIn(there, "--out ../moved --updates 3 --resume").exit_code, 0);
+  fs::rename(here + "/data.hdf5", there + "/renamed.hdf5");
+  const ProgramResult lost = TrainIn(there, "--out ../moved --updates 4 --resume 2>&1");
+  EXPECT_EQ(lost.exit_code, 1);
+  EXPECT_EQ(lost.output, "cosdt: error: " + here +
+                             "/data.hdf5: expected a file or the name of one of D4RL's, found "
+                             "neither; ../moved began with it (--dataset gives its path now)\n");
+  fs::create_symlink("renamed.hdf5", there + "/link.hdf5");
+  ASSERT_EQ(TrainIn(there, "--dataset link.hdf5 --out ../moved --updates 4 --resume").exit_code, 0);
+  ASSERT_EQ(TrainIn(here, "--dataset ../there/renamed.hdf5 --out ../moved --updates 6 --resume")
+                .exit_code,
+            0);
+  EXPECT_EQ(ReadFile(Out("moved/resume.safetensors")), ReadFile(here + "/run/resume.safetensors"));
+
+  // other data are refused, and the run's own are not forgotten
+  ASSERT_EQ(
+      RunProgram("data collect --env hopper --policy random --seed 9 --transitions 600 --out " +
+                 here + "/data.hdf5")
+          .exit_code,
+      0);
+  const std::string config = ReadFile(Out("moved/config.toml"));
+  const ProgramResult other =
+      TrainIn(here, "--dataset data.hdf5 --out ../moved --updates 8 --resume 2>&1");
+  EXPECT_EQ(other.exit_code, 1);
+  EXPECT_THAT(other.output, testing::StartsWith("cosdt: error: data.hdf5: SHA-256 of the run's "
+                                                "data: expected "));
+  EXPECT_EQ(ReadFile(Out("moved/config.toml")), config);
+
+  // an evaluation needs no data
+  fs::remove(there + "/renamed.hdf5");
+  EXPECT_EQ(RunProgram("eval " + Out("moved").string() + " --episodes 1 --threads 1").exit_code, 0);
+}
+
+TEST_F(TrainCommandTest, NamesThatAreNotUtf8AreRefusedForDataAndReplacedInJson) {
+  const std::string odd = Out("odd\xff.hdf5").string();
+  fs::copy_file(data_, odd);
+  const std::string replaced = Out("odd\xef\xbf\xbd.hdf5").string();
+  const ProgramResult refused =
+      RunProgram("train --dataset '" + odd + "' --out " + Out("run").string() + " 2>&1");
+  EXPECT_EQ(refused.exit_code, 1);
+  EXPECT_EQ(refused.output,
+            "cosdt: error: dataset: expected a path in UTF-8, found " + replaced + "\n");
+  EXPECT_FALSE(fs::exists(Out("run")));
+  const ProgramResult info = RunProgram("data info '" + odd + "' --json");
+  ASSERT_EQ(info.exit_code, 0);
+  EXPECT_EQ(json::parse(info.output)["dataset"]["path"], replaced);
+  // a run's folder may have any name
+  const ProgramResult run = Train("'r\xff'", "--updates 2 --json");
+  ASSERT_EQ(run.exit_code, 0);
+  EXPECT_EQ(json::parse(run.output)["last"]["checkpoint"],
+            Out("r\xef\xbf\xbd/last.safetensors").string());
+  EXPECT_EQ(json::parse(Train("'r\xff'", "--updates 3 --resume --json").output)["updates"], 3);
+  EXPECT_EQ(RunProgram("eval '" + Out("r\xff").string() + "' --episodes 1 --json").exit_code, 0);
+}
+
+TEST_F(TrainCommandTest, ALimitOfFileSizesIsSaidAtTheStart) {
+  const std::string state = Out("run/resume.safetensors").string();
+  const std::string run = "--dataset " + data_ + " --out " + Out("run").string() + " --updates 2 ";
+  const ProgramResult small = TrainIn(folder_, run + "2>&1", "ulimit -f 4 && ");
+  EXPECT_EQ(small.exit_code, 1);
+  const std::string start = "cosdt: error: " + state + ": expected room for ";
+  ASSERT_THAT(small.output, testing::StartsWith(start));
+  EXPECT_THAT(small.output, testing::EndsWith(" on the size of a file (ulimit -f)\n"));
+  EXPECT_EQ(std::ranges::count(small.output, '\n'), 1);
+  EXPECT_FALSE(fs::exists(Out("run/config.toml")));
+  // room for the numbers and not for the names before them: the save fails, and leaves nothing
+  const int64_t bytes = std::stoll(small.output.substr(start.size()));
+  const ProgramResult full =
+      TrainIn(folder_, run + "2>&1", "ulimit -f " + std::to_string(bytes / 512 + 1) + " && ");
+  EXPECT_EQ(full.exit_code, 1);
+  EXPECT_THAT(full.output, testing::EndsWith("File too large\n"));
+  for (const auto& entry : fs::directory_iterator(Out("run"))) {
+    EXPECT_THAT(entry.path().filename().string(), testing::Not(testing::EndsWith(".tmp")));
+  }
+  EXPECT_FALSE(fs::exists(state));
+  EXPECT_EQ(TrainIn(folder_, run + "--resume").exit_code, 0);
+}
+
 TEST_F(TrainCommandTest, ATerminatedRunSavesAndStops) {
   const std::string train = "'" COSDT_PROGRAM "' train --dataset " + data_ + " --out " +
                             Out("run").string() +
@@ -199,6 +318,14 @@ TEST_F(TrainCommandTest, ExportsToTransformers) {
       0);
   EXPECT_TRUE(fs::exists(Out("hf/config.json")));
   EXPECT_TRUE(fs::exists(Out("hf/model.safetensors")));
+  // every seed has a folder of its own
+  ASSERT_EQ(Train("runs", "--updates 2 --attention softmax --seeds 0,4 --export-hf " +
+                              Out("seeds").string())
+                .exit_code,
+            0);
+  EXPECT_EQ(ReadFile(Out("seeds/seed-0/model.safetensors")), ReadFile(Out("hf/model.safetensors")));
+  EXPECT_TRUE(fs::exists(Out("seeds/seed-4/config.json")));
+  EXPECT_NE(ReadFile(Out("seeds/seed-4/model.safetensors")), ReadFile(Out("hf/model.safetensors")));
   EXPECT_THAT(Train("other", "--updates 2 --export-hf x 2>&1").output,
               HasSubstr("expected a dt agent with softmax attention, found dt cosformer"));
 }
@@ -244,7 +371,15 @@ TEST_F(TrainCommandTest, SaysWhatIsWrong) {
               HasSubstr("precision: tf32 expects a GPU (--device cuda), found cpu"));
   EXPECT_THAT(Train("x", "--updates -1 2>&1").output, HasSubstr("updates: expected at least 0"));
   EXPECT_THAT(Train("x", "--attention cosine 2>&1").output, HasSubstr("cosine"));
-  EXPECT_THAT(Train("x", "--seeds 5-3 2>&1").output, HasSubstr("seeds: expected"));
+  const auto usage = [&](const std::string& rest) {
+    const ProgramResult result = Train("x", rest + " 2>&1");
+    EXPECT_EQ(result.exit_code, 2) << rest;
+    return result.output.substr(0, result.output.find('\n'));
+  };
+  EXPECT_EQ(usage("--seeds 5-3"), "seeds: expected FIRST-LAST or numbers with commas, found 5-3");
+  EXPECT_EQ(usage("--seeds 0,0"), "seeds: expected each value once, found 0 twice");
+  EXPECT_EQ(usage("--seeds 0-2 --seed 1"), "--seeds excludes --seed");
+  EXPECT_FALSE(fs::exists(Out("x")));
   EXPECT_THAT(RunProgram("train --dataset nothing-v9 --out " + Out("x").string() + " 2>&1").output,
               HasSubstr("nothing-v9"));
   EXPECT_THAT(RunProgram("train --out " + Out("x").string() + " 2>&1").output,
