@@ -16,6 +16,7 @@
 #include <string>
 
 #include "experiments/device.h"
+#include "experiments/utf8.h"
 
 namespace cosdt::experiments {
 namespace {
@@ -36,7 +37,7 @@ constexpr int kPollMilliseconds = 100;
   } catch (const std::exception& e) {
     report["error"] = e.what();
   }
-  const std::string text = report.dump(-1, ' ', false, json::error_handler_t::replace);
+  const std::string text = DumpJson(report);
   for (size_t done = 0; done < text.size();) {
     const ssize_t written = write(pipe_end, text.data() + done, text.size() - done);
     if (written < 0 && errno != EINTR) _exit(1);
@@ -107,14 +108,11 @@ void ReturnFreedMemory() {
 #endif
 }
 
-PeakMemory::PeakMemory() {
-  std::ofstream reset("/proc/self/clear_refs");
-  if (!(reset << 5 << std::flush)) {  // VmHWM begins anew
-    throw std::runtime_error("/proc/self/clear_refs: expected to reset the peak of memory");
-  }
-  before_ = StatusBytes("VmRSS");
+PeakMemory::PeakMemory(const std::string& clear_refs) {
+  std::ofstream reset(clear_refs);
+  if (reset << 5 << std::flush) before_ = StatusBytes("VmRSS");  // VmHWM begins anew
 }
 
-int64_t PeakMemory::bytes() const { return StatusBytes("VmHWM") - before_; }
+json PeakMemory::bytes() const { return before_ ? json(StatusBytes("VmHWM") - *before_) : json(); }
 
 }  // namespace cosdt::experiments

@@ -2,6 +2,8 @@
 
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
 
 #include "experiments/stop_signal.h"
 
@@ -16,16 +18,18 @@ nlohmann::json RunInChild(const std::function<nlohmann::json()>& work, const Sto
 // Gives freed memory back to the system, so that it is no longer counted as held.
 void ReturnFreedMemory();
 
-// The most memory that this process has held at once since the last reset, in bytes, without what
-// it held at the reset.
+// The most memory that this process has held at once since the last reset.
 class PeakMemory {
  public:
-  // Resets. Throws std::runtime_error where the kernel does not tell (outside Linux).
-  PeakMemory();
-  int64_t bytes() const;
+  // Resets through the kernel's file for that.
+  explicit PeakMemory(const std::string& clear_refs = "/proc/self/clear_refs");
+
+  // In bytes, without what was held at the reset. Null where the file could not be written, as in
+  // some containers: the peak is then one of before.
+  nlohmann::json bytes() const;
 
  private:
-  int64_t before_;
+  std::optional<int64_t> before_;
 };
 
 }  // namespace cosdt::experiments

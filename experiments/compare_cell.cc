@@ -3,13 +3,17 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
+#include <map>
 #include <memory>
 #include <stdexcept>
 
 #include "agents/checkpoint.h"
 #include "agents/folder_lock.h"
 #include "agents/text_file.h"
+#include "datasets/hdf5_file.h"
+#include "datasets/sha256.h"
 #include "envs/model.h"
 #include "envs/registry.h"
 #include "experiments/child_process.h"
@@ -25,21 +29,15 @@ namespace {
 
 using nlohmann::json;
 
-// Set from the data where the sweep does not say them.
-bool IsLeftToTheData(const TrainField& field) {
-  const std::string name = field.name, value = ToToml(field);
-  if (name == "env" || name == "physics") return value == "''" || value == "\"\"";
-  if (name == "targets") return value == "[]";
-  return (name == "return-scale" || name == "max-timestep") && std::stod(value) == 0;
-}
-
 void ExpectSameOptions(const Cell& cell, const std::string& folder) {
   std::optional<TrainOptions> begun = ReadRunOptions(folder);
   if (!begun) return;
   TrainOptions wanted = cell.options;
+  wanted.FillFrom(*begun);
+  wanted.dataset = begun->dataset;
   const std::vector<TrainField> now = TrainFields(wanted), then = TrainFields(*begun);
   for (size_t i = 0; i < now.size(); ++i) {
-    if (IsLeftToTheData(now[i]) || ToToml(now[i]) == ToToml(then[i])) continue;
+    if (ToToml(now[i]) == ToToml(then[i])) continue;
     throw std::runtime_error(folder + ": expected a run with " + now[i].name + " = " +
                              ToToml(now[i]) + ", as the sweep says, found one with " +
                              ToToml(then[i]));
@@ -96,7 +94,7 @@ json Evaluate(const TrainOptions& options, const std::string& folder, const Stop
     };
     targets = EvaluateTargets(checkpoint, *env, rollout);
   }
-  const int64_t bytes = memory.bytes();
+  const json bytes = memory.bytes();
   TrainOptions measured = options;
   measured.agent = checkpoint.agent.options();
   const json& first = targets[0];
@@ -111,10 +109,22 @@ json Evaluate(const TrainOptions& options, const std::string& folder, const Stop
 
 std::string ResultPath(const std::string& folder) { return folder + "/result.json"; }
 
-// A result that cannot be read, after a crash of the machine, is made anew.
-bool HasResult(const std::string& folder) {
+// Not an object where there is none; one that cannot be read, after a crash of the machine, is made
+// anew.
+json ReadResult(const std::string& folder) {
   std::ifstream file(ResultPath(folder));
-  return json::parse(file, nullptr, false).is_object();
+  return json::parse(file, nullptr, false);
+}
+
+bool HasResult(const std::string& folder) { return ReadResult(folder).is_object(); }
+
+// Of a result's data; "" where there is no result or it does not say.
+std::string DataHash(const json& result) {
+  if (!result.is_object()) return "";
+  const json dataset = result.value("dataset", json::object());
+  if (!dataset.is_object()) return "";
+  const json hash = dataset.value("sha256", json());
+  return hash.is_string() ? hash.get<std::string>() : "";
 }
 
 // The cell's own lock: the run's is taken by the process that trains.
@@ -127,6 +137,21 @@ CellState StateOf(const Cell& cell, const std::string& folder) {
   if (HasResult(folder)) return CellState::kDone;
   return agents::FolderLock::IsHeldElsewhere(LockFolder(folder)) ? CellState::kRunningElsewhere
                                                                  : CellState::kWaiting;
+}
+
+void ExpectSameData(const std::vector<Cell>& cells, const std::string& out) {
+  std::map<std::string, std::string> hashes;
+  for (const Cell& cell : cells) {
+    const std::string then = DataHash(ReadResult(out + "/" + cell.name));
+    if (then.empty() || !std::filesystem::exists(cell.data)) continue;
+    auto hash = hashes.find(cell.data);
+    if (hash == hashes.end()) {
+      hash = hashes.emplace(cell.data, datasets::Sha256OfFile(cell.data)).first;
+    }
+    if (then == hash->second) continue;
+    throw datasets::FileError(cell.data, "SHA-256 of the data of " + out + "/" + cell.name, then,
+                              hash->second);
+  }
 }
 
 void CheckDevice(const std::string& device, const StopSignal& stop) {
@@ -166,7 +191,8 @@ bool RunCell(const Cell& cell, const std::string& folder, const CellPlace& place
                  {"checkpoint", trained["checkpoint"]}};
   result.update(cost);
   result.update(evaluated);
-  agents::WriteTextFile(ResultPath(folder), result.dump(1) + "\n");
+  agents::WriteTextFile(ResultPath(folder),
+                        result.dump(1, ' ', false, json::error_handler_t::replace) + "\n");
   return true;
 }
 

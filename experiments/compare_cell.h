@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
 
 #include "experiments/stop_signal.h"
 #include "experiments/sweep.h"
@@ -11,8 +12,13 @@ namespace cosdt::experiments {
 enum class CellState { kDone, kWaiting, kRunningElsewhere };
 
 // Whether result.json is there, another process works in the folder, or there is something to do.
-// Throws std::runtime_error where a run of other options stands there, with the first that differs.
+// Throws std::runtime_error where a run of other options stands there, with the first that differs;
+// the path of its data may differ.
 CellState StateOf(const Cell& cell, const std::string& folder);
+
+// Throws std::runtime_error where a cell of the sweep in `out` has a result from data with another
+// SHA-256 than its dataset has now.
+void ExpectSameData(const std::vector<Cell>& cells, const std::string& out);
 
 // Where a cell's data are searched, and the device that trains it, by its name: it is resolved in
 // the processes that use it, because CUDA does not outlive a fork.

@@ -16,6 +16,7 @@
 #include "experiments/report_table.h"
 #include "experiments/stop_signal.h"
 #include "experiments/sweep.h"
+#include "experiments/utf8.h"
 
 namespace cosdt::experiments {
 namespace {
@@ -58,6 +59,13 @@ std::string Duration(double seconds) {
   return text;
 }
 
+std::string Memory(const json& bytes) {
+  if (bytes.is_null()) return "memory not measured";
+  char text[64];
+  std::snprintf(text, sizeof text, "%6.0f MB beside the data", bytes.get<double>() / 1e6);
+  return text;
+}
+
 // The plan with what it will take. Cells that differ in the seed alone are measured once.
 void DryRun(const CompareCommand& command, const std::vector<Cell>& cells, const StopSignal& stop) {
   std::map<std::string, json> estimates;
@@ -75,18 +83,17 @@ void DryRun(const CompareCommand& command, const std::vector<Cell>& cells, const
     }
     const json& estimate = estimates[kind];
     const double training = estimate["training_seconds"],
-                 evaluation = estimate["evaluation_seconds"],
-                 megabytes = estimate["training_bytes"].get<double>() / 1e6;
+                 evaluation = estimate["evaluation_seconds"];
     seconds += training + evaluation;
     plan.push_back(estimate);
     plan.back()["cell"] = cell.name;
     if (command.json) continue;
-    std::printf("%-48s training %8s, evaluation at most %8s, %6.0f MB beside the data\n",
-                cell.name.c_str(), Duration(training).c_str(), Duration(evaluation).c_str(),
-                megabytes);
+    std::printf("%-48s training %8s, evaluation at most %8s, %s\n", cell.name.c_str(),
+                Duration(training).c_str(), Duration(evaluation).c_str(),
+                Memory(estimate["training_bytes"]).c_str());
   }
   if (command.json) {
-    std::printf("%s\n", json{{"plan", plan}, {"seconds", seconds}}.dump().c_str());
+    PrintJson({{"plan", plan}, {"seconds", seconds}});
   } else {
     std::printf("%zu cells, at most %s for one worker\n", cells.size(), Duration(seconds).c_str());
   }
@@ -177,7 +184,7 @@ void PrintResults(const CompareCommand& command, const std::vector<Cell>& cells,
     }
   }
   if (command.json) {
-    std::printf("%s\n", json{{"cells", list}}.dump().c_str());
+    PrintJson({{"cells", list}});
     return;
   }
   if (!done.empty()) PrintTable(ReadReport(done));
@@ -198,8 +205,18 @@ void Run(const CompareCommand& command) {
   const Shard shard = command.shard.empty()
                           ? ShardFromEnvironment([](const char* n) { return std::getenv(n); })
                           : ParseShard(command.shard);
+  // the user's jobs may be numbered for another purpose
+  if (shard.count > 1 && !shard.source.empty()) {
+    std::fprintf(
+        stderr,
+        "cosdt: shard %lld of %lld, from %s (--shard %lld/%lld); --shard 0/1 takes all cells\n",
+        static_cast<long long>(shard.index + 1), static_cast<long long>(shard.count),
+        shard.source.c_str(), static_cast<long long>(shard.index),
+        static_cast<long long>(shard.count));
+  }
   // before hours of work: nothing of another sweep stands in the way
   for (const Cell& cell : cells) StateOf(cell, command.out + "/" + cell.name);
+  ExpectSameData(cells, command.out);
   const Outcome outcome = RunCells(command, cells, shard, stop);
   PrintResults(command, cells, outcome);
   if (outcome.stopped) {

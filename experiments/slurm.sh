@@ -7,8 +7,8 @@
 #   sbatch --array=0-7 experiments/slurm.sh compare --config sweep.toml --out runs/sweep
 #
 # `train` needs --resume to go on with what it saved. `compare` reads its share of the cells from the
-# array's numbers; its folder must be on a file system that all nodes share. COSDT names the program
-# where it is not on the PATH.
+# array's numbers and says so (--shard 0/1 where they number something else); its folder must be on a
+# file system that all nodes share. COSDT names the program where it is not on the PATH.
 #SBATCH --job-name=cosdt
 #SBATCH --cpus-per-task=2
 #SBATCH --time=04:00:00

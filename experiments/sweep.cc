@@ -6,9 +6,9 @@
 #include <set>
 #include <sstream>
 #include <stdexcept>
+#include <tuple>
 
-#include "agents/demo.h"
-#include "datasets/data_folder.h"
+#include "experiments/sweep_datasets.h"
 #include "experiments/toml_table.h"
 
 namespace cosdt::experiments {
@@ -64,25 +64,17 @@ std::string OptionTable(const std::string& where, const toml::node& node) {
   return Text(node);
 }
 
-void ExpectDataset(const std::string& name, const std::string& data_dir) {
-  if (agents::IsDemoDataset(name)) return;
-  try {
-    datasets::FindDataset(name, data_dir);
-  } catch (const std::exception& e) {
-    throw std::invalid_argument("datasets: " + std::string(e.what()));
-  }
-}
-
 // A Decision Transformer's cell, or a baseline's, whose context is 1.
-Cell MakeCell(const Sweep& sweep, const std::string& dataset, const std::string& kind,
+Cell MakeCell(const Sweep& sweep, const SweepDataset& dataset, const std::string& kind,
               int64_t context, uint64_t seed) {
   Cell cell;
+  cell.data = dataset.path;
   TrainOptions& o = cell.options;
   o = sweep.train;
-  if (const auto own = sweep.per_dataset.find(dataset); own != sweep.per_dataset.end()) {
-    ReadToml("[dataset.\"" + dataset + "\"]", own->second, o);
+  if (const auto own = sweep.per_dataset.find(dataset.given); own != sweep.per_dataset.end()) {
+    ReadToml("[dataset.\"" + dataset.given + "\"]", own->second, o);
   }
-  o.dataset = dataset;
+  o.dataset = dataset.given;
   o.trainer.seed = seed;
   const bool baseline = std::ranges::find(kBaselines, kind) != kBaselines.end();
   o.agent.kind = baseline ? "bc" : "dt";
@@ -105,7 +97,7 @@ Cell MakeCell(const Sweep& sweep, const std::string& dataset, const std::string&
   }
   o.Resolve();
   const std::string folder = baseline ? FolderName(kind) : kind + "-K" + std::to_string(context);
-  cell.name = FolderName(dataset) + "/" + folder + "/seed-" + std::to_string(seed);
+  cell.name = FolderName(dataset.name) + "/" + folder + "/seed-" + std::to_string(seed);
 
   TrainOptions probe = o;  // sizes are known when the data are read
   probe.agent.SetSizes(1, 1);
@@ -176,14 +168,19 @@ std::vector<Cell> MakeCells(const Sweep& sweep, const std::string& data_dir) {
     Expect(std::ranges::find(kBaselines, name) != kBaselines.end(),
            "baselines: expected bc or bc-10%, found " + name);
   }
-  for (const std::string& name : sweep.datasets) ExpectDataset(name, data_dir);
+  ExpectDistinct("seeds", sweep.seeds);
+  ExpectDistinct("contexts", sweep.contexts);
+  ExpectDistinct("attention", sweep.attention);
+  ExpectDistinct("baselines", sweep.baselines);
+  ExpectDistinct("datasets", sweep.datasets);
+  const std::vector<SweepDataset> datasets = FindSweepDatasets(sweep.datasets, data_dir);
   for (const auto& [name, own] : sweep.per_dataset) {
     Expect(std::ranges::find(sweep.datasets, name) != sweep.datasets.end(),
            "dataset." + name + ": expected one of the sweep's datasets, found another");
   }
   std::vector<Cell> cells;
   for (const uint64_t seed : sweep.seeds) {
-    for (const std::string& dataset : sweep.datasets) {
+    for (const SweepDataset& dataset : datasets) {
       for (const int64_t context : sweep.contexts) {
         for (const std::string& kind : sweep.attention) {
           cells.push_back(MakeCell(sweep, dataset, kind, context, seed));
@@ -224,21 +221,23 @@ Shard ShardFromEnvironment(const std::function<const char*(const char*)>& get) {
     const auto [stop, error] = std::from_chars(text, text + std::string_view(text).size(), value);
     return error == std::errc() && *stop == '\0' ? std::optional(value) : std::nullopt;
   };
-  const auto make = [](std::optional<int64_t> index, std::optional<int64_t> count) {
+  const auto make = [](std::optional<int64_t> index, std::optional<int64_t> count,
+                       const char* source) {
     const bool good = index && count && *index >= 0 && *index < *count;
-    return good ? std::optional(Shard{*index, *count}) : std::nullopt;
+    return good ? std::optional(Shard{*index, *count, source}) : std::nullopt;
   };
   if (const auto id = number("SLURM_ARRAY_TASK_ID")) {
     const auto first = number("SLURM_ARRAY_TASK_MIN"), count = number("SLURM_ARRAY_TASK_COUNT");
-    if (const auto shard = make(*id - first.value_or(0), count)) return *shard;
+    if (const auto shard = make(*id - first.value_or(0), count, "Slurm's array")) return *shard;
     throw std::invalid_argument(
         "SLURM_ARRAY_TASK_ID: expected an array without gaps (--array=0-7); otherwise give "
         "--shard");
   }
-  for (const auto& [rank, size] : {std::pair{"OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"},
-                                   {"PMI_RANK", "PMI_SIZE"},
-                                   {"SLURM_PROCID", "SLURM_STEP_NUM_TASKS"}}) {
-    if (const auto shard = make(number(rank), number(size))) return *shard;
+  for (const auto& [rank, size, source] :
+       {std::tuple{"OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "Open MPI's ranks"},
+        {"PMI_RANK", "PMI_SIZE", "MPI's ranks"},
+        {"SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "Slurm's tasks"}}) {
+    if (const auto shard = make(number(rank), number(size), source)) return *shard;
   }
   return {};
 }

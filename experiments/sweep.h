@@ -32,6 +32,7 @@ struct Sweep {
 // One training run of a sweep.
 struct Cell {
   std::string name;  // its folder in the sweep's: demo-hopper-medium/cosformer-K20/seed-0
+  std::string data;  // the dataset's file
   TrainOptions options;
 };
 
@@ -46,12 +47,14 @@ void ReadSweep(const std::string& source, std::string_view toml, Sweep& sweep);
 
 // All cells, seed by seed. Throws std::invalid_argument for an empty or unknown dimension, an
 // unknown dataset (data_dir as FindOrMakeDataset takes it), options that do not fit together, such
-// as a context beyond cosFormer's reach, and for cells of one name.
+// as a context beyond cosFormer's reach, and for cells of one name; CLI::ValidationError for what
+// is there twice.
 std::vector<Cell> MakeCells(const Sweep& sweep, const std::string& data_dir);
 
 // The cells' share of one of several workers: those whose number is `index` modulo `count`.
 struct Shard {
   int64_t index = 0, count = 1;
+  std::string source;  // "Slurm's array" and the like, where the environment says it
 };
 
 // "2/8". Throws std::invalid_argument.

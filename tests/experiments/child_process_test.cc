@@ -68,8 +68,13 @@ TEST(PeakMemoryTest, CountsWhatIsHeldAtOnce) {
   {
     const std::vector<char> held(kBytes, 1);
   }
-  EXPECT_GE(peak.bytes(), static_cast<int64_t>(kBytes / 2));
-  EXPECT_LT(peak.bytes(), static_cast<int64_t>(2 * kBytes));
+  EXPECT_GE(peak.bytes(), kBytes / 2);
+  EXPECT_LT(peak.bytes(), 2 * kBytes);
+}
+
+TEST(PeakMemoryTest, IsUnknownWhereItCannotBeReset) {
+  EXPECT_TRUE(PeakMemory("/nowhere/clear_refs").bytes().is_null());
+  EXPECT_TRUE(PeakMemory("/dev/full").bytes().is_null());
 }
 
 }  // namespace

@@ -16,6 +16,8 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 using testing::HasSubstr;
+using testing::Not;
+using testing::StartsWith;
 
 class CompareCommandTest : public testing::Test {
  protected:
@@ -85,7 +87,7 @@ TEST_F(CompareCommandTest, RunsEveryCellOnceAndReportsThem) {
   const auto before = Scores("all");
   const ProgramResult again = RunProgram(Command("all", "2>&1"));
   EXPECT_EQ(again.exit_code, 0);
-  EXPECT_THAT(again.output, testing::Not(HasSubstr("training")));
+  EXPECT_THAT(again.output, Not(HasSubstr("training")));
   EXPECT_THAT(again.output, HasSubstr("10 cells done"));
   EXPECT_EQ(Scores("all"), before);
   // a damaged result is made anew
@@ -128,6 +130,100 @@ TEST_F(CompareCommandTest, KilledWorkersLeaveTheResultsOfUndisturbedOnesSlow) {
   EXPECT_EQ(Scores("killed"), Scores("whole"));
 }
 
+TEST_F(CompareCommandTest, ASlurmArrayOfTheUserIsAnnounced) {
+  setenv("SLURM_ARRAY_TASK_ID", "1", 1);
+  setenv("SLURM_ARRAY_TASK_COUNT", "30", 1);
+  const ProgramResult one = RunProgram(Command("array", "2>&1"));
+  const ProgramResult chosen = RunProgram(Command("array", "--shard 29/30 2>&1"));
+  unsetenv("SLURM_ARRAY_TASK_ID");
+  unsetenv("SLURM_ARRAY_TASK_COUNT");
+  EXPECT_THAT(one.output, StartsWith("cosdt: shard 2 of 30, from Slurm's array (--shard 1/30); "
+                                     "--shard 0/1 takes all cells\n"));
+  EXPECT_EQ(Scores("array").size(), 1u);
+  EXPECT_THAT(chosen.output, Not(HasSubstr("cosdt: shard")));
+}
+
+TEST_F(CompareCommandTest, TheSameDataAreTheSameCells) {
+  const auto compare = [&](const std::string& dataset, const std::string& from = ".") {
+    return RunProgram("compare --datasets " + dataset + " --attention cosformer --contexts 2 " +
+                          "--seeds 0 --updates 2 --width 16 --layers 1 --batch-size 4 --episodes " +
+                          "1 --threads 1 --out " + folder_ + "/same 2>&1",
+                      "cd '" + folder_ + "/" + from + "' && COSDT_DATA=" + folder_);
+  };
+  const std::string in_folder = folder_ + "/hopper_random-v2.hdf5";
+  fs::rename(Data("hopper"), in_folder);
+  ASSERT_EQ(compare("hopper_random-v2.hdf5").exit_code, 0);
+  const auto before = Scores("same");
+  ASSERT_EQ(before.size(), 1u);
+  EXPECT_EQ(before.begin()->first, "hopper-random-v2/cosformer-K2/seed-0/result.json");
+  fs::create_directories(folder_ + "/elsewhere");
+  fs::create_symlink(in_folder, folder_ + "/elsewhere/link.hdf5");
+  for (const std::string spelt : {"./hopper_random-v2.hdf5", "hopper-random-v2",
+                                  "elsewhere/../hopper_random-v2.hdf5", "elsewhere/link.hdf5"}) {
+    const ProgramResult again = compare(spelt);
+    EXPECT_EQ(again.exit_code, 0) << again.output;
+    EXPECT_THAT(again.output, Not(HasSubstr("training"))) << spelt;
+    EXPECT_EQ(Scores("same"), before) << spelt;
+  }
+  // begun and not finished, gone on with from another folder with moved data
+  const fs::path result = fs::path(folder_) / "same" / before.begin()->first;
+  fs::remove(result);
+  fs::rename(in_folder, folder_ + "/elsewhere/hopper_random-v2.hdf5");
+  ASSERT_EQ(compare("hopper_random-v2.hdf5", "elsewhere").exit_code, 0);
+  EXPECT_EQ(Scores("same"), before);
+  // other data behind the name are refused
+  fs::rename(Data("tmaze-10"), in_folder);
+  const ProgramResult other = compare("hopper_random-v2.hdf5");
+  EXPECT_EQ(other.exit_code, 1);
+  EXPECT_THAT(other.output,
+              StartsWith("cosdt: error: hopper_random-v2.hdf5: SHA-256 of the data of " + folder_ +
+                         "/same/hopper-random-v2/cosformer-K2/seed-0: expected "));
+}
+
+TEST_F(CompareCommandTest, TheWorkingFolderMayBeTheSweeps) {
+  fs::copy_file(Data("hopper"), folder_ + "/hopper_random-v2.hdf5");
+  fs::create_directories(folder_ + "/sweep \xff");
+  const auto compare = [&] {
+    return RunProgram(
+        "compare --datasets hopper-random-v2 --attention cosformer --contexts 2 --seeds 0 "
+        "--updates 2 --width 16 --layers 1 --batch-size 4 --episodes 1 --threads 1 --out . --json "
+        "2>/dev/null",
+        "cd '" + folder_ + "/sweep \xff' && COSDT_DATA=" + folder_);
+  };
+  const ProgramResult first = compare(), again = compare();  // hopper-random-v2 is a folder now
+  ASSERT_EQ(first.exit_code, 0);
+  ASSERT_EQ(again.exit_code, 0);
+  EXPECT_EQ(json::parse(again.output)["cells"][0]["state"], "done");
+  EXPECT_EQ(again.output, first.output);
+  EXPECT_EQ(RunProgram("compare --datasets hopper-random-v2 --contexts 2 --seeds 0 --list",
+                       "cd '" + folder_ + "/sweep \xff' && COSDT_DATA=/nowhere")
+                .exit_code,
+            1);
+}
+
+TEST_F(CompareCommandTest, MemoryIsUnknownWhereTheKernelDoesNotResetItsPeak) {
+  const std::string blind =
+      "unshare -m sh -c 'mount -t proc proc /proc && mount -o remount,bind,ro /proc && exec "
+      "\"$@\"' sh";
+  if (std::system((blind + " true 2>/dev/null").c_str()) != 0) {
+    GTEST_SKIP() << "no mount namespaces here";
+  }
+  const std::string command =
+      "compare --datasets " + Data("hopper") +
+      " --attention cosformer --contexts 2 --seeds 0 --updates 2 --width 16 --layers 1 "
+      "--batch-size 4 --episodes 1 --threads 1 --out " +
+      folder_ + "/blind";
+  EXPECT_THAT(RunProgram(command + " --dry-run", blind).output,
+              HasSubstr(", memory not measured\n"));
+  const ProgramResult result = RunProgram(command + " --json 2>/dev/null", blind);
+  ASSERT_EQ(result.exit_code, 0);
+  const json cell = json::parse(result.output)["cells"][0];
+  EXPECT_EQ(cell["state"], "done");
+  EXPECT_TRUE(cell["training_bytes"].is_null());
+  EXPECT_TRUE(cell["rollout_bytes"].is_null());
+  EXPECT_EQ(RunProgram("report " + folder_ + "/blind").exit_code, 0);
+}
+
 TEST_F(CompareCommandTest, AFailedCellDoesNotStopTheOthers) {
   ASSERT_EQ(RunProgram(Command("failing", "--list 2>&1")).exit_code, 0);
   // something in the way of one cell's checkpoint
@@ -167,6 +263,21 @@ TEST_F(CompareCommandTest, SaysWhatIsWrong) {
               HasSubstr("nothing.toml: expected a config file"));
   EXPECT_THAT(RunProgram(Command("x", "--shard 3/3 2>&1")).output,
               HasSubstr("shard: expected I/N"));
+  const auto usage = [&](const std::string& rest) {
+    const ProgramResult result = RunProgram("compare --out x " + rest + " 2>&1");
+    EXPECT_EQ(result.exit_code, 2) << rest;
+    return result.output.substr(0, result.output.find('\n'));
+  };
+  const std::string demo = "--datasets demo/hopper-medium ", file = Data("hopper");
+  EXPECT_EQ(usage(demo + "--seeds 0,0"), "seeds: expected each value once, found 0 twice");
+  EXPECT_EQ(usage(demo + "--contexts 4,2,4"), "contexts: expected each value once, found 4 twice");
+  EXPECT_EQ(usage(demo + "--attention softmax,softmax"),
+            "attention: expected each value once, found softmax twice");
+  EXPECT_EQ(usage(demo + "--baselines bc,bc"),
+            "baselines: expected each value once, found bc twice");
+  EXPECT_EQ(usage("--datasets " + file + "," + folder_ + "/./hopper.hdf5"),
+            "datasets: expected each one once, found " + file + " and " + folder_ +
+                "/./hopper.hdf5, which are the same file");
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <stdexcept>
+#include <tuple>
 
 namespace cosdt::experiments {
 namespace {
@@ -20,7 +21,7 @@ Sweep Read(const std::string& toml) {
 std::string Message(const std::function<void()>& body) {
   try {
     body();
-  } catch (const std::invalid_argument& e) {
+  } catch (const std::exception& e) {
     return e.what();
   }
   return "nothing was thrown";
@@ -96,8 +97,10 @@ TEST(SweepTest, SaysWhatIsWrong) {
   EXPECT_THAT(make("contexts = [0]"), HasSubstr("contexts: expected 1 to 1000000, found 0"));
   EXPECT_THAT(make("seeds = []"), HasSubstr("seeds: expected at least one"));
   EXPECT_THAT(make("equal = \"time\""), HasSubstr("equal: expected updates or tokens, found time"));
-  EXPECT_THAT(make("attention = [\"softmax\", \"softmax\"]"),
-              HasSubstr("expected one cell of this"));
+  EXPECT_EQ(make("attention = [\"softmax\", \"softmax\"]"),
+            "attention: expected each value once, found softmax twice");
+  EXPECT_EQ(make("seeds = [3, 4, 3]"), "seeds: expected each value once, found 3 twice");
+  EXPECT_EQ(make("seeds = \"1,1\""), "seeds: expected each value once, found 1 twice");
   EXPECT_THAT(make("[dataset.\"demo/hopper-expert\"]\nupdates = 1"),
               HasSubstr("expected one of the sweep's datasets"));
   // 3 x 20 tokens are more than cosFormer's reach
@@ -117,18 +120,23 @@ TEST(ShardTest, IsReadFromTextAndFromTheEnvironment) {
       const auto found = variables.find(name);
       return found == variables.end() ? nullptr : found->second.c_str();
     });
-    return std::pair(s.index, s.count);
+    return std::tuple(s.index, s.count, s.source);
   };
-  EXPECT_EQ(from({}), std::pair(int64_t{0}, int64_t{1}));
+  const auto shard_of = [](int64_t index, int64_t count, const std::string& source) {
+    return std::tuple(index, count, source);
+  };
+  EXPECT_EQ(from({}), shard_of(0, 1, ""));
   EXPECT_EQ(from({{"SLURM_ARRAY_TASK_ID", "7"},
                   {"SLURM_ARRAY_TASK_MIN", "5"},
                   {"SLURM_ARRAY_TASK_COUNT", "4"},
                   {"SLURM_PROCID", "0"},
                   {"SLURM_NTASKS", "1"}}),
-            std::pair(int64_t{2}, int64_t{4}));
+            shard_of(2, 4, "Slurm's array"));
   EXPECT_EQ(from({{"OMPI_COMM_WORLD_RANK", "3"}, {"OMPI_COMM_WORLD_SIZE", "4"}}),
-            std::pair(int64_t{3}, int64_t{4}));
-  EXPECT_EQ(from({{"PMI_RANK", "1"}, {"PMI_SIZE", "2"}}), std::pair(int64_t{1}, int64_t{2}));
+            shard_of(3, 4, "Open MPI's ranks"));
+  EXPECT_EQ(from({{"PMI_RANK", "1"}, {"PMI_SIZE", "2"}}), shard_of(1, 2, "MPI's ranks"));
+  EXPECT_EQ(from({{"SLURM_PROCID", "1"}, {"SLURM_STEP_NUM_TASKS", "2"}}),
+            shard_of(1, 2, "Slurm's tasks"));
   EXPECT_THAT(Message([&] {
                 from({{"SLURM_ARRAY_TASK_ID", "20"},
                       {"SLURM_ARRAY_TASK_MIN", "0"},
