@@ -10,6 +10,7 @@
 #include "experiments/report_data.h"
 #include "experiments/report_html.h"
 #include "experiments/report_table.h"
+#include "experiments/utf8.h"
 
 namespace cosdt::experiments {
 namespace {
@@ -45,7 +46,7 @@ json DescribeGroup(const Report& report, const Group& group) {
           {"rollout_bytes", group.Mean(&RunResult::rollout_bytes)}};
 }
 
-void PrintJson(const Report& report) {
+void PrintReport(const Report& report) {
   json cells = json::array(), summary = json::array();
   for (const Group& group : report.groups) {
     for (const RunResult* run : group.runs) {
@@ -55,8 +56,9 @@ void PrintJson(const Report& report) {
     }
     summary.push_back(DescribeGroup(report, group));
   }
-  const json object = {{"cells", std::move(cells)}, {"summary", std::move(summary)}};
-  std::printf("%s\n", object.dump().c_str());
+  PrintJson({{"cells", std::move(cells)},
+             {"summary", std::move(summary)},
+             {"left_out", report.problems}});
 }
 
 void Run(const ReportCommand& command) {
@@ -72,7 +74,7 @@ void Run(const ReportCommand& command) {
     agents::WriteTextFile(stem + "-summary.csv", SummaryCsv(report));
   }
   if (command.json) {
-    PrintJson(report);
+    PrintReport(report);
   } else if (command.out.empty()) {
     PrintTable(report);
   }

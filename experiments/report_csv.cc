@@ -1,6 +1,7 @@
 #include "experiments/report_csv.h"
 
 #include <charconv>
+#include <cmath>
 #include <concepts>
 #include <string_view>
 
@@ -24,6 +25,9 @@ class Csv {
   template <typename T>
     requires std::integral<T> || std::floating_point<T>
   Csv& operator<<(T number) {
+    if constexpr (std::floating_point<T>) {
+      if (std::isnan(number)) return *this << "";  // not measured
+    }
     char digits[64];
     const auto end = std::to_chars(digits, digits + sizeof digits, number).ptr;
     return *this << std::string_view(digits, end);

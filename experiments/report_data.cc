@@ -12,6 +12,7 @@
 #include "datasets/file_kind.h"
 #include "datasets/hdf5_file.h"
 #include "datasets/known_files.h"
+#include "experiments/find_runs.h"
 
 namespace cosdt::experiments {
 namespace {
@@ -44,6 +45,9 @@ class Field {
   double Number() const {
     if (!value_.is_number()) Fail("a number");
     return value_.get<double>();
+  }
+  double NumberOrNan() const {
+    return null() ? std::numeric_limits<double>::quiet_NaN() : Number();
   }
   uint64_t Count() const {
     if (!value_.is_number_unsigned()) Fail("a whole number");
@@ -93,9 +97,7 @@ std::vector<LossPoint> ReadLosses(const std::string& path) {
     if (line.is_object() && !line.contains("loss") && line.contains("update"))
       continue;  // an evaluation's
     const Field field(line, path, key);
-    const double loss =
-        field["loss"].null() ? std::numeric_limits<double>::quiet_NaN() : field["loss"].Number();
-    losses.push_back({field["update"].Number(), loss});
+    losses.push_back({field["update"].Number(), field["loss"].NumberOrNan()});
   }
   return losses;
 }
@@ -118,23 +120,6 @@ std::string AlgorithmName(const Field& result, double top) {
   return share + name;
 }
 
-bool IsRun(const std::filesystem::path& folder) {
-  // without a result it is one that was not finished
-  return std::filesystem::exists(folder / "result.json") ||
-         std::filesystem::exists(folder / "metrics.jsonl");
-}
-
-// Adds runs by what their folders really are, so that one that is given twice counts once.
-void FindRuns(const std::filesystem::path& folder, std::map<std::string, std::string>& found) {
-  if (IsRun(folder)) {
-    found.try_emplace(std::filesystem::canonical(folder).string(), folder.string());
-    return;
-  }
-  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
-    if (entry.is_directory() && !entry.is_symlink()) FindRuns(entry.path(), found);
-  }
-}
-
 Task TaskOf(const RunResult& run) {
   Task task{.dataset = run.dataset,
             .env = run.env,
@@ -146,6 +131,17 @@ Task TaskOf(const RunResult& run) {
       run.physics == "d4rl" && datasets::FindKnownHash(run.dataset_sha256) &&
       datasets::FindKnownHash(run.dataset_sha256) == datasets::FindKnownFile(run.dataset);
   return task;
+}
+
+// The same data may have been given by several paths, and by a name, which is shorter.
+void NameDatasetsOnce(std::vector<RunResult>& runs) {
+  std::map<std::string, std::pair<size_t, std::string>> names;
+  for (const RunResult& run : runs) {
+    const std::pair name(run.dataset.size(), run.dataset);
+    const auto [entry, added] = names.try_emplace(run.dataset_sha256, name);
+    entry->second = std::min(entry->second, name);
+  }
+  for (RunResult& run : runs) run.dataset = names[run.dataset_sha256].second;
 }
 
 // Throws where two runs with the same key differ in a value.
@@ -273,8 +269,8 @@ RunResult ReadRun(const std::string& folder) {
   run.ms_per_update = result["ms_per_update"].Number();
   run.tokens_per_update = result["tokens_per_update"].Number();
   if (!(run.tokens_per_update > 0)) result["tokens_per_update"].Fail("a number above 0");
-  run.training_bytes = result["training_bytes"].Number();
-  run.rollout_bytes = result["rollout_bytes"].Number();
+  run.training_bytes = result["training_bytes"].NumberOrNan();
+  run.rollout_bytes = result["rollout_bytes"].NumberOrNan();
   run.window_ms = result["ms_per_decision"]["window"].Number();
   const Field recurrent = result["ms_per_decision"]["recurrent"];
   if (!recurrent.null()) run.recurrent_ms = recurrent.Number();
@@ -313,23 +309,19 @@ const Group* Report::Find(size_t task, size_t algorithm, int64_t context) const 
 }
 
 Report ReadReport(const std::vector<std::string>& folders) {
-  std::map<std::string, std::string> found;
   std::string names;
-  for (const std::string& folder : folders) {
-    if (!std::filesystem::is_directory(folder)) {
-      throw FileError(folder, "", "a folder with runs", "none");
-    }
-    FindRuns(folder, found);
-    names += (names.empty() ? "" : ", ") + folder;
-  }
+  for (const std::string& folder : folders) names += (names.empty() ? "" : ", ") + folder;
+  FoundRuns found = FindRuns(folders);
   Report report;
-  for (const auto& [path, folder] : found) {
+  report.problems = std::move(found.problems);
+  for (const std::string& folder : found.folders) {
     try {
       report.runs.push_back(ReadRun(folder));
     } catch (const FileError& e) {
       report.problems.push_back(e.what());
     }
   }
+  NameDatasetsOnce(report.runs);
   if (report.runs.empty()) {
     std::string message = "none";
     if (!report.problems.empty()) message += " (" + report.problems[0] + ")";

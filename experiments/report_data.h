@@ -37,7 +37,7 @@ struct RunResult {
   double updates_per_second = 0;
   double ms_per_update = 0;
   double tokens_per_update = 0;
-  double training_bytes = 0, rollout_bytes = 0;  // at their peaks
+  double training_bytes = 0, rollout_bytes = 0;  // at their peaks; NaN where not measured
   double window_ms = 0;                          // a decision
   std::optional<double> recurrent_ms;
   double score = 0;  // normalized, or 100 x the share of episodes that succeed
@@ -69,7 +69,7 @@ struct Group {
 
   std::vector<double> Scores() const;
 
-  // The mean over runs of one of their numbers.
+  // The mean over runs of one of their numbers; NaN where a run has none.
   double Mean(double RunResult::* number) const;
 };
 
@@ -88,10 +88,11 @@ struct Report {
   const Group* Find(size_t task, size_t algorithm, int64_t context) const;
 };
 
-// Reads every run in the folders and their subfolders and groups them. Damaged runs become
-// problems. Throws datasets::FileError where a folder is missing, no run is left, or runs cannot
-// stand in one table: other physics, MuJoCo, files behind one dataset's name, updates within a
-// group, or the same seed twice.
+// Reads every run that FindRuns finds in the folders and groups them. Damaged runs and what may not
+// be read become problems. Runs on the same data, by its SHA-256, get the shortest name that
+// one of them has for it. Throws datasets::FileError where a folder is missing, no run is left, or
+// runs cannot stand in one table: other physics, MuJoCo, files behind one dataset's name, updates
+// within a group, or the same seed twice.
 Report ReadReport(const std::vector<std::string>& folders);
 
 // Algorithms side by side at one context, on the tasks that all attention kinds of this context

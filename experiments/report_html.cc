@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
@@ -25,8 +26,9 @@ std::string Number(double x, int digits = 1) {
   return text;
 }
 
-// With digits for its size.
+// With digits for its size; nothing for what was not measured.
 std::string Short(double x) {
+  if (std::isnan(x)) return "";
   char text[64];
   std::snprintf(text, sizeof text, x >= 100 ? "%.0f" : "%.3g", x);
   return text;

@@ -202,6 +202,18 @@ TEST_F(ReportCommandTest, NamesDamagedRunsOnStandardError) {
                                "/b/result.json: dataset: expected a value, found none\n");
 }
 
+TEST_F(ReportCommandTest, NamesInJsonWhatIsLeftOut) {
+  Write("a \xff", MadeUpResult("cosformer", 20, 0, 41));
+  std::filesystem::create_symlink("/nowhere", runs_ + "/old \xff");
+  const json report = json::parse(Output("'" + runs_ + "' --json"));
+  EXPECT_EQ(report["cells"][0]["folder"], runs_ + "/a \xef\xbf\xbd");
+  EXPECT_EQ(report["left_out"], json({runs_ + "/old \xef\xbf\xbd: expected a link to a folder, "
+                                              "found one that leads nowhere"}));
+  Output("'" + runs_ + "' --out " + folder_ + "/r.html");
+  EXPECT_EQ(XmlFault(ReadText(folder_ + "/r.html")), "");
+  EXPECT_THAT(ReadText(folder_ + "/r.html"), Not(HasSubstr("\xff")));
+}
+
 TEST_F(ReportCommandTest, ErrorsAreOneLine) {
   const auto error = [](const std::string& text) { return "cosdt: error: " + text + "\n"; };
   EXPECT_EQ(Output(runs_, 1),

@@ -9,6 +9,7 @@
 
 #include "datasets/hdf5_file.h"
 #include "datasets/known_files.h"
+#include "experiments/report_csv.h"
 #include "tests/experiments/made_up_runs.h"
 
 namespace cosdt::experiments {
@@ -142,6 +143,26 @@ TEST_F(ReportDataTest, KeepsARunWhoseLossDiverged) {
   std::ofstream(folder_ + "/a/metrics.jsonl") << "{\"update\":100,\"loss\":null}\n";
   const Report report = ReadReport({folder_});
   EXPECT_TRUE(std::isnan(report.runs.at(0).losses.at(0).loss));
+}
+
+TEST_F(ReportDataTest, TheSameDataByAnotherPathAreOneTask) {
+  Write("a", MadeUpResult("cosformer", 20, 0, 10));
+  nlohmann::json result = MadeUpResult("cosformer", 20, 1, 20);
+  result["dataset"]["name"] = "/data/demo/hopper-medium.hdf5";
+  Write("0", result);
+  const Report report = ReadReport({folder_});
+  ASSERT_THAT(report.tasks, SizeIs(1));
+  EXPECT_EQ(report.tasks[0].label, "demo/hopper-medium");
+  EXPECT_THAT(report.Find(0, 0, 20)->Scores(), ElementsAre(10, 20));
+}
+
+TEST_F(ReportDataTest, KeepsARunWhoseMemoryWasNotMeasured) {
+  nlohmann::json result = MadeUpResult("cosformer", 20, 0, 10);
+  result["training_bytes"] = nullptr;
+  Write("a", result);
+  const Report report = ReadReport({folder_});
+  EXPECT_TRUE(std::isnan(report.groups.at(0).Mean(&RunResult::training_bytes)));
+  EXPECT_THAT(RunsCsv(report), HasSubstr(",3840,,2000000,"));
 }
 
 TEST_F(ReportDataTest, RefusesWhatDoesNotStandInOneTable) {
