@@ -6,6 +6,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "attention/parallel.h"
 #include "envs/mujoco_env.h"
 #include "envs/vector_env.h"
 
@@ -191,6 +192,7 @@ datasets::Transitions Collect(const envs::Env& prototype,
   }
   if (!(sum > 0))
     throw std::invalid_argument("policy: expected one of positive weight, found none");
+  const attention::OneThread one;  // of LibTorch: policies compute small blocks, side by side
   return Collector(prototype, policies, options).Run();
 }
 

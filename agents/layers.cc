@@ -1,7 +1,5 @@
 #include "agents/layers.h"
 
-#include <ATen/Parallel.h>
-
 #include <algorithm>
 #include <cmath>
 #include <optional>
@@ -9,6 +7,7 @@
 #include "agents/layer_kernels.h"
 #include "agents/packed_weights.h"
 #include "agents/products.h"
+#include "attention/parallel.h"
 
 namespace cosdt::agents {
 namespace {

@@ -1,6 +1,5 @@
 #include "agents/update_ops.h"
 
-#include <ATen/Parallel.h>
 #include <torch/library.h>
 
 #include <algorithm>
@@ -12,6 +11,7 @@
 #include "agents/update_inputs.h"
 #include "agents/update_kernels.h"
 #include "agents/update_math.h"
+#include "attention/parallel.h"
 
 namespace cosdt::agents::update_ops {
 namespace {

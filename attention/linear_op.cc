@@ -1,10 +1,9 @@
 #include "attention/linear_op.h"
 
-#include <ATen/Parallel.h>
-
 #include <array>
 
 #include "attention/linear_problem.h"
+#include "attention/parallel.h"
 
 namespace cosdt::attention {
 namespace {

@@ -4,17 +4,32 @@
 # A CUDA build (COSDT_USE_CUDA) has LibTorch's CUDA half from the same lib/ or, where cmake/setup.sh has
 # unpacked it apart, from torch-VERSION-cuda beside torch-VERSION-cpu.
 #
+# LibTorch's loops over threads (at::parallel_for) are templates: OpenMP runs them in files that are compiled
+# with it, else they take one thread. So whatever uses cosdt::torch is compiled with -fopenmp and linked with
+# the OpenMP runtime that LibTorch names, the one beside it where there is one: a process must have one alone.
+#
 # The package's own TorchConfig.cmake is not used: for a CUDA build of LibTorch it demands the whole
 # CUDA toolkit, which a program that runs on the CPU does not need.
 find_path(LibTorch_INCLUDE_DIR torch/headeronly/version.h HINTS ${COSDT_HINTS} PATH_SUFFIXES include)
 find_library(LibTorch_CPU_LIBRARY torch_cpu HINTS ${COSDT_HINTS} PATH_SUFFIXES lib)
 find_library(LibTorch_C10_LIBRARY c10 HINTS ${COSDT_HINTS} PATH_SUFFIXES lib)
-mark_as_advanced(LibTorch_INCLUDE_DIR LibTorch_CPU_LIBRARY LibTorch_C10_LIBRARY)
-set(LibTorch_required LibTorch_CPU_LIBRARY LibTorch_C10_LIBRARY LibTorch_INCLUDE_DIR)
+set(LibTorch_required LibTorch_CPU_LIBRARY LibTorch_C10_LIBRARY LibTorch_INCLUDE_DIR LibTorch_OpenMP_LIBRARY)
 set(LibTorch_remedy "run tests/run.sh once, or name LibTorch's folder in CMAKE_PREFIX_PATH")
+get_filename_component(LibTorch_folder "${LibTorch_CPU_LIBRARY}" DIRECTORY)
+
+if(LibTorch_CPU_LIBRARY AND NOT LibTorch_OpenMP_LIBRARY)
+  execute_process(COMMAND "${CMAKE_READELF}" -d "${LibTorch_CPU_LIBRARY}" OUTPUT_VARIABLE needed)
+  string(REGEX MATCH "lib(gomp|iomp5|omp)[^]]*" runtime "${needed}")
+  find_library(LibTorch_OpenMP_LIBRARY NAMES "${runtime}" PATHS "${LibTorch_folder}" NO_DEFAULT_PATH)
+  find_library(LibTorch_OpenMP_LIBRARY NAMES "${runtime}")
+  if(NOT LibTorch_OpenMP_LIBRARY)
+    set(LibTorch_remedy
+        "expected a LibTorch with threads of OpenMP, and its runtime beside it or in the system, found none that ${LibTorch_CPU_LIBRARY} needs")
+  endif()
+endif()
+mark_as_advanced(LibTorch_INCLUDE_DIR LibTorch_CPU_LIBRARY LibTorch_C10_LIBRARY LibTorch_OpenMP_LIBRARY)
 
 if(COSDT_USE_CUDA AND LibTorch_CPU_LIBRARY)
-  get_filename_component(LibTorch_folder "${LibTorch_CPU_LIBRARY}" DIRECTORY)
   set(LibTorch_cuda_folders "${LibTorch_folder}")
   foreach(kind IN ITEMS cuda cuda-link)
     string(REGEX REPLACE "-cpu/torch/lib$" "-${kind}/torch/lib" folder "${LibTorch_folder}")
@@ -48,13 +63,18 @@ find_package_handle_standard_args(LibTorch REQUIRED_VARS ${LibTorch_required} VE
 if(LibTorch_FOUND AND NOT TARGET cosdt::torch)
   add_library(cosdt::c10 SHARED IMPORTED)
   set_target_properties(cosdt::c10 PROPERTIES IMPORTED_LOCATION "${LibTorch_C10_LIBRARY}")
+  set(LibTorch_openmp "${LibTorch_OpenMP_LIBRARY}")
+  if(CMAKE_CXX_COMPILER_ID MATCHES Clang)
+    set(LibTorch_openmp -fopenmp) # LLVM's runtime, which its code calls and which stands in for LibTorch's
+  endif()
   add_library(cosdt::torch SHARED IMPORTED)
   set_target_properties(
     cosdt::torch
     PROPERTIES IMPORTED_LOCATION "${LibTorch_CPU_LIBRARY}"
                INTERFACE_INCLUDE_DIRECTORIES
                "${LibTorch_INCLUDE_DIR};${LibTorch_INCLUDE_DIR}/torch/csrc/api/include"
-               INTERFACE_LINK_LIBRARIES cosdt::c10)
+               INTERFACE_COMPILE_OPTIONS "$<$<COMPILE_LANGUAGE:CXX>:-fopenmp>"
+               INTERFACE_LINK_LIBRARIES "cosdt::c10;${LibTorch_openmp}")
   if(COSDT_USE_CUDA)
     # one CUDA runtime in a process: the toolkit's must be of the version that LibTorch has
     file(STRINGS "${LibTorch_C10_CUDA_LIBRARY}" runtime REGEX "^libcudart\\.so\\.[0-9]+$" LIMIT_COUNT 1)

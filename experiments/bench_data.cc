@@ -1,12 +1,10 @@
 // cosdt bench data: loading a D4RL file against h5py, the memory that takes, and sampling windows.
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
-#include <fstream>
 #include <functional>
 #include <memory>
 #include <random>
@@ -18,6 +16,7 @@
 #include "datasets/transitions.h"
 #include "datasets/window_sampler.h"
 #include "experiments/bench.h"
+#include "experiments/child_process.h"
 #include "experiments/embedded.h"
 #include "experiments/program.h"
 #include "experiments/python_rival.h"
@@ -71,42 +70,12 @@ size_t KeptBytes(const datasets::Episodes& e) {
          sizeof(double) * e.returns.size() + sizeof(size_t) * e.offsets.size();
 }
 
-size_t Resident(const char* field) {
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);) {
-    if (line.starts_with(field)) return std::stoul(line.substr(line.find(':') + 1)) * 1024;
-  }
-  throw std::runtime_error("/proc/self/status has no " + std::string(field));
-}
-
-// The most memory that loading takes above what there was before, over what it keeps; in a child,
-// whose high-water mark knows nothing of earlier measurements.
+// The most memory that loading takes above what there was before, over what it keeps.
 double MemoryRatio(const std::string& path, int threads) {
-  int ends[2];
-  if (pipe(ends) != 0) throw std::runtime_error("cannot make a pipe");
-  const pid_t child = fork();
-  if (child < 0) throw std::runtime_error("cannot fork");
-  if (child == 0) {
-    double ratio = 0;
-    try {
-      const size_t before = Resident("VmRSS");
-      std::ofstream("/proc/self/clear_refs") << "5";  // resets VmHWM to VmRSS
-      const datasets::Episodes episodes = datasets::ReadEpisodes(path, {.threads = threads});
-      ratio = static_cast<double>(Resident("VmHWM") - before) /
-              static_cast<double>(KeptBytes(episodes));
-    } catch (const std::exception&) {
-      ratio = 0;
-    }
-    const ssize_t sent = write(ends[1], &ratio, sizeof ratio);
-    _exit(sent == sizeof ratio ? 0 : 1);
-  }
-  close(ends[1]);
-  double ratio = 0;
-  const bool got = read(ends[0], &ratio, sizeof ratio) == sizeof ratio && ratio > 0;
-  close(ends[0]);
-  waitpid(child, nullptr, 0);
-  if (!got) throw std::runtime_error("the memory of loading " + path + " cannot be measured");
-  return ratio;
+  ReturnFreedMemory();
+  const PeakMemory peak;
+  const datasets::Episodes episodes = datasets::ReadEpisodes(path, {.threads = threads});
+  return static_cast<double>(peak.bytes()) / static_cast<double>(KeptBytes(episodes));
 }
 
 BenchRow WindowRow(const datasets::Episodes& episodes, int context, int repeats) {

@@ -11,9 +11,11 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <stdexcept>
 #include <string>
+#include <thread>
 
 #include "experiments/device.h"
 #include "experiments/utf8.h"
@@ -24,6 +26,22 @@ namespace {
 using nlohmann::json;
 
 constexpr int kPollMilliseconds = 100;
+
+// fork copies the calling thread alone: in a child, OpenMP's next parallel region would wait for
+// ever for the threads that the parent's last one left behind. Joined threads are listed a moment
+// longer.
+void ExpectOneThread() {
+  using std::filesystem::directory_iterator;
+  const auto count = [] {
+    return std::distance(directory_iterator("/proc/self/task"), directory_iterator());
+  };
+  for (int waits = 0; waits < 20 && count() != 1; ++waits) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(kPollMilliseconds / 2));
+  }
+  if (count() == 1) return;
+  throw std::logic_error("fork: expected a process with one thread, found " +
+                         std::to_string(count()));
+}
 
 // Nothing may leave the child's branch: it would go on as a second parent.
 [[noreturn]] void RunChild(const std::function<json()>& work, pid_t parent, int pipe_end) noexcept {
@@ -77,6 +95,7 @@ int64_t StatusBytes(const std::string& name) {
 }  // namespace
 
 json RunInChild(const std::function<json()>& work, const StopSignal& stop) {
+  ExpectOneThread();
   int ends[2];
   if (pipe(ends) != 0) throw std::runtime_error(std::string("pipe: ") + std::strerror(errno));
   std::fflush(stdout);

@@ -12,7 +12,8 @@ namespace cosdt::experiments {
 // Runs `work` in a process of its own and gives its result. The child's failures and memory are its
 // own: an exception, a crash and being killed for lack of memory alike become a std::runtime_error
 // here that says what happened. It ends with its parent, however that ends; a signal that asks the
-// parent to stop is passed on. The parent must not have threads of its own.
+// parent to stop is passed on. Throws std::logic_error where the parent has other threads, such as
+// OpenMP's after a parallel region of LibTorch.
 nlohmann::json RunInChild(const std::function<nlohmann::json()>& work, const StopSignal& stop);
 
 // Gives freed memory back to the system, so that it is no longer counted as held.

@@ -1,14 +1,13 @@
 // cosdt data: one subcommand for each thing to do with dataset files.
-#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <memory>
-#include <thread>
 
 #include "agents/demo.h"
 #include "datasets/data_folder.h"
 #include "envs/registry.h"
 #include "experiments/data.h"
+#include "experiments/default_threads.h"
 #include "experiments/program.h"
 #include "experiments/progress.h"
 
@@ -60,17 +59,16 @@ std::string MakeDemoDataset(const std::string& name, const std::string& data_dir
   const std::string path = DemoPath(name, data_dir);
   std::filesystem::create_directories(std::filesystem::path(path).parent_path());
   std::unique_ptr<Progress> progress;
-  agents::MakeDemoDataset(
-      name, path,
-      {.transitions = transitions,
-       .threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency())),
-       .progress = [&](int64_t done, int64_t total) {
-         if (!progress) {
-           progress = std::make_unique<Progress>("making " + name, "transitions",
-                                                 static_cast<double>(total));
-         }
-         progress->Update(static_cast<double>(done));
-       }});
+  agents::MakeDemoDataset(name, path,
+                          {.transitions = transitions,
+                           .threads = DefaultThreads(),
+                           .progress = [&](int64_t done, int64_t total) {
+                             if (!progress) {
+                               progress = std::make_unique<Progress>(
+                                   "making " + name, "transitions", static_cast<double>(total));
+                             }
+                             progress->Update(static_cast<double>(done));
+                           }});
   return path;
 }
 

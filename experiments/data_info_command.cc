@@ -11,6 +11,7 @@
 #include "datasets/summary.h"
 #include "experiments/data.h"
 #include "experiments/data_physics.h"
+#include "experiments/default_threads.h"
 #include "experiments/utf8.h"
 
 namespace cosdt::experiments {
@@ -38,7 +39,8 @@ json Report(const std::string& path, std::string& made_in) {
   datasets::ProbeFile(path);
   const std::string sha256 = datasets::Sha256OfFile(path);
   const datasets::KnownFile* const known = datasets::FindKnownHash(sha256);
-  datasets::Episodes episodes = datasets::ReadEpisodes(path, {.keep_partial = true});
+  datasets::Episodes episodes =
+      datasets::ReadEpisodes(path, {.keep_partial = true, .threads = DefaultThreads()});
   const datasets::Summary summary = datasets::Summarize(path, episodes, known);
   const datasets::Hdf5File file(path);
   const datasets::RecordedEnv recorded = datasets::ReadRecordedEnv(file, known);

@@ -2,10 +2,10 @@
 #include <charconv>
 #include <cstdio>
 #include <stdexcept>
-#include <thread>
 
 #include "agents/products.h"
 #include "envs/registry.h"
+#include "experiments/default_threads.h"
 #include "experiments/program.h"
 
 namespace cosdt::experiments {
@@ -72,10 +72,11 @@ void AddEpisodesOption(CLI::App& command, int& episodes) {
 }
 
 void AddThreadsOption(CLI::App& command, int& threads) {
-  threads = std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 1, kMostThreads);
+  threads = std::min(DefaultThreads(), kMostThreads);
   command
-      .add_option("--threads", threads,
-                  "threads that step the simulation; results do not depend on it")
+      .add_option(
+          "--threads", threads,
+          std::string("threads at work; results do not depend on it; ") + kDefaultThreadsHelp)
       ->check(CLI::Range(1, kMostThreads))
       ->capture_default_str();
 }

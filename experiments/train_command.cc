@@ -8,7 +8,6 @@
 #include <memory>
 #include <optional>
 #include <set>
-#include <thread>
 
 #include "agents/checkpoint.h"
 #include "agents/hf_checkpoint.h"
@@ -16,6 +15,7 @@
 #include "envs/model.h"
 #include "envs/registry.h"
 #include "experiments/data.h"
+#include "experiments/default_threads.h"
 #include "experiments/device.h"
 #include "experiments/program.h"
 #include "experiments/stop_signal.h"
@@ -64,15 +64,15 @@ std::vector<OptionSource> OptionSources(const TrainCommand& command) {
 
 TrainOptions EffectiveOptions(const std::vector<OptionSource>& sources) {
   TrainOptions options;
-  options.threads = std::max(1u, std::thread::hardware_concurrency());
+  options.threads = DefaultThreads();
   for (const OptionSource& source : sources) source.apply(options);
   return options;
 }
 
-// A run goes on with the options it began with; only its length, its pace of saving and the place
-// of its data, whose SHA-256 is compared, may change.
+// A run goes on with the options it began with; only its length, its pace of saving, its threads
+// and the place of its data, whose SHA-256 is compared, may change.
 TrainOptions ResumedOptions(const std::vector<OptionSource>& sources, TrainOptions begun) {
-  const std::set<std::string> may_change = {"updates", "save-every", "dataset"};
+  const std::set<std::string> may_change = {"updates", "save-every", "threads", "dataset"};
   TrainOptions options = begun;
   std::map<std::string, std::string> prefixes;  // where an option got another value
   for (const OptionSource& source : sources) {
@@ -87,7 +87,14 @@ TrainOptions ResumedOptions(const std::vector<OptionSource>& sources, TrainOptio
   const std::vector<TrainField> fields = TrainFields(options), old = TrainFields(begun);
   for (size_t i = 0; i < fields.size(); ++i) {
     const std::string name = fields[i].name, found = ToToml(fields[i]), expected = ToToml(old[i]);
-    if (found == expected || may_change.contains(name)) continue;
+    if (found == expected) continue;
+    if (name == "threads") {
+      std::fprintf(stderr,
+                   "cosdt: %sthreads %s: the run began with %s; from here on its bits may differ "
+                   "from an undisturbed run's\n",
+                   prefixes[name].c_str(), found.c_str(), expected.c_str());
+    }
+    if (may_change.contains(name)) continue;
     throw std::invalid_argument(prefixes[name] + name + ": expected " + expected +
                                 ", with which the run began, found " + found);
   }
@@ -235,6 +242,9 @@ void AddTrainCommand(CLI::App& program) {
   app->add_flag("--json", command->json, "print one JSON object");
   AddTrainFlags(*app, {}, command->flags);
   app->get_option("--seed")->excludes("--seeds");
+  CLI::Option* const threads = app->get_option("--threads");
+  threads->description(threads->get_description() + "; " + kDefaultThreadsHelp);
+  threads->default_str(std::to_string(DefaultThreads()));
   app->callback([command] { Run(*command); });
 }
 

@@ -191,7 +191,7 @@ std::vector<TrainField> TrainFields(TrainOptions& o) {
       {"eval-every", "updates between evaluations, of which the best is kept; 0: none",
        &o.eval_every},
       {"episodes", "episodes of each target in an evaluation", &o.episodes},
-      {"threads", "of LibTorch; a run goes on with as many", &o.threads},
+      {"threads", "that train; the same bits take as many", &o.threads},
   };
 }
 

@@ -228,7 +228,9 @@ TrainData ReadTrainData(TrainOptions& options, const std::string& data_dir) {
   datasets::ProbeFile(data.path);
   data.sha256 = datasets::Sha256OfFile(data.path);
   const bool all = options.normalizer == "all";
-  data.episodes = datasets::ReadEpisodes(data.path, {.env = options.env, .keep_partial = all});
+  data.episodes = datasets::ReadEpisodes(
+      data.path,
+      {.env = options.env, .keep_partial = all, .threads = static_cast<int>(options.threads)});
   if (all) {
     data.normalizer = datasets::MakeNormalizer(data.episodes);
     std::vector<size_t> whole;

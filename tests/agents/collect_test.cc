@@ -7,11 +7,14 @@
 #include <memory>
 #include <stdexcept>
 
+#include "agents/demo.h"
+#include "agents/gaussian_policy.h"
 #include "datasets/check.h"
 #include "datasets/episodes.h"
 #include "envs/half_cheetah.h"
 #include "envs/hopper.h"
 #include "envs/registry.h"
+#include "tests/threads.h"
 
 namespace cosdt::agents {
 namespace {
@@ -42,6 +45,17 @@ TEST(CollectTest, DoesNotDependOnThreads) {
   EXPECT_EQ(one.qvel, three.qvel);
   EXPECT_EQ(one.terminals, three.terminals);
   EXPECT_NE(one.observations, CollectHopper(3000, 1, 1).observations);
+}
+
+TEST(CollectTest, LibTorchBringsNoThreadsOfItsOwn) {
+  const envs::Hopper hopper(envs::Physics::kD4rl);
+  std::vector<WeightedPolicy> policies;
+  policies.push_back({LoadGaussianPolicy(*OpenDemoPolicy("demo/hopper-medium"), hopper.spec(),
+                                         /*deterministic=*/false),
+                      1});
+  CollectOptions options;
+  options.transitions = 2000;
+  EXPECT_EQ(ThreadsBegun(2, [&] { Collect(hopper, policies, options); }), 0u);
 }
 
 TEST(CollectTest, GivesExactlyWhatIsAskedForAndMoreOfTheSame) {

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "agents/update_math.h"
+#include "tests/threads.h"
 
 namespace cosdt::agents {
 namespace {
@@ -185,6 +186,66 @@ TEST(LinearTest, ItsKernelsEqualTheExactProduct) {
     };
     const auto fast = run(torch::kFloat32), exact = run(torch::kFloat64);
     for (size_t i = 0; i < fast.size(); ++i) EXPECT_LT(Difference(fast[i], exact[i]), 2e-4) << i;
+  }
+}
+
+// Sizes at which LibTorch's own operations, below 32,768 numbers, take one thread.
+TEST(LayersThreadsTest, EveryKernelTakesThem) {
+  const torch::NoGradGuard no_grad;
+  const Tensor many = torch::ones({100'000});
+  EXPECT_EQ(ThreadsBegun(2, [&] { Drop(many, {0.1, 1}); }), 1u);
+  torch::nn::LayerNorm norm(torch::nn::LayerNormOptions({128}));
+  const Tensor rows = torch::randn({600, 128});
+  EXPECT_EQ(ThreadsBegun(2, [&] { AddNorm(rows, rows, {0.1, 1}, norm); }), 1u);
+  torch::nn::Linear linear(32, 48);
+  const Tensor inputs = torch::randn({192, 32});  // two blocks of rows
+  EXPECT_EQ(ThreadsBegun(2, [&] { Linear(inputs, linear); }), 1u);
+  torch::nn::Linear in(32, 64), out(64, 32);
+  EXPECT_EQ(ThreadsBegun(2, [&] { Mlp(inputs, in, out, "relu"); }), 1u);
+}
+
+TEST(LayersThreadsTest, EveryGradientTakesThem) {
+  const auto begun_by = [](const std::vector<Tensor>& outputs, const std::vector<Tensor>& inputs) {
+    std::vector<Tensor> grads;
+    for (const Tensor& out : outputs) grads.push_back(torch::ones_like(out));
+    return ThreadsBegun(
+        2, [&] { torch::autograd::grad(outputs, inputs, grads, /*retain_graph=*/true); });
+  };
+  const Tensor many = torch::ones({100'000}).requires_grad_();
+  EXPECT_EQ(begun_by({Drop(many, {0.1, 1})}, {many}), 1u);
+  torch::nn::LayerNorm norm(torch::nn::LayerNormOptions({32}));
+  const Tensor x = torch::randn({600, 32}), update = torch::randn({600, 32}).requires_grad_();
+  EXPECT_EQ(begun_by({AddNorm(x, update, {0.1, 1}, norm).second}, {update, norm->weight}), 1u);
+  // one block of rows: the weights' gradient alone is cut, by outputs
+  torch::nn::Linear linear(32, 48);
+  const Tensor inputs = torch::randn({64, 32});
+  EXPECT_EQ(begun_by({Linear(inputs, linear)}, {linear->weight}), 1u);
+}
+
+TEST(LayersThreadsTest, DoNotChangeABit) {
+  torch::manual_seed(4);
+  torch::nn::LayerNorm norm(torch::nn::LayerNormOptions({48}));
+  torch::nn::Linear linear(48, 80), in(48, 64), out(64, 48);
+  // rows and outputs that three threads cut in the middle of a kernel's tile
+  const Tensor x = torch::randn({1000, 48});
+  const auto run = [&] {
+    const Tensor update = x.clone().requires_grad_();
+    const auto [sum, y] = AddNorm(x, Drop(update, {0.2, 5}), {0.1, 6}, norm);
+    const std::vector<Tensor> outputs = {sum, Linear(y, linear), Mlp(y, in, out, "relu")};
+    std::vector<Tensor> grads;
+    for (const Tensor& o : outputs) grads.push_back(torch::cos(o).detach());
+    std::vector<Tensor> results = torch::autograd::grad(
+        outputs, {update, norm->weight, norm->bias, linear->weight, in->weight, out->weight},
+        grads);
+    for (const Tensor& o : outputs) results.push_back(o.detach());
+    return results;
+  };
+  const std::vector<Tensor> one = OnThreads(1, run);
+  for (const int threads : {2, 3, 7}) {
+    const std::vector<Tensor> several = OnThreads(threads, run);
+    for (size_t i = 0; i < one.size(); ++i) {
+      EXPECT_TRUE(torch::equal(one[i], several[i])) << i << ", " << threads << " threads";
+    }
   }
 }
 

@@ -8,10 +8,12 @@
 
 #include "attention/cases.h"
 #include "attention/linear_core.h"
+#include "attention/linear_op.h"
 #include "attention/registry.h"
 #include "tests/attention/golden_cosformer.h"
 #include "tests/attention/harness.h"
 #include "tests/attention/reference.h"
+#include "tests/threads.h"
 
 namespace cosdt::attention {
 namespace {
@@ -196,19 +198,38 @@ TEST(AttentionThreadsTest, DoNotChangeABit) {
       const Case c{CaseOptions(kind, length), 1, heads, length, 8, 8};
       Attention attention(c.options, c.width);
       const Example e = MakeExample(c, torch::kFloat32, false);
-      const auto run = [&](int threads) {
-        const int before = torch::get_num_threads();
-        torch::set_num_threads(threads);
-        std::vector<Tensor> results = Differentiate(
-            e, torch::kFloat32, [&](const Tensor& q, const Tensor& k, const Tensor& v) {
-              return attention->forward(q, k, v);
-            });
-        torch::set_num_threads(before);
-        return results;
+      const auto run = [&] {
+        return Differentiate(e, torch::kFloat32,
+                             [&](const Tensor& q, const Tensor& k, const Tensor& v) {
+                               return attention->forward(q, k, v);
+                             });
       };
-      const std::vector<Tensor> one = run(1), four = run(4);
-      for (size_t i = 0; i < one.size(); ++i) EXPECT_TRUE(SameBits(one[i], four[i])) << c.Name();
+      const std::vector<Tensor> one = OnThreads(1, run);
+      for (const int threads : {2, 4, 7}) {
+        const std::vector<Tensor> several = OnThreads(threads, run);
+        for (size_t i = 0; i < one.size(); ++i) {
+          EXPECT_TRUE(SameBits(one[i], several[i])) << c.Name() << ", " << threads << " threads";
+        }
+      }
     }
+  }
+}
+
+// Heads, and the segments of a single head: nothing but the operator's own loops.
+TEST(AttentionThreadsTest, BothPassesTakeThem) {
+  for (const auto& [heads, length] : {std::pair<int64_t, int64_t>{4, 60}, {1, 2500}}) {
+    const auto random = [&, h = heads, l = length] { return torch::randn({1, h, l, 8}); };
+    const Tensor q = random(), k = random(), v = random(), grad = random();
+    const LinearForm form{.features = FeatureMap::kEluPlusOne, .reweight_length = 3 * length};
+    Tensor out = torch::empty_like(v), normalizer = torch::empty({1, heads, length});
+    const auto forward = [&] { CausalLinearForward({q, k, v, {}, {}}, form, out, normalizer); };
+    EXPECT_EQ(ThreadsBegun(2, forward), 1u) << heads;
+    Tensor grad_q = torch::empty_like(q), grad_k = torch::empty_like(k),
+           grad_v = torch::empty_like(v);
+    const auto backward = [&] {
+      CausalLinearBackward(grad, {q, k, v, {}, {}}, form, out, normalizer, grad_q, grad_k, grad_v);
+    };
+    EXPECT_EQ(ThreadsBegun(2, backward), 1u) << heads;
   }
 }
 

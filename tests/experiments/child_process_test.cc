@@ -1,10 +1,12 @@
 #include "experiments/child_process.h"
 
+#include <ATen/Parallel.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <chrono>
 #include <stdexcept>
 #include <thread>
@@ -20,7 +22,7 @@ std::string Message(const std::function<json()>& work) {
   const StopSignal stop;
   try {
     RunInChild(work, stop);
-  } catch (const std::runtime_error& e) {
+  } catch (const std::exception& e) {
     return e.what();
   }
   return "nothing was thrown";
@@ -57,6 +59,35 @@ TEST(ChildProcessTest, AStopIsPassedOn) {
       },
       stop);
   EXPECT_EQ(result, SIGUSR1);
+}
+
+void RunOnTwoThreads() {
+  at::set_num_threads(2);
+  std::atomic<int> pieces = 0;
+  at::parallel_for(0, 2, 1, [&](int64_t, int64_t) { ++pieces; });
+  if (pieces != 2) throw std::runtime_error("one thread did it all");
+}
+
+TEST(ChildProcessTest, AChildHasThreadsAndAParentHasNone) {
+  const auto two = [] {
+    RunOnTwoThreads();
+    return json("done");
+  };
+  EXPECT_EQ(RunInChild(two, StopSignal()), "done");
+  EXPECT_EQ(RunInChild(two, StopSignal()), "done");
+  // OpenMP keeps the second thread, for which the loop of a forked child would wait
+  EXPECT_EQ(Message([&] {
+              RunOnTwoThreads();
+              return RunInChild(two, StopSignal());
+            }),
+            "fork: expected a process with one thread, found 2");
+}
+
+TEST(ChildProcessTest, ThreadsThatHaveEndedAreNoHindrance) {
+  for (int i = 0; i < 20; ++i) {
+    std::thread([] {}).join();
+    EXPECT_EQ(RunInChild([] { return json(1); }, StopSignal()), 1);
+  }
 }
 
 TEST(PeakMemoryTest, CountsWhatIsHeldAtOnce) {

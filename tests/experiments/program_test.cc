@@ -1,10 +1,12 @@
 // The program as a user meets it: exit codes, messages, JSON.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sched.h>
 
 #include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <regex>
 
 #include "experiments/statistics.h"
 #include "tests/program.h"
@@ -59,6 +61,28 @@ TEST(ProgramTest, UsageErrorsSayWhatWasExpected) {
   EXPECT_THAT(message("--episodes 0"), HasSubstr("0 not in range"));
   EXPECT_THAT(message("--video film.gif"),
               HasSubstr("expected a name that ends in .mp4, found 'film.gif'"));
+}
+
+// The number that --help names as the default of --threads.
+std::string DefaultThreadsOf(const std::string& command, const std::string& environment) {
+  const std::string help = RunProgram(command + " --help", environment).output;
+  std::smatch found;
+  const std::regex line("--threads [A-Z]+(?::[A-Z]+ in \\[1 - 1024\\])? \\[([0-9]+)\\]");
+  return std::regex_search(help, found, line) ? found[1].str() : help;
+}
+
+TEST(ProgramTest, TheDefaultOfThreadsObeysAffinityAndVariables) {
+  cpu_set_t all;
+  ASSERT_EQ(sched_getaffinity(0, sizeof all, &all), 0);
+  int cpu = 0;
+  while (!CPU_ISSET(cpu, &all)) ++cpu;
+  const std::string bound = "taskset -c " + std::to_string(cpu);
+  for (const char* command : {"train", "eval", "rollout", "data collect"}) {
+    EXPECT_EQ(DefaultThreadsOf(command, bound), "1") << command;
+    EXPECT_EQ(DefaultThreadsOf(command, "OMP_NUM_THREADS=1"), "1") << command;
+    EXPECT_EQ(DefaultThreadsOf(command, "SLURM_CPUS_PER_TASK=1"), "1") << command;
+  }
+  EXPECT_EQ(DefaultThreadsOf("compare", ""), "1");  // workers run side by side
 }
 
 TEST(ProgramTest, AResultThatCannotBeWrittenIsAnError) {

@@ -288,6 +288,36 @@ TEST_F(TrainCommandTest, ALimitOfFileSizesIsSaidAtTheStart) {
   EXPECT_EQ(TrainIn(folder_, run + "--resume").exit_code, 0);
 }
 
+TEST_F(TrainCommandTest, ThreadsAreWhatIsSaidElseWhatTheProcessMayUse) {
+  const auto train = [&](const std::string& out, const std::string& more) {
+    EXPECT_EQ(RunProgram("train --dataset " + data_ + " --out " + Out(out).string() +
+                             " --agent bc --batch-size 4 --updates 1 " + more,
+                         "SLURM_CPUS_PER_TASK=1")
+                  .exit_code,
+              0);
+    return ReadFile(Out(out + "/config.toml"));
+  };
+  EXPECT_THAT(train("one", ""), HasSubstr("threads = 1\n"));
+  EXPECT_THAT(train("three", "--threads 3"), HasSubstr("threads = 3\n"));
+}
+
+TEST_F(TrainCommandTest, ARunGoesOnWithOtherThreadsAndSaysWhatThatDoes) {
+  const std::string begin = "--batch-size 16 --width 32 --updates ";
+  ASSERT_EQ(Train("run", begin + "2").exit_code, 0);
+  const auto go_on = [&](const std::string& more) {
+    return RunProgram("train --dataset " + data_ + " --out " + Out("run").string() +
+                      " --resume --updates " + more + " 2>&1 >/dev/null");
+  };
+  EXPECT_EQ(go_on("4").output, "");
+  EXPECT_EQ(go_on("6 --threads 1").output, "");
+  const ProgramResult other = go_on("8 --threads 2");
+  EXPECT_EQ(other.exit_code, 0);
+  EXPECT_EQ(other.output,
+            "cosdt: --threads 2: the run began with 1; from here on its bits may differ from an "
+            "undisturbed run's\n");
+  EXPECT_THAT(ReadFile(Out("run/config.toml")), HasSubstr("threads = 2\n"));
+}
+
 TEST_F(TrainCommandTest, ATerminatedRunSavesAndStops) {
   const std::string train = "'" COSDT_PROGRAM "' train --dataset " + data_ + " --out " +
                             Out("run").string() +
