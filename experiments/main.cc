@@ -8,8 +8,8 @@
 #include <iostream>
 #include <string>
 
-#include "experiments/device.h"
-#include "experiments/program.h"
+#include "experiments/program/device.h"
+#include "experiments/program/program.h"
 
 namespace {
 

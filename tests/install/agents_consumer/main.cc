@@ -1,9 +1,9 @@
 // Writes the checkpoint of an untrained agent, for the example of README.md to act with.
 #include <cstdio>
 
-#include "agents/checkpoint.h"
-#include "agents/gaussian_policy.h"
-#include "agents/rollout.h"
+#include "agents/models/checkpoint.h"
+#include "agents/policies/gaussian_policy.h"
+#include "agents/rollout/rollout.h"
 #include "envs/registry.h"
 
 int main(int, char** argv) {

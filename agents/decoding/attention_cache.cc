@@ -1,0 +1,144 @@
+#include "agents/decoding/attention_cache.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+#include <stdexcept>
+
+namespace cosdt::agents::acting {
+namespace {
+
+constexpr float kEpsilon = 1e-6f;  // of the linear kinds' normaliser
+
+Rows From(Rows rows, int64_t first) { return {rows.data + first * rows.stride, rows.stride}; }
+
+}  // namespace
+
+bool AttentionForm::IsKnown(const attention::AttentionOptions& options) {
+  return options.kind == "cosformer" || options.kind == "linear" || options.kind == "softmax";
+}
+
+AttentionForm::AttentionForm(const attention::AttentionOptions& options, int64_t head_count,
+                             int64_t head_width)
+    : heads(head_count),
+      width(head_width),
+      softmax(options.kind == "softmax"),
+      features(softmax                                                        ? Then::kStore
+               : options.kind == "cosformer" && options.feature_map == "relu" ? Then::kRelu
+                                                                              : Then::kEluPlusOne),
+      query_scale(softmax ? 1 / std::sqrt(static_cast<float>(width)) : 1),
+      reweight_length(options.kind == "cosformer" && options.reweight ? options.reweight_length
+                                                                      : 0),
+      weights(2 * kRecent) {
+  if (!IsKnown(options)) {
+    throw std::invalid_argument("acting: expected cosformer, linear or softmax, found " +
+                                options.kind);
+  }
+  for (int64_t distance = 0; distance <= kRecent; ++distance) {
+    weights[kRecent - distance] =
+        reweight_length == 0
+            ? 1
+            : static_cast<float>(std::cos(std::numbers::pi / 2 * static_cast<double>(distance) /
+                                          static_cast<double>(reweight_length)));
+  }
+}
+
+void AttentionMemory::Clear() { length_ = folded_ = 0; }
+
+int64_t AttentionMemory::bytes() const {
+  return (keys_.size() + values_.size() + sums_.size() + key_sums_.size()) *
+         static_cast<int64_t>(sizeof(float));
+}
+
+Memory AttentionMemory::View() const {
+  return {.heads = form_->heads,
+          .width = form_->width,
+          .length = length_,
+          .keys = keys_.data(),
+          .values = values_.data(),
+          .sums = folded_ > 0 ? sums_.data() : nullptr,
+          .key_sums = folded_ > 0 ? key_sums_.data() : nullptr};
+}
+
+void AttentionMemory::WritePhases(int64_t position, float* to, ptrdiff_t stride) const {
+  if (form_->parts() == 1) {
+    to[0] = 1;
+    return;
+  }
+  const double angle = std::numbers::pi / 2 * static_cast<double>(position) /
+                       static_cast<double>(form_->reweight_length);
+  to[0] = static_cast<float>(std::cos(angle));
+  to[stride] = static_cast<float>(std::sin(angle));
+}
+
+void AttentionMemory::Append(Rows k, Rows v, int64_t count) {
+  const int64_t columns = form_->columns();
+  const int64_t needed = std::max(kRecent, Padded(length_ + count)) * columns;
+  if (keys_.size() < needed) {  // softmax's alone grow
+    const int64_t room = std::max(needed, 2 * keys_.size());
+    for (Floats* numbers : {&keys_, &values_}) {
+      Floats larger(room);
+      std::copy_n(numbers->data(), numbers->size(), larger.data());
+      *numbers = std::move(larger);
+    }
+  }
+  for (int64_t token = 0; token < count; ++token) {
+    std::copy_n(v.data + token * v.stride, columns, values_.data() + (length_ + token) * columns);
+  }
+  for (int64_t token = 0; token < count;) {
+    const int64_t at = length_ + token;
+    const int64_t group = std::min(count - token, kPanel - at % kPanel);
+    float* const to = keys_.data() + at / kPanel * kPanel * columns + at % kPanel;
+    const float* const from = k.data + token * k.stride;
+    for (int64_t c = 0; c < columns; ++c) {
+      for (int64_t j = 0; j < group; ++j) to[c * kPanel + j] = from[j * k.stride + c];
+    }
+    token += group;
+  }
+  length_ += count;
+}
+
+void AttentionMemory::FoldLatest() {
+  const int64_t parts = form_->parts();
+  const int64_t features = form_->heads * parts * form_->width;
+  if (folded_ == 0) {
+    if (sums_.size() == 0) {
+      sums_ = Floats(features * Padded(form_->width));
+      key_sums_ = Floats(features);
+    } else {
+      std::fill_n(sums_.data(), sums_.size(), 0.0f);
+      std::fill_n(key_sums_.data(), key_sums_.size(), 0.0f);
+    }
+  }
+  float phases[2 * kRecent] = {};
+  for (int64_t j = 0; j < length_; ++j) WritePhases(folded_ + j, phases + j, kRecent);
+  Fold(View(), phases, parts, sums_.data(), key_sums_.data());
+  folded_ += length_;
+  length_ = 0;
+}
+
+void AttentionMemory::Advance(Rows q, int64_t queries, Rows k, Rows v, int64_t count, Rows out) {
+  if (form_->softmax) {
+    Append(k, v, count);
+    AttendSoftmax(View(), q, queries, out);
+    return;
+  }
+  const int64_t first_query = count - queries;
+  for (int64_t done = 0; done < count;) {
+    if (length_ > 0 && length_ + count - done > kRecent) FoldLatest();
+    const int64_t group = std::min(count - done, kRecent - length_);
+    Append(From(k, done), From(v, done), group);
+    done += group;
+    const int64_t asked = std::min(group, done - first_query);
+    if (asked <= 0) continue;
+    const int64_t first = done - asked - first_query;
+    float phases[2 * kRecent] = {};
+    for (int64_t i = 0; folded_ > 0 && i < asked; ++i) {
+      WritePhases(folded_ + length_ - asked + i, phases + i * form_->parts(), 1);
+    }
+    AttendLinear(View(), form_->weights.data() + kRecent, phases, form_->parts(), kEpsilon,
+                 From(q, first), asked, From(out, first));
+  }
+}
+
+}  // namespace cosdt::agents::acting

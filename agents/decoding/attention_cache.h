@@ -1,0 +1,58 @@
+// What one layer remembers of one row's tokens: the latest with keys and values, and for linear
+// kinds sums over those before them, so that a step's time and memory stay the same at any context.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "agents/kernels/decode_kernels.h"
+#include "attention/attention.h"
+
+namespace cosdt::agents::acting {
+
+// A kind of attention, for all layers and rows. Shared, and must outlive the memories.
+struct AttentionForm {
+  // Throws std::invalid_argument for a kind that is not in IsKnown.
+  AttentionForm(const attention::AttentionOptions& options, int64_t heads, int64_t head_width);
+
+  // cosformer, linear and softmax.
+  static bool IsKnown(const attention::AttentionOptions& options);
+
+  int64_t heads, width;
+  int64_t columns() const { return heads * Padded(width); }
+  bool softmax;
+  Then features;            // of queries and keys
+  float query_scale;        // of queries
+  int64_t reweight_length;  // M; 0: all weights are 1
+  int64_t parts() const { return reweight_length > 0 ? 2 : 1; }
+  std::vector<float> weights;  // of AttendLinear, from -kRecent on
+};
+
+class AttentionMemory {
+ public:
+  explicit AttentionMemory(const AttentionForm& form) : form_(&form) {}
+
+  // Forgets all tokens.
+  void Clear();
+
+  // Takes up the next `count` tokens: keys (features) and values, columns() wide. q holds the
+  // queries of the last `queries` of them (possibly 0), out gets their mixed values. Linear kinds
+  // with a reweight_length M: at most M tokens in all, which is the caller's to check.
+  void Advance(Rows q, int64_t queries, Rows k, Rows v, int64_t count, Rows out);
+
+  int64_t bytes() const;
+
+ private:
+  void Append(Rows k, Rows v, int64_t count);
+  void FoldLatest();
+  Memory View() const;
+  // cos and sin of pi/2 position / M, or 1.
+  void WritePhases(int64_t position, float* to, ptrdiff_t stride) const;
+
+  const AttentionForm* form_;
+  int64_t length_ = 0;  // latest tokens
+  int64_t folded_ = 0;  // tokens in the sums
+  Floats keys_, values_, sums_, key_sums_;
+};
+
+}  // namespace cosdt::agents::acting

@@ -1,0 +1,195 @@
+#include "agents/decoding/cpu_decoders.h"
+
+#include <algorithm>
+#include <stdexcept>
+#include <utility>
+
+namespace cosdt::agents::acting {
+namespace {
+
+// About as many as keep the activations in the second level of a processor's cache.
+constexpr int64_t kTokensAtOnce = 240;
+
+// Rows are an ascending list: every element moves to where an earlier one was.
+template <class T>
+void KeepElements(std::span<const int> rows, std::vector<T>& elements) {
+  for (size_t i = 0; i < rows.size(); ++i) {
+    if (static_cast<size_t>(rows[i]) != i) elements[i] = std::move(elements[rows[i]]);
+  }
+  elements.erase(elements.begin() + static_cast<ptrdiff_t>(rows.size()), elements.end());
+}
+
+// A thread's buffers.
+struct Buffers {
+  Floats x, qkv, window;
+  std::vector<float*> first;
+};
+
+Buffers& ThreadBuffers() {
+  static thread_local Buffers buffers;
+  return buffers;
+}
+
+void Expect(const char* name, size_t expected, size_t found) {
+  if (expected == found) return;
+  throw std::invalid_argument(std::string("decoding: ") + name + ": expected " +
+                              std::to_string(expected) + " numbers, found " +
+                              std::to_string(found));
+}
+
+}  // namespace
+
+ActingDecoder::ActingDecoder(const ActingModel& model, int rows, envs::ThreadPool& pool)
+    : model_(model), pool_(pool), rows_(rows), actions_(rows * model.action_size()) {}
+
+void ActingDecoder::Decide(std::span<const float> returns_to_go,
+                           std::span<const float> observations, std::span<float> actions) {
+  const int64_t observation_size = model_.observation_size(), action_size = model_.action_size();
+  Expect("returns_to_go", rows_, returns_to_go.size());
+  Expect("observations", rows_ * observation_size, observations.size());
+  Expect("actions", rows_ * action_size, actions.size());
+  BeginStep();
+  // as many pieces as suit the cache, and then some for threads to share evenly
+  const int64_t threads = pool_.threads();
+  const int64_t most = std::max<int64_t>(1, kTokensAtOnce / tokens());
+  const int64_t pieces = ((rows_ + most - 1) / most + threads - 1) / threads * threads;
+  const int64_t piece = (rows_ + pieces - 1) / pieces;
+  pool_.ForEach(static_cast<int>(pieces), [&](int i) {
+    const int64_t begin = i * piece, end = std::min(begin + piece, rows_);
+    if (begin >= end) return;
+    ActingModel::Step step{.returns_to_go = returns_to_go.data() + begin,
+                           .observations = observations.data() + begin * observation_size,
+                           .timestep = step_};
+    if (step_ > 0) step.actions = actions_.data() + begin * action_size;
+    DecideRows(begin, end, step, actions.subspan(begin * action_size, (end - begin) * action_size));
+  });
+  std::ranges::copy(actions, actions_.begin());
+  ++step_;
+}
+
+void ActingDecoder::Keep(std::span<const int> rows) {
+  const int64_t size = model_.action_size();
+  for (size_t i = 0; i < rows.size(); ++i) {
+    std::copy_n(actions_.begin() + rows[i] * size, size,
+                actions_.begin() + static_cast<ptrdiff_t>(i) * size);
+  }
+  rows_ = static_cast<int64_t>(rows.size());
+  actions_.resize(rows_ * size);
+  KeepRows(rows);
+}
+
+WindowDecoder::WindowDecoder(const ActingModel& model, int64_t context, int rows,
+                             envs::ThreadPool& pool)
+    : ActingDecoder(model, rows, pool), context_(context), rows_(rows) {
+  // twice the window: it moves to the front once in K steps
+  const int64_t room = 2 * context * kTokensPerStep;
+  for (Row& row : rows_) {
+    row.x = Floats(room * model.width());
+    row.qkv = Floats(room * 3 * model.columns());
+  }
+}
+
+void WindowDecoder::BeginStep() {
+  if (step() == 0) {
+    end_ = 2;
+    return;
+  }
+  end_ += kTokensPerStep;
+  if (step() >= context_) first_ += kTokensPerStep;
+  const int64_t room = 2 * context_ * kTokensPerStep;
+  if (end_ <= room) return;
+  // the new tokens come behind the old ones; with a context of one step the window has none of
+  // those
+  const int64_t old = end_ - kTokensPerStep, begin = std::min(first_, old);
+  const auto move = [&](Floats& numbers, int64_t width) {
+    std::copy(numbers.data() + begin * width, numbers.data() + old * width, numbers.data());
+  };
+  for (Row& row : rows_) {
+    move(row.x, model().width());
+    move(row.qkv, 3 * model().columns());
+  }
+  end_ -= begin;
+  first_ -= begin;
+}
+
+void WindowDecoder::DecideRows(int64_t begin, int64_t end, const ActingModel::Step& step,
+                               std::span<float> actions) {
+  const int64_t rows = end - begin, added = step.tokens(), count = end_ - first_;
+  const int64_t width = model().width(), qkv_width = 3 * model().columns();
+  Buffers& b = ThreadBuffers();
+  b.x.Require(rows * added * width);
+  b.qkv.Require(rows * added * qkv_width);
+  b.window.Require(rows * count * width);
+  model().Embed(step, rows, b.x.data());
+  model().Project(b.x.data(), rows * added, b.qkv.data());
+  b.first.resize(rows);
+  for (int64_t i = 0; i < rows; ++i) {
+    Row& row = rows_[begin + i];
+    std::copy_n(b.x.data() + i * added * width, added * width,
+                row.x.data() + (end_ - added) * width);
+    std::copy_n(b.qkv.data() + i * added * qkv_width, added * qkv_width,
+                row.qkv.data() + (end_ - added) * qkv_width);
+    std::copy_n(row.x.data() + first_ * width, count * width, b.window.data() + i * count * width);
+    b.first[i] = row.qkv.data() + first_ * qkv_width;
+  }
+  AttentionMemory memory(model().form());
+  model().Run(
+      b.window.data(), rows, count, b.first,
+      [&](int64_t, size_t) -> AttentionMemory& {
+        memory.Clear();
+        return memory;
+      },
+      actions);
+}
+
+void WindowDecoder::KeepRows(std::span<const int> rows) { KeepElements(rows, rows_); }
+
+StreamDecoder::StreamDecoder(const ActingModel& model, int64_t period, int rows,
+                             envs::ThreadPool& pool)
+    : ActingDecoder(model, rows, pool), period_(period), rows_(rows) {
+  for (Row& row : rows_) {
+    for (int stream = 0; stream < (period > 0 ? 2 : 1); ++stream) {
+      for (size_t i = 0; i < model.layers(); ++i) row.streams[stream].emplace_back(model.form());
+    }
+  }
+}
+
+void StreamDecoder::DecideRows(int64_t begin, int64_t end, const ActingModel::Step& step,
+                               std::span<float> actions) {
+  const int64_t rows = end - begin, added = step.tokens();
+  const int64_t width = model().width(), qkv_width = 3 * model().columns();
+  Buffers& b = ThreadBuffers();
+  b.x.Require(rows * added * width);
+  b.qkv.Require(rows * added * qkv_width);
+  b.window.Require(rows * added * width);
+  model().Embed(step, rows, b.x.data());
+  model().Project(b.x.data(), rows * added, b.qkv.data());
+
+  const int64_t now = step.timestep, half = period_ / 2;
+  for (int stream = 0; stream < (period_ > 0 ? 2 : 1); ++stream) {
+    const int64_t age = period_ == 0 ? now : now - stream * half;  // in steps, over all periods
+    if (age < 0) continue;
+    const int64_t steps = period_ == 0 ? age : age % period_;  // that the stream remembers
+    // a stream begins with a return-to-go: the action before it belongs to a step that it forgot
+    const int64_t tokens = steps == 0 ? 2 : 3, skipped = added - tokens;
+    b.first.resize(rows);
+    for (int64_t i = 0; i < rows; ++i) {
+      std::copy_n(b.x.data() + (i * added + skipped) * width, tokens * width,
+                  b.window.data() + i * tokens * width);
+      b.first[i] = b.qkv.data() + (i * added + skipped) * qkv_width;
+    }
+    const bool answers = period_ == 0 || steps >= half || now < half;
+    model().Run(
+        b.window.data(), rows, tokens, b.first,
+        [&](int64_t i, size_t layer) -> AttentionMemory& {
+          AttentionMemory& memory = rows_[begin + i].streams[stream][layer];
+          if (steps == 0) memory.Clear();
+          return memory;
+        },
+        answers ? actions : std::span<float>());
+  }
+}
+
+void StreamDecoder::KeepRows(std::span<const int> rows) { KeepElements(rows, rows_); }
+
+}  // namespace cosdt::agents::acting

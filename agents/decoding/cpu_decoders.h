@@ -1,0 +1,79 @@
+// Decoders on ActingModel (decoder.h says what the modes are).
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "agents/decoding/cpu_model.h"
+#include "agents/decoding/decoder.h"
+
+namespace cosdt::agents::acting {
+
+// Cuts the rows into pieces for threads and caches, and keeps what was done.
+class ActingDecoder : public Decoder {
+ public:
+  ActingDecoder(const ActingModel& model, int rows, envs::ThreadPool& pool);
+  void Decide(std::span<const float> returns_to_go, std::span<const float> observations,
+              std::span<float> actions) final;
+  void Keep(std::span<const int> rows) final;
+
+ protected:
+  const ActingModel& model() const { return model_; }
+  int64_t step() const { return step_; }
+
+  // Tokens of a row that go through the blocks in this step.
+  virtual int64_t tokens() const = 0;
+  // Called once a step, before the pieces.
+  virtual void BeginStep() {}
+  // Decides for rows [begin, end); `step` begins at row `begin`, `actions` likewise.
+  virtual void DecideRows(int64_t begin, int64_t end, const ActingModel::Step& step,
+                          std::span<float> actions) = 0;
+  virtual void KeepRows(std::span<const int> rows) = 0;
+
+ private:
+  const ActingModel& model_;
+  envs::ThreadPool& pool_;
+  int64_t rows_, step_ = 0;
+  std::vector<float> actions_;  // of the last step
+};
+
+// window. Embeddings and the first block's projections are kept, since no context enters them.
+class WindowDecoder : public ActingDecoder {
+ public:
+  WindowDecoder(const ActingModel& model, int64_t context, int rows, envs::ThreadPool& pool);
+
+ private:
+  struct Row {
+    Floats x, qkv;  // of the window's tokens, from first_ on
+  };
+  int64_t tokens() const override { return end_ - first_; }
+  void BeginStep() override;
+  void DecideRows(int64_t begin, int64_t end, const ActingModel::Step& step,
+                  std::span<float> actions) override;
+  void KeepRows(std::span<const int> rows) override;
+
+  int64_t context_;
+  int64_t first_ = 0, end_ = 0;  // the window's place in the rows' buffers, the same in all
+  std::vector<Row> rows_;
+};
+
+// recurrent and staggered: one or two streams of all tokens.
+class StreamDecoder : public ActingDecoder {
+ public:
+  // A stream's period in steps; 0: one stream without end.
+  StreamDecoder(const ActingModel& model, int64_t period, int rows, envs::ThreadPool& pool);
+
+ private:
+  struct Row {
+    std::vector<AttentionMemory> streams[2];  // [layers]
+  };
+  int64_t tokens() const override { return kTokensPerStep; }
+  void DecideRows(int64_t begin, int64_t end, const ActingModel::Step& step,
+                  std::span<float> actions) override;
+  void KeepRows(std::span<const int> rows) override;
+
+  int64_t period_;
+  std::vector<Row> rows_;
+};
+
+}  // namespace cosdt::agents::acting

@@ -1,0 +1,186 @@
+#include "agents/decoding/cpu_model.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "agents/models/packed_weights.h"
+
+namespace cosdt::agents::acting {
+namespace {
+
+using torch::Tensor;
+
+using agents::Pack;
+Packed Pack(const torch::nn::Linear& layer, torch::ScalarType type = torch::kFloat32) {
+  return Pack(layer->weight, layer->bias, type);
+}
+
+// Queries are scaled; each head's columns are padded.
+Packed PackAttentionIn(const torch::nn::Linear& layer, const AttentionForm& form,
+                       torch::ScalarType type) {
+  const auto pad = [&](const Tensor& x) {  // [3 heads width, ..]
+    Tensor parts = x.detach().unflatten(0, {3, form.heads, form.width}).clone();
+    parts[0] *= form.query_scale;
+    return PadLast(parts.movedim(2, -1)).movedim(-1, 2).flatten(0, 2);
+  };
+  return Pack(pad(layer->weight), pad(layer->bias), type);
+}
+
+Packed PackAttentionOut(const torch::nn::Linear& layer, const AttentionForm& form,
+                        torch::ScalarType type) {
+  return Pack(PadLast(layer->weight.detach().unflatten(1, {form.heads, form.width})).flatten(1),
+              layer->bias, type);
+}
+
+}  // namespace
+
+// A thread's buffers: grown, and kept, because touching fresh memory costs more than arithmetic.
+struct ActingModel::Workspace {
+  Floats y, qkv, mixed, hidden, last, time;
+};
+
+ActingModel::Workspace& ActingModel::ThreadWorkspace() {
+  static thread_local Workspace workspace;
+  return workspace;
+}
+
+bool ActingModel::Supports(const DecisionTransformerOptions& options) {
+  return AttentionForm::IsKnown(options.attention);
+}
+
+ActingModel::Norm ActingModel::CopyNorm(const torch::nn::LayerNorm& norm) {
+  return {CopyNumbers(PadLast(norm->weight.detach())), CopyNumbers(PadLast(norm->bias.detach())),
+          static_cast<float>(norm->options.eps())};
+}
+
+ActingModel::ActingModel(const DecisionTransformer& model, torch::ScalarType type)
+    : width_(model->options().width),
+      observation_size_(model->options().observation_size),
+      action_size_(model->options().action_size),
+      max_timestep_(model->options().max_timestep),
+      form_(model->options().ResolvedAttention(), model->options().heads,
+            model->options().width / model->options().heads),
+      activation_(model->options().activation == "relu" ? Then::kRelu : Then::kGelu),
+      embed_return_(Pack(model->embed_return)),
+      embed_observation_(Pack(model->embed_observation)),
+      embed_action_(Pack(model->embed_action)),
+      head_(Pack(model->head)),
+      times_(CopyNumbers(PadLast(model->embed_timestep->weight.detach()))),
+      embed_norm_(CopyNorm(model->embed_norm)),
+      norm_(CopyNorm(model->norm)) {
+  for (const TransformerBlock& block : model->blocks) {
+    blocks_.push_back({CopyNorm(block->norm_1), CopyNorm(block->norm_2),
+                       PackAttentionIn(block->attention_in, form_, type),
+                       PackAttentionOut(block->attention_out, form_, type),
+                       Pack(block->mlp_in, type), Pack(block->mlp_out, type)});
+  }
+}
+
+void ActingModel::Embed(const Step& step, int64_t rows, float* x) const {
+  Workspace& w = ThreadWorkspace();
+  w.time.Require(width());
+  int64_t token = 0;
+  const auto embed = [&](const Packed& layer, const float* from, int64_t timestep) {
+    const float* const time =
+        times_.data() + std::clamp<int64_t>(timestep, 0, max_timestep_ - 1) * width();
+    std::transform(time, time + width(), layer.bias.data(), w.time.data(), std::plus<>());
+    // read only
+    Multiply({const_cast<float*>(from), layer.inputs}, rows, layer, w.time.data(), 0, width(),
+             Then::kStore, {x + token++ * width(), step.tokens() * width()});
+  };
+  if (step.actions) embed(embed_action_, step.actions, step.timestep - 1);
+  embed(embed_return_, step.returns_to_go, step.timestep);
+  embed(embed_observation_, step.observations, step.timestep);
+  const Rows all{x, width()};
+  Normalize(all, rows * step.tokens(), width_, embed_norm_.gamma.data(), embed_norm_.beta.data(),
+            embed_norm_.epsilon, all);
+}
+
+// Queries, keys and values: parts 0, 1, 2, from `begin_part` on.
+void ActingModel::ProjectNormalized(const Block& block, Rows y, int64_t tokens, int64_t begin_part,
+                                    Rows to) const {
+  const Packed& layer = block.attention_in;
+  const int64_t begin = begin_part * columns();
+  Multiply(y, tokens, layer, layer.bias.data(), begin, 2 * columns(), form_.features,
+           {to.data + begin, to.stride});
+  Multiply(y, tokens, layer, layer.bias.data(), 2 * columns(), 3 * columns(), Then::kStore,
+           {to.data + 2 * columns(), to.stride});
+}
+
+void ActingModel::Project(const float* x, int64_t tokens, float* qkv) const {
+  Workspace& w = ThreadWorkspace();
+  w.y.Require(tokens * width());
+  const Norm& norm = blocks_.front().norm_1;
+  const Rows y{w.y.data(), width()};
+  Normalize({const_cast<float*>(x), width()}, tokens, width_, norm.gamma.data(), norm.beta.data(),
+            norm.epsilon, y);
+  ProjectNormalized(blocks_.front(), y, tokens, 0, {qkv, 3 * columns()});
+}
+
+void ActingModel::Run(float* x, int64_t rows, int64_t tokens, std::span<float* const> first,
+                      const FindMemory& memory, std::span<float> actions) const {
+  Workspace& w = ThreadWorkspace();
+  const int64_t total = rows * tokens, stride = 3 * columns();
+  w.y.Require(total * width());
+  w.qkv.Require(total * stride);
+  w.mixed.Require(total * columns());
+  w.hidden.Require(total * std::max(blocks_.front().mlp_in.outputs, head_.outputs));
+  w.last.Require(rows * std::max(width(), columns()));
+  const Rows y{w.y.data(), width()};
+  Rows stream{x, width()};  // the residual stream: all tokens, in the last block the last ones
+  int64_t count = tokens;   // of the stream in a row
+
+  const auto normalize = [&](const Norm& norm) {
+    Normalize(stream, rows * count, width_, norm.gamma.data(), norm.beta.data(), norm.epsilon, y);
+  };
+  const auto multiply = [&](Rows from, const Packed& layer, Then then, Rows to) {
+    Multiply(from, rows * count, layer, layer.bias.data(), 0, layer.outputs, then, to);
+  };
+  for (size_t i = 0; i < blocks_.size(); ++i) {
+    const Block& block = blocks_[i];
+    const bool last = i + 1 == blocks_.size();
+    const int64_t queries = !last ? tokens : actions.empty() ? 0 : 1;
+    float* last_queries = nullptr;  // [rows, columns()]
+    if (i > 0) {
+      normalize(block.norm_1);
+      ProjectNormalized(block, y, total, last ? 1 : 0, {w.qkv.data(), stride});
+      if (last && queries > 0) {
+        last_queries = w.last.data();
+        Multiply({y.data + (tokens - 1) * width(), tokens * width()}, rows, block.attention_in,
+                 block.attention_in.bias.data(), 0, columns(), form_.features,
+                 {last_queries, columns()});
+      }
+    }
+    for (int64_t row = 0; row < rows; ++row) {
+      float* const qkv = i == 0 ? first[row] : w.qkv.data() + row * tokens * stride;
+      const Rows q = last_queries ? Rows{last_queries + row * columns(), columns()}
+                                  : Rows{qkv + (tokens - queries) * stride, stride};
+      memory(row, i).Advance(q, queries, {qkv + columns(), stride}, {qkv + 2 * columns(), stride},
+                             tokens, {w.mixed.data() + row * queries * columns(), columns()});
+    }
+    if (queries == 0) return;
+    if (last) {
+      count = 1;
+      for (int64_t row = 0; row < rows; ++row) {
+        std::copy_n(x + (row * tokens + tokens - 1) * width(), width(),
+                    w.last.data() + row * width());
+      }
+      stream.data = w.last.data();
+    }
+    const Rows hidden{w.hidden.data(), block.mlp_in.outputs};
+    multiply({w.mixed.data(), columns()}, block.attention_out, Then::kAdd, stream);
+    normalize(block.norm_2);
+    multiply(y, block.mlp_in, activation_, hidden);
+    multiply(hidden, block.mlp_out, Then::kAdd, stream);
+  }
+  normalize(norm_);
+  const Rows out{w.hidden.data(), head_.outputs};
+  multiply(y, head_, Then::kStore, out);
+  for (int64_t row = 0; row < rows; ++row) {
+    for (int64_t j = 0; j < action_size_; ++j) {
+      actions[row * action_size_ + j] = std::tanh(out.data[row * out.stride + j]);
+    }
+  }
+}
+
+}  // namespace cosdt::agents::acting

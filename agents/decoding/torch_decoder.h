@@ -1,0 +1,38 @@
+// A decoder in LibTorch's operations, for any attention kind and for behaviour cloning, on the
+// device that the agent's weights are on.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "agents/decoding/decoder.h"
+#include "agents/models/agent.h"
+
+namespace cosdt::agents {
+
+class TorchBlock;
+
+class TorchDecoder : public Decoder {
+ public:
+  // How many rows are best decided at once: on a GPU they take as long as one does.
+  static constexpr int kMostRows = 256;
+
+  TorchDecoder(const Agent& agent, DecodeMode mode, int rows);
+  ~TorchDecoder() override;
+  void Decide(std::span<const float> returns_to_go, std::span<const float> observations,
+              std::span<float> actions) override;
+  void Keep(std::span<const int> rows) override;
+
+ private:
+  torch::Device device_;
+  // The bits of a row of a matrix product depend on the number of rows: with blocks of a fixed size
+  // an action does not depend on how many episodes still run.
+  int64_t block_rows_;
+  int64_t observation_size_, action_size_;
+  std::vector<std::unique_ptr<TorchBlock>> blocks_;
+  std::vector<int64_t> slots_;  // of each row: its block and place there
+  torch::Tensor returns_to_go_,
+      observations_;  // of a block; slots that nobody has keep old numbers
+};
+
+}  // namespace cosdt::agents

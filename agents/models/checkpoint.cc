@@ -1,0 +1,130 @@
+#include "agents/models/checkpoint.h"
+
+#include <charconv>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <utility>
+
+#include "datasets/hdf5_file.h"
+
+namespace cosdt::agents {
+namespace {
+
+using datasets::FileError;
+using nlohmann::json;
+using torch::Tensor;
+
+constexpr char kFormat[] = "cosdt-checkpoint-1";
+constexpr char kPrefix[] = "model.";
+
+// Calls visit(name, tensor) for every parameter and buffer.
+template <class Visit>
+void VisitWeights(const torch::nn::Module& module, const Visit& visit) {
+  for (const auto& entry : module.named_parameters()) visit(kPrefix + entry.key(), entry.value());
+  for (const auto& entry : module.named_buffers()) visit(kPrefix + entry.key(), entry.value());
+}
+
+std::string Text(const std::string& path, const Safetensors& file, const std::string& key) {
+  const auto found = file.metadata.find(key);
+  if (found == file.metadata.end()) throw FileError(path, "metadata " + key, "a text", "none");
+  return found->second;
+}
+
+// A value in JSON of type T.
+template <class T>
+T Value(const std::string& path, const Safetensors& file, const std::string& key,
+        const char* expected) {
+  const std::string text = Text(path, file, key);
+  try {
+    const json found = json::parse(text);
+    T value = found.get<T>();
+    if (json(value) == found) return value;  // JSON's own conversions round and wrap around
+    throw FileError(path, "metadata " + key, expected, text);
+  } catch (const json::exception&) {
+    throw FileError(path, "metadata " + key, expected, text);
+  }
+}
+
+Tensor ToTensor(const std::vector<float>& numbers) { return torch::tensor(numbers); }
+
+std::vector<float> Numbers(const std::string& path, const Safetensors& file, const std::string& key,
+                           int64_t size) {
+  const Tensor tensor = file.Get(path, key, {size}, torch::kFloat32);
+  const float* const data = tensor.const_data_ptr<float>();
+  return {data, data + size};
+}
+
+}  // namespace
+
+void AddWeights(const torch::nn::Module& module, Safetensors& file) {
+  VisitWeights(module, [&](const std::string& name, const Tensor& tensor) {
+    file.tensors[name] = tensor.detach();
+  });
+}
+
+void LoadWeights(const std::string& path, const Safetensors& file, torch::nn::Module& module) {
+  const torch::NoGradGuard no_grad;
+  std::set<std::string> known;
+  VisitWeights(module, [&](const std::string& name, Tensor tensor) {
+    tensor.copy_(file.Get(path, name, tensor.sizes(), tensor.scalar_type()));
+    known.insert(name);
+  });
+  for (const auto& [name, tensor] : file.tensors) {
+    if (name.starts_with(kPrefix) && !known.contains(name)) {
+      throw FileError(path, name, "no such weight in this agent", c10::str(tensor.sizes()));
+    }
+  }
+}
+
+void WriteCheckpoint(const std::string& path, const Agent& agent, const CheckpointInfo& info) {
+  Safetensors file;
+  AddWeights(agent.module(), file);
+  file.tensors["normalizer.mean"] = ToTensor(info.normalizer.mean);
+  file.tensors["normalizer.std"] = ToTensor(info.normalizer.std);
+  file.metadata = {
+      {"format", kFormat},
+      {"agent", ToJson(agent.options())},
+      {"env", info.env},
+      {"physics", info.physics},
+      {"dataset", info.dataset},
+      {"dataset_sha256", info.dataset_sha256},
+      {"targets", json(info.targets).dump()},
+      {"return_scale", json(info.return_scale).dump()},
+      {"updates", json(info.updates).dump()},
+      {"run", info.run},
+  };
+  WriteSafetensors(path, file);
+}
+
+Checkpoint ReadCheckpoint(const std::string& path) {
+  const Safetensors file = ReadSafetensors(path);
+  const auto format = file.metadata.find("format");
+  if (format == file.metadata.end() || format->second != kFormat) {
+    throw FileError(path, "metadata format", kFormat,
+                    format == file.metadata.end() ? "none" : format->second);
+  }
+  const AgentOptions options = ParseAgentOptions(path, Text(path, file, "agent"));
+  file.ExpectElements(path, "metadata agent", options.WeightCount());
+  Checkpoint checkpoint{Agent(options), {}};
+  LoadWeights(path, file, checkpoint.agent.module());
+  checkpoint.agent.module().eval();
+  CheckpointInfo& info = checkpoint.info;
+  const int64_t size = checkpoint.agent.options().observation_size();
+  info.normalizer.mean = Numbers(path, file, "normalizer.mean", size);
+  info.normalizer.std = Numbers(path, file, "normalizer.std", size);
+  info.env = Text(path, file, "env");
+  info.physics = Text(path, file, "physics");
+  info.dataset = Text(path, file, "dataset");
+  info.dataset_sha256 = Text(path, file, "dataset_sha256");
+  info.targets = Value<std::vector<double>>(path, file, "targets", "a list of numbers");
+  info.return_scale = Value<double>(path, file, "return_scale", "a number");
+  info.updates = Value<int64_t>(path, file, "updates", "a whole number");
+  info.run = Text(path, file, "run");
+  if (!(info.return_scale > 0)) {
+    throw FileError(path, "metadata return_scale", "a positive number",
+                    std::to_string(info.return_scale));
+  }
+  return checkpoint;
+}
+
+}  // namespace cosdt::agents

@@ -1,0 +1,47 @@
+// An agent with all that evaluating it needs, in one safetensors file.
+//
+// Tensors: model.NAME, parameters and buffers; normalizer.mean and normalizer.std. Texts in the
+// file's metadata: format (cosdt-checkpoint-1), agent (its options in JSON), env, physics, dataset,
+// dataset_sha256, targets (JSON), return_scale, updates, run (the run's options in TOML).
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "agents/models/agent.h"
+#include "agents/storage/safetensors.h"
+#include "datasets/normalizer.h"
+
+namespace cosdt::agents {
+
+// What a checkpoint says beside the weights.
+struct CheckpointInfo {
+  datasets::Normalizer normalizer;
+  double return_scale = 1000;    // returns-to-go are divided by it
+  std::string env;               // "" where the data fit no body we know
+  std::string physics = "d4rl";  // a name of envs/model.h
+  std::string dataset;           // path, as it was given
+  std::string dataset_sha256;
+  std::vector<double> targets;  // returns to ask for, unscaled
+  int64_t updates = 0;          // of training
+  std::string run;              // the run's effective options, TOML
+};
+
+struct Checkpoint {
+  Agent agent;  // on the CPU, in float32, in evaluation mode
+  CheckpointInfo info;
+};
+
+// Writes as WriteSafetensors does.
+void WriteCheckpoint(const std::string& path, const Agent& agent, const CheckpointInfo& info);
+
+// Throws FileError (datasets/hdf5_file.h) where the file is damaged, is no checkpoint, or its
+// weights do not fit its options.
+Checkpoint ReadCheckpoint(const std::string& path);
+
+// All parameters and buffers under "model.", and back into a module that has the same ones.
+void AddWeights(const torch::nn::Module& module, Safetensors& file);
+void LoadWeights(const std::string& path, const Safetensors& file, torch::nn::Module& module);
+
+}  // namespace cosdt::agents

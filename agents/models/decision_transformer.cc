@@ -1,0 +1,235 @@
+#include "agents/models/decision_transformer.h"
+
+#include <cmath>
+#include <stdexcept>
+#include <tuple>
+#include <utility>
+
+#include "agents/models/fused_ops.h"
+
+namespace cosdt::agents {
+namespace {
+
+using torch::Tensor;
+
+constexpr double kBlockStd = 0.02;  // of the initial weights
+
+void ExpectAtLeast(const char* name, int64_t least, int64_t found) {
+  if (found >= least) return;
+  throw std::invalid_argument(std::string("decision transformer: ") + name +
+                              ": expected at least " + std::to_string(least) + ", found " +
+                              std::to_string(found));
+}
+
+void CheckInput(const char* name, const Tensor& input, torch::IntArrayRef shape) {
+  TORCH_CHECK_VALUE(input.defined() && input.sizes() == shape, "decision transformer: ", name,
+                    ": expected shape ", shape, ", found ",
+                    input.defined() ? input.sizes() : torch::IntArrayRef());
+}
+
+void DrawBlockWeights(torch::nn::Linear& layer) {
+  const torch::NoGradGuard no_grad;
+  layer->weight.normal_(0, kBlockStd);
+  layer->bias.zero_();
+}
+
+// [B, 3 K, ..] to [B, K, ..]
+Tensor ObservationTokens(const Tensor& x) { return x.slice(1, 1, c10::nullopt, kTokensPerStep); }
+
+// [B, L, width] to [B, heads, L, width / heads]
+Tensor SplitHeads(const Tensor& x, int64_t heads) {
+  return x.unflatten(-1, {heads, -1}).transpose(1, 2);
+}
+
+// [B, heads, L, width / heads] to [B, L, width]
+Tensor JoinHeads(const Tensor& x) { return x.transpose(1, 2).flatten(2); }
+
+struct Qkv {
+  Tensor q, k, v;  // [B, L, width]
+};
+
+Qkv Project(const TransformerBlock& block, const Tensor& y) {
+  const std::vector<Tensor> parts = Linear(y, block->attention_in).chunk(3, -1);
+  return {parts[0], parts[1], parts[2]};
+}
+
+// Queries of observation tokens; the others are zeros.
+Qkv ProjectObservationQueries(const TransformerBlock& block, const Tensor& y) {
+  const Tensor& weight = block->attention_in->weight;
+  const Tensor& bias = block->attention_in->bias;
+  const int64_t width = weight.size(1);
+  const Tensor q =
+      Linear(ObservationTokens(y), weight.narrow(0, 0, width), bias.narrow(0, 0, width));
+  const std::vector<Tensor> kv =
+      Linear(y, weight.narrow(0, width, 2 * width), bias.narrow(0, width, 2 * width)).chunk(2, -1);
+  const Tensor zeros = torch::zeros_like(q);
+  return {torch::stack({zeros, q, zeros}, 2).flatten(1, 2), kv[0], kv[1]};
+}
+
+}  // namespace
+
+attention::AttentionOptions DecisionTransformerOptions::ResolvedAttention() const {
+  attention::AttentionOptions resolved = attention;
+  if (resolved.reweight_length == 0) resolved.reweight_length = 2 * kTokensPerStep * context;
+  return resolved;
+}
+
+void DecisionTransformerOptions::Validate() const {
+  ExpectAtLeast("observation_size", 1, observation_size);
+  ExpectAtLeast("action_size", 1, action_size);
+  ExpectAtLeast("layers", 1, layers);
+  ExpectAtLeast("heads", 1, heads);
+  ExpectAtLeast("width", 1, width);
+  ExpectAtLeast("context", 1, context);
+  if (context > kLongestContext) {
+    throw std::invalid_argument("decision transformer: context: expected at most " +
+                                std::to_string(kLongestContext) + ", found " +
+                                std::to_string(context));
+  }
+  ExpectAtLeast("max_timestep", 1, max_timestep);
+  if (width % heads != 0) {
+    throw std::invalid_argument("decision transformer: width: expected a multiple of heads = " +
+                                std::to_string(heads) + ", found " + std::to_string(width));
+  }
+  if (activation != "relu" && activation != "gelu") {
+    throw std::invalid_argument("decision transformer: activation: expected relu or gelu, found " +
+                                activation);
+  }
+  if (!(dropout >= 0 && dropout < 1)) {
+    throw std::invalid_argument(
+        "decision transformer: dropout: expected a number in [0, 1), found " +
+        std::to_string(dropout));
+  }
+  if (!(timestep_std >= 0 && std::isfinite(timestep_std))) {
+    throw std::invalid_argument(
+        "decision transformer: timestep_std: expected a number, 0 or more, found " +
+        std::to_string(timestep_std));
+  }
+  const attention::AttentionOptions resolved = ResolvedAttention();
+  resolved.Validate();
+  if (!resolved.causal) {
+    throw std::invalid_argument(
+        "decision transformer: attention: expected causal, found not causal");
+  }
+  if (resolved.kind == "cosformer" && resolved.reweight) {
+    ExpectAtLeast("reweight_length", kTokensPerStep * context, resolved.reweight_length);
+  }
+}
+
+double DecisionTransformerOptions::WeightCount() const {
+  const auto w = static_cast<double>(width), actions = static_cast<double>(action_size);
+  const double embeddings = static_cast<double>(max_timestep) + 2 +
+                            static_cast<double>(observation_size) + 1 + actions + 1;
+  constexpr double kNorm = 2;  // a norm's weight and bias
+  double block = 12 * w * w + (9 + 2 * kNorm) * w;
+  if (attention.kind == "performer") {
+    block += static_cast<double>(attention.features) * w / static_cast<double>(heads);
+  }
+  return (embeddings + 2 * kNorm) * w + static_cast<double>(layers) * block + (w + 1) * actions;
+}
+
+TransformerBlockImpl::TransformerBlockImpl(const DecisionTransformerOptions& options)
+    : norm_1(torch::nn::LayerNormOptions({options.width})),
+      norm_2(torch::nn::LayerNormOptions({options.width})),
+      attention_in(options.width, 3 * options.width),
+      attention_out(options.width, options.width),
+      mlp_in(options.width, 4 * options.width),
+      mlp_out(4 * options.width, options.width),
+      attention(options.ResolvedAttention(), options.width / options.heads) {
+  register_module("norm_1", norm_1);
+  register_module("attention_in", attention_in);
+  register_module("attention", attention);
+  register_module("attention_out", attention_out);
+  register_module("norm_2", norm_2);
+  register_module("mlp_in", mlp_in);
+  register_module("mlp_out", mlp_out);
+  for (torch::nn::Linear* layer : {&attention_in, &attention_out, &mlp_in, &mlp_out}) {
+    DrawBlockWeights(*layer);
+  }
+}
+
+DecisionTransformerImpl::DecisionTransformerImpl(DecisionTransformerOptions options)
+    : options_(std::move(options)) {
+  options_.Validate();
+  const int64_t width = options_.width;
+  embed_timestep =
+      register_module("embed_timestep", torch::nn::Embedding(options_.max_timestep, width));
+  {
+    const torch::NoGradGuard no_grad;
+    embed_timestep->weight.mul_(options_.timestep_std);
+  }
+  embed_return = register_module("embed_return", torch::nn::Linear(1, width));
+  embed_observation =
+      register_module("embed_observation", torch::nn::Linear(options_.observation_size, width));
+  embed_action = register_module("embed_action", torch::nn::Linear(options_.action_size, width));
+  embed_norm =
+      register_module("embed_norm", torch::nn::LayerNorm(torch::nn::LayerNormOptions({width})));
+  torch::nn::ModuleList list;
+  for (int64_t i = 0; i < options_.layers; ++i) {
+    blocks.emplace_back(options_);
+    list->push_back(blocks.back());
+  }
+  register_module("blocks", list);
+  norm = register_module("norm", torch::nn::LayerNorm(torch::nn::LayerNormOptions({width})));
+  head = register_module("head", torch::nn::Linear(width, options_.action_size));
+}
+
+torch::Tensor DecisionTransformerImpl::forward(const Tensor& returns_to_go,
+                                               const Tensor& observations, const Tensor& actions,
+                                               const Tensor& timesteps, const Tensor& mask) {
+  TORCH_CHECK_VALUE(returns_to_go.defined() && returns_to_go.dim() == 2 &&
+                        returns_to_go.size(1) >= 1 && returns_to_go.size(1) <= options_.context,
+                    "decision transformer: returns_to_go: expected shape [batch, 1 to ",
+                    options_.context, "], found ",
+                    returns_to_go.defined() ? returns_to_go.sizes() : torch::IntArrayRef());
+  const int64_t batch = returns_to_go.size(0), steps = returns_to_go.size(1);
+  CheckInput("observations", observations, {batch, steps, options_.observation_size});
+  CheckInput("actions", actions, {batch, steps, options_.action_size});
+  CheckInput("timesteps", timesteps, {batch, steps});
+  if (mask.defined()) CheckInput("mask", mask, {batch, steps});
+
+  const Tensor time = embed_timestep(timesteps.clamp(0, options_.max_timestep - 1));
+  const Tensor tokens = torch::stack({embed_return(returns_to_go.to(type()).unsqueeze(-1)) + time,
+                                      embed_observation(observations.to(type())) + time,
+                                      embed_action(actions.to(type())) + time},
+                                     2)
+                            .flatten(1, 2);
+  Tensor key_mask;
+  if (mask.defined()) {
+    key_mask = mask.unsqueeze(-1).expand({batch, steps, kTokensPerStep}).reshape({batch, -1});
+  }
+
+  Dropout dropout = dropout_;
+  dropout.p = is_training() ? options_.dropout : 0;
+  uint64_t layer = 0;
+  const int64_t heads = options_.heads;
+  // x is the residual stream, y what comes out of the LayerNorm before the next layer
+  auto [x, y] = AddNorm({}, embed_norm(tokens).to(compute_type_.value_or(type())),
+                        dropout.For(layer++), blocks.front()->norm_1);
+  for (size_t i = 0; i < blocks.size(); ++i) {
+    TransformerBlock& block = blocks[i];
+    const bool last = i + 1 == blocks.size();
+    const Qkv qkv =
+        last && queries_are_independent() ? ProjectObservationQueries(block, y) : Project(block, y);
+    Tensor mixed = JoinHeads(block->attention(SplitHeads(qkv.q, heads), SplitHeads(qkv.k, heads),
+                                              SplitHeads(qkv.v, heads), key_mask));
+    if (last) {
+      mixed = ObservationTokens(mixed);
+      x = ObservationTokens(x);
+    }
+    const Tensor attended = Linear(Drop(mixed, dropout.For(layer++)), block->attention_out);
+    std::tie(x, y) = AddNorm(x, attended, dropout.For(layer++), block->norm_2);
+    const Tensor thought = Mlp(y, block->mlp_in, block->mlp_out, options_.activation);
+    std::tie(x, y) = AddNorm(x, thought, dropout.For(layer++), last ? norm : blocks[i + 1]->norm_1);
+  }
+  return torch::tanh(head(y.to(type())));
+}
+
+torch::Tensor ActionLoss(const Tensor& predicted, const Tensor& actions, const Tensor& mask) {
+  const Tensor squares = (predicted - actions).square();
+  if (!mask.defined()) return squares.mean();
+  const Tensor real = mask.unsqueeze(-1).to(squares.scalar_type());
+  return (squares * real).sum() / (real.sum() * squares.size(-1));
+}
+
+}  // namespace cosdt::agents

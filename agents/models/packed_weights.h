@@ -1,0 +1,21 @@
+#pragma once
+
+#include <torch/torch.h>
+
+#include "agents/kernels/gemm.h"
+
+namespace cosdt::agents {
+
+// Copies weight [outputs, inputs] and bias [outputs], or zeros where it is undefined, into the form
+// that products::Multiply takes for x weight^T + bias, without gradients: the weights as `type`,
+// float32 or bfloat16, the bias as float32.
+products::Packed Pack(const torch::Tensor& weight, const torch::Tensor& bias,
+                      torch::ScalarType type = torch::kFloat32);
+
+// Copies numbers of any type.
+products::Floats CopyNumbers(const torch::Tensor& x);
+
+// Appends zeros to the last dimension up to whole panels.
+torch::Tensor PadLast(const torch::Tensor& x);
+
+}  // namespace cosdt::agents

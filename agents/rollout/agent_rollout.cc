@@ -1,0 +1,157 @@
+#include "agents/rollout/agent_rollout.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <stdexcept>
+#include <string>
+
+#include "envs/vector_env.h"
+
+namespace cosdt::agents {
+namespace {
+
+// One wave of episodes: row i plays episode first + i, counted over all targets.
+class Wave {
+ public:
+  Wave(const envs::Env& prototype, const Checkpoint& checkpoint, const DecoderFactory& factory,
+       const AgentRolloutOptions& options, envs::EpisodeStarts& starts, envs::ThreadPool& pool,
+       int first, int count)
+      : info_(checkpoint.info),
+        options_(options),
+        envs_(prototype, count, pool),
+        decoder_(factory.Make(count, pool)),
+        first_(first),
+        rows_(count),
+        to_go_(count) {
+    std::iota(rows_.begin(), rows_.end(), 0);
+    for (const int row : rows_) {
+      starts.Start(envs_, row, Episode(row));
+      if (!options.targets.empty()) to_go_[row] = options.targets[Target(row)];
+      Watch(row);
+    }
+  }
+
+  // Plays all episodes to their end.
+  void Play(std::vector<RolloutResult>& results) {
+    while (!rows_.empty()) {
+      Step();
+      std::vector<int> kept;  // places in rows_
+      for (size_t i = 0; i < rows_.size(); ++i) {
+        if (!Account(rows_[i], results[Target(rows_[i])])) kept.push_back(static_cast<int>(i));
+      }
+      ++step_;
+      if (options_.progress) {
+        const double running = static_cast<double>(step_) / envs_.spec().horizon;
+        options_.progress(first_ + envs_.size() + static_cast<double>(kept.size()) * (running - 1));
+      }
+      if (kept.size() == rows_.size()) continue;
+      for (size_t i = 0; i < kept.size(); ++i) rows_[i] = rows_[kept[i]];
+      rows_.resize(kept.size());
+      if (!kept.empty()) decoder_->Keep(kept);
+    }
+  }
+
+ private:
+  size_t Target(int row) const { return (first_ + row) / options_.episodes; }
+  int Episode(int row) const { return (first_ + row) % options_.episodes; }
+
+  void Watch(int row) const {
+    if (options_.watch && first_ + row == 0) options_.watch(envs_.env(row));
+  }
+
+  // One decision and step of the rows that still run.
+  void Step() {
+    const int size = envs_.spec().observation_size;
+    observations_.resize(rows_.size() * size);
+    actions_.resize(rows_.size() * envs_.spec().action_size);
+    returns_to_go_.resize(rows_.size());
+    for (size_t i = 0; i < rows_.size(); ++i) {
+      std::ranges::copy(envs_.observation(rows_[i]),
+                        observations_.begin() + static_cast<ptrdiff_t>(i) * size);
+      returns_to_go_[i] = static_cast<float>(to_go_[rows_[i]] / info_.return_scale);
+    }
+    info_.normalizer.Apply(observations_, observations_);
+    decoder_->Decide(returns_to_go_, observations_, actions_);
+    envs_.Step(rows_, actions_);
+  }
+
+  // Takes the row's step into account. Whether its episode has ended.
+  bool Account(int row, RolloutResult& result) {
+    const envs::StepResult& step = envs_.result(row);
+    result.returns[Episode(row)] += step.reward;
+    ++result.lengths[Episode(row)];
+    to_go_[row] -= step.reward;
+    Watch(row);
+    if (!step.terminated && !step.truncated) return false;
+    result.diverged += envs_.env(row).diverged();
+    return true;
+  }
+
+  const CheckpointInfo& info_;
+  const AgentRolloutOptions& options_;
+  envs::VectorEnv envs_;
+  std::unique_ptr<Decoder> decoder_;
+  int first_, step_ = 0;
+  std::vector<int> rows_;      // that still run, ascending
+  std::vector<double> to_go_;  // of each row
+  std::vector<float> observations_, actions_, returns_to_go_;
+};
+
+}  // namespace
+
+void AgentRolloutOptions::Validate() const {
+  RolloutOptions{.episodes = episodes, .seed = seed, .threads = threads}.Validate();
+  for (const double target : targets) {
+    if (!std::isfinite(target)) {
+      throw std::invalid_argument("targets: expected finite numbers, found " +
+                                  std::to_string(target));
+    }
+  }
+}
+
+void CheckFits(const Agent& agent, const envs::EnvSpec& spec) {
+  const int64_t observations = agent.options().observation_size();
+  const int64_t actions = agent.options().action_size();
+  if (observations == spec.observation_size && actions == spec.action_size) return;
+  const auto sizes = [](int64_t o, int64_t a) {
+    return std::to_string(o) + " observations and " + std::to_string(a) + " actions";
+  };
+  throw std::invalid_argument("expected an agent for the " +
+                              sizes(spec.observation_size, spec.action_size) + " of " + spec.name +
+                              ", found one for " + sizes(observations, actions));
+}
+
+std::vector<RolloutResult> RolloutAgent(const envs::Env& prototype, const Checkpoint& checkpoint,
+                                        const AgentRolloutOptions& options) {
+  options.Validate();
+  CheckFits(checkpoint.agent, prototype.spec());
+  if (checkpoint.agent.bc() && !options.targets.empty()) {
+    throw std::invalid_argument("targets: expected none for behaviour cloning, found " +
+                                std::to_string(options.targets.size()));
+  }
+  if (checkpoint.agent.dt() && options.targets.empty()) {
+    throw std::invalid_argument("targets: expected at least one, found none");
+  }
+  const DecoderFactory factory(checkpoint.agent, options.decode, prototype.spec().horizon,
+                               options.compute_type);
+  envs::EpisodeStarts starts(prototype.spec(), options.seeding, options.seed);
+  envs::ThreadPool pool(options.threads);
+  std::vector<RolloutResult> results(std::max<size_t>(1, options.targets.size()));
+  for (RolloutResult& result : results) {
+    result.returns.resize(options.episodes);
+    result.lengths.resize(options.episodes);
+  }
+  const int all = static_cast<int>(results.size()) * options.episodes;
+  const int most = factory.RowsAtOnce(options.threads);
+  const int waves = (all + most - 1) / most;
+  for (int wave = 0; wave < waves; ++wave) {
+    const auto begin = [&](int64_t w) { return static_cast<int>(w * all / waves); };
+    Wave(prototype, checkpoint, factory, options, starts, pool, begin(wave),
+         begin(wave + 1) - begin(wave))
+        .Play(results);
+  }
+  return results;
+}
+
+}  // namespace cosdt::agents

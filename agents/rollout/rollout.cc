@@ -1,0 +1,85 @@
+#include "agents/rollout/rollout.h"
+
+#include <algorithm>
+#include <stdexcept>
+#include <string>
+
+#include "envs/vector_env.h"
+
+namespace cosdt::agents {
+namespace {
+
+// Bodies side by side: a policy computes 32 rows at once, and more simulations a thread leave its
+// cache. The second bounds memory.
+constexpr int kOfThread = 32, kMost = 256;
+
+}  // namespace
+
+void RolloutOptions::Validate() const {
+  if (episodes < 1) {
+    throw std::invalid_argument("episodes: expected at least 1, found " + std::to_string(episodes));
+  }
+  if (threads < 1) {
+    throw std::invalid_argument("threads: expected at least 1, found " + std::to_string(threads));
+  }
+}
+
+RolloutResult Rollout(const envs::Env& prototype, Policy& policy, const RolloutOptions& options) {
+  options.Validate();
+  envs::EpisodeStarts starts(prototype.spec(), options.seeding, options.seed);
+  envs::ThreadPool pool(options.threads);
+  const int bodies = std::min({options.episodes, kOfThread * options.threads, kMost});
+  envs::VectorEnv envs(prototype, bodies, pool);
+  const int observation_size = envs.full_observation_size();
+  const int action_size = envs.spec().action_size;
+
+  RolloutResult result;
+  result.returns.resize(options.episodes);
+  result.lengths.resize(options.episodes);
+  std::vector<int> episodes(envs.size());     // of each row
+  std::vector<envs::Rng> noise(envs.size());  // of each row's policy
+  std::vector<int> rows;                      // that still run
+  int started = 0;
+
+  const auto start = [&](int row) {
+    episodes[row] = started++;
+    noise[row] = envs::MakeRng(options.seed, episodes[row]);
+    starts.Start(envs, row, episodes[row]);
+    if (options.watch && episodes[row] == 0) options.watch(envs.env(row));
+  };
+  for (int row = 0; row < envs.size(); ++row) {
+    start(row);
+    rows.push_back(row);
+  }
+
+  std::vector<float> observations, actions;
+  std::vector<envs::Rng*> rngs;
+  while (!rows.empty()) {
+    observations.resize(rows.size() * observation_size);
+    actions.resize(rows.size() * action_size);
+    rngs.clear();
+    auto out = observations.begin();
+    for (const int row : rows) {
+      out = std::ranges::copy(envs.full_observation(row), out).out;
+      rngs.push_back(&noise[row]);
+    }
+    policy.Act(observations, rngs, actions);
+    envs.Step(rows, actions);
+
+    std::erase_if(rows, [&](int row) {
+      const int episode = episodes[row];
+      const envs::StepResult& step = envs.result(row);
+      result.returns[episode] += step.reward;
+      ++result.lengths[episode];
+      if (options.watch && episode == 0) options.watch(envs.env(row));
+      if (!step.terminated && !step.truncated) return false;
+      result.diverged += envs.env(row).diverged();
+      if (started == options.episodes) return true;
+      start(row);
+      return false;
+    });
+  }
+  return result;
+}
+
+}  // namespace cosdt::agents

@@ -1,0 +1,323 @@
+#include "agents/training/trainer.h"
+
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <numbers>
+#include <stdexcept>
+#include <utility>
+
+#include "agents/models/checkpoint.h"
+#include "agents/models/fused_ops.h"
+#include "agents/models/precision.h"
+#include "agents/training/update_check.h"
+#include "datasets/hdf5_file.h"
+
+namespace cosdt::agents {
+namespace {
+
+using datasets::FileError;
+using nlohmann::json;
+
+constexpr char kFormat[] = "cosdt-training-1";
+constexpr uint64_t kDropoutStream =
+    0x64726f70;  // keeps dropout's keys apart from other uses of seeds
+
+void Expect(bool good, const char* name, const char* expected, double found) {
+  if (good) return;
+  throw std::invalid_argument(std::string("training: ") + name + ": expected " + expected +
+                              ", found " + json(found).dump());
+}
+
+void CheckFinite(const char* name, const datasets::FloatVector& numbers, int64_t width) {
+  const auto bad =
+      std::find_if(numbers.begin(), numbers.end(), [](float x) { return !std::isfinite(x); });
+  if (bad == numbers.end()) return;
+  throw std::invalid_argument(std::string("training: ") + name +
+                              ": expected finite numbers, found " + std::to_string(*bad) +
+                              " in row " + std::to_string((bad - numbers.begin()) / width));
+}
+
+std::string ToJson(const TrainerOptions& o) {
+  return json{{"batch_size", o.batch_size},
+              {"learning_rate", o.learning_rate},
+              {"weight_decay", o.weight_decay},
+              {"warmup", o.warmup},
+              {"decay", o.decay},
+              {"clip", o.clip},
+              {"return_scale", o.return_scale},
+              {"precision", o.precision},
+              {"seed", o.seed},
+              {"windows", o.windows}}
+      .dump();
+}
+
+datasets::WindowOptions SamplerOptions(const Agent& agent, const TrainerOptions& options) {
+  datasets::WindowOptions sampler;
+  sampler.context = static_cast<int>(agent.options().context());
+  sampler.return_scale = options.return_scale;
+  if (agent.options().kind == "dt") sampler.timestep_limit = agent.options().dt.max_timestep;
+  sampler.seed = options.seed;
+  sampler.whole = options.windows == "whole";
+  return sampler;
+}
+
+// What UpdatePath::kOfDevice stands for.
+UpdatePath PathOf(const Agent& agent) {
+  const torch::Device device = agent.device();
+  if (device.is_cpu()) return UpdatePath::kAutograd;
+  if (!DeviceUpdate::Takes(agent)) {
+    std::fprintf(
+        stderr,
+        "cosdt: training kernels: expected a width of at most 512 and at most 256 actions, "
+        "found %d and %d: training goes on with LibTorch's operations\n",
+        static_cast<int>(agent.options().dt.width),
+        static_cast<int>(agent.options().action_size()));
+    return UpdatePath::kAutograd;
+  }
+  return UpdateOpsAgree(device) ? UpdatePath::kExplicit : UpdatePath::kAutograd;
+}
+
+template <class T>
+std::span<T> Span(const torch::Tensor& tensor) {
+  return {tensor.data_ptr<T>(), static_cast<size_t>(tensor.numel())};
+}
+
+}  // namespace
+
+void TrainerOptions::Validate() const {
+  const auto positive = [](double x) { return std::isfinite(x) && x > 0; };
+  const auto not_negative = [](double x) { return std::isfinite(x) && x >= 0; };
+  Expect(batch_size >= 1, "batch_size", "at least 1", static_cast<double>(batch_size));
+  Expect(positive(learning_rate), "learning rate", "a positive number", learning_rate);
+  Expect(not_negative(weight_decay), "weight decay", "0 or more", weight_decay);
+  Expect(warmup >= 0, "warmup", "0 or more", static_cast<double>(warmup));
+  Expect(decay >= 0, "decay", "0 or more", static_cast<double>(decay));
+  Expect(not_negative(clip), "clip", "0 or more", clip);
+  Expect(positive(return_scale), "return scale", "a positive number", return_scale);
+  CheckTrainingPrecision(precision);
+  if (windows != "any" && windows != "whole") {
+    throw std::invalid_argument("training: windows: expected any or whole, found " + windows);
+  }
+}
+
+void KeepFreedMemory() {
+#if defined(__GLIBC__)
+  mallopt(M_MMAP_MAX, 0);
+  mallopt(M_TRIM_THRESHOLD, -1);
+#endif
+}
+
+Trainer::Trainer(Agent agent, const datasets::Episodes& episodes, datasets::Normalizer normalizer,
+                 const TrainerOptions& options, UpdatePath path)
+    : agent_(std::move(agent)),
+      normalizer_(std::move(normalizer)),
+      options_((options.Validate(), options)),
+      sampler_(episodes, SamplerOptions(agent_, options_)),
+      optimizer_(agent_.module(), options_.weight_decay),
+      windows_(options_.batch_size) {
+  const int64_t observation_size = agent_.options().observation_size();
+  const int64_t action_size = agent_.options().action_size();
+  if (episodes.observation_size != observation_size || episodes.action_size != action_size) {
+    throw std::invalid_argument("training: data: expected " + std::to_string(observation_size) +
+                                " observations and " + std::to_string(action_size) +
+                                " actions, found " + std::to_string(episodes.observation_size) +
+                                " and " + std::to_string(episodes.action_size));
+  }
+  CheckFinite("observations", episodes.observations, observation_size);
+  CheckFinite("actions", episodes.actions, action_size);
+  CheckFinite("returns_to_go", episodes.returns_to_go, 1);
+  const torch::Device device = agent_.device();
+  const torch::ScalarType type = ParseTrainingPrecision(options_.precision, device);
+  if (type == torch::kBFloat16) agent_.set_compute_type(type);
+  agent_.module().train();
+  // the kernels are checked in exact float32
+  if (!device.is_cpu()) at::globalContext().setFloat32MatmulPrecision("highest");
+  if (path == UpdatePath::kOfDevice) path = PathOf(agent_);
+  SetProductPrecision();
+  if (path == UpdatePath::kExplicit || !device.is_cpu()) {
+    DeviceWindows data(episodes, normalizer_, SamplerOptions(agent_, options_), device);
+    if (path == UpdatePath::kExplicit) {
+      device_update_ = std::make_unique<DeviceUpdate>(agent_, optimizer_, std::move(data),
+                                                      options_.batch_size, options_.clip, type);
+    } else {
+      device_windows_ = std::move(data);
+    }
+    return;
+  }
+  const int64_t batch = options_.batch_size, steps = agent_.options().context();
+  batch_ = {.returns_to_go = torch::empty({batch, steps}),
+            .observations = torch::empty({batch, steps, observation_size}),
+            .actions = torch::empty({batch, steps, action_size}),
+            .timesteps = torch::empty({batch, steps}, torch::kInt64),
+            .mask = torch::empty({batch, steps}, torch::kBool)};
+}
+
+Batch Trainer::NextBatch() {
+  if (device_windows_) {
+    return device_windows_->Gather(device_windows_->Describe(windows_).to(agent_.device()));
+  }
+  sampler_.Fill(windows_, &normalizer_,
+                {.observations = Span<float>(batch_.observations),
+                 .actions = Span<float>(batch_.actions),
+                 .returns_to_go = Span<float>(batch_.returns_to_go),
+                 .timesteps = Span<int64_t>(batch_.timesteps),
+                 .mask = Span<bool>(batch_.mask)});
+  return batch_;
+}
+
+double Trainer::LearningRate(int64_t update) const {
+  // how far an update is in a phase of the rate; 1 after it
+  const auto part = [](int64_t at, int64_t updates) {
+    return updates > 0 ? std::min(1.0, static_cast<double>(at) / static_cast<double>(updates))
+                       : 1.0;
+  };
+  double rate = options_.learning_rate * part(update, options_.warmup);
+  if (options_.decay > 0) {
+    rate *= (1 + std::cos(std::numbers::pi * part(update - 1, options_.decay))) / 2;
+  }
+  return rate;
+}
+
+uint64_t Trainer::DropoutKey(int64_t update) const {
+  return Dropout{0, options_.seed ^ kDropoutStream}.For(static_cast<uint64_t>(update)).key;
+}
+
+// LibTorch has one for the whole process: another trainer may have set it.
+void Trainer::SetProductPrecision() const {
+  if (agent_.device().is_cpu()) return;
+  at::globalContext().setFloat32MatmulPrecision(options_.precision == "tf32" ? "high" : "highest");
+}
+
+std::string Trainer::update_path() const {
+  if (agent_.device().is_cpu()) return "cpu";
+  return device_update_ ? "kernels" : "composition";
+}
+
+UpdateResult Trainer::Update() { return Update(1).front(); }
+
+std::vector<UpdateResult> Trainer::Update(int64_t count) {
+  SetProductPrecision();
+  std::vector<UpdateResult> results;
+  while (static_cast<int64_t>(results.size()) < count) {
+    const uint64_t position = sampler_.position();
+    const size_t done = results.size();
+    const int64_t before = updates();
+    const auto rewind = [&](int64_t kept) {
+      sampler_.set_position(position + static_cast<uint64_t>(kept * options_.batch_size));
+    };
+    try {
+      if (device_update_) {
+        UpdateOnDevice(std::min(DeviceUpdate::kMostAtOnce, count - static_cast<int64_t>(done)),
+                       results);
+      } else {
+        results.push_back(UpdateWithAutograd());
+      }
+    } catch (const std::exception&) {
+      rewind(updates() - before);
+      throw;
+    }
+    const UpdateResult last = results.back();
+    const bool loss_is_good = std::isfinite(last.loss);
+    if (loss_is_good && std::isfinite(last.gradient_norm)) continue;
+    results.pop_back();
+    rewind(updates() - before);
+    throw NotFiniteError("training: update " + std::to_string(last.update) +
+                             ": expected a finite " + (loss_is_good ? "gradient" : "loss") +
+                             ", found " +
+                             std::to_string(loss_is_good ? last.gradient_norm : last.loss),
+                         std::move(results));
+  }
+  return results;
+}
+
+// Appends what was done; an update that is not finite, which changes nothing, is the last one.
+void Trainer::UpdateOnDevice(int64_t count, std::vector<UpdateResult>& results) {
+  const auto batch = static_cast<size_t>(options_.batch_size);
+  std::vector<datasets::Window> windows(static_cast<size_t>(count) * batch);
+  sampler_.Sample(windows);
+  std::vector<DeviceUpdate::Input> inputs;
+  const int64_t first = updates() + 1;
+  for (int64_t i = 0; i < count; ++i) {
+    inputs.push_back({std::span(windows).subspan(static_cast<size_t>(i) * batch, batch),
+                      DropoutKey(first + i), LearningRate(first + i)});
+  }
+  int64_t update = first;
+  for (const DeviceUpdate::Result& result : device_update_->Run(inputs)) {
+    results.push_back({update, result.loss, result.gradient_norm, LearningRate(update)});
+    ++update;
+  }
+}
+
+// One that is not finite changes nothing.
+UpdateResult Trainer::UpdateWithAutograd() {
+  UpdateResult result;
+  result.update = updates() + 1;
+  result.learning_rate = LearningRate(result.update);
+  sampler_.Sample(windows_);
+  agent_.set_dropout_key(DropoutKey(result.update));
+  const Batch batch = NextBatch();
+  const torch::Tensor loss = ActionLoss(agent_.Predict(batch), batch.actions, batch.mask);
+  result.loss = loss.item<double>();
+  if (!std::isfinite(result.loss)) return result;
+  optimizer_.ZeroGradients();
+  loss.backward();
+  result.gradient_norm = optimizer_.GradientNorm().item<double>();
+  if (!std::isfinite(result.gradient_norm)) return result;
+  const double scale = options_.clip > 0 && result.gradient_norm > options_.clip
+                           ? options_.clip / (result.gradient_norm + 1e-6)
+                           : 1;
+  optimizer_.Step(result.learning_rate, scale);
+  return result;
+}
+
+void Trainer::Save(const std::string& path, std::map<std::string, std::string> metadata) const {
+  Safetensors file;
+  AddWeights(agent_.module(), file);
+  optimizer_.Save(file);
+  file.metadata = std::move(metadata);
+  file.metadata["format"] = kFormat;
+  file.metadata["agent"] = ToJson(agent_.options());
+  file.metadata["trainer"] = ToJson(options_);
+  file.metadata["updates"] = std::to_string(updates());
+  file.metadata["position"] = std::to_string(sampler_.position());
+  WriteSafetensors(path, file);
+}
+
+std::map<std::string, std::string> Trainer::Restore(const std::string& path) {
+  Safetensors file = ReadSafetensors(path);
+  const auto expect = [&](const std::string& key, const std::string& expected) {
+    const auto found = file.metadata.find(key);
+    if (found != file.metadata.end() && found->second == expected) return;
+    throw FileError(path, "metadata " + key, expected,
+                    found == file.metadata.end() ? "none" : found->second);
+  };
+  expect("format", kFormat);
+  expect("agent", ToJson(agent_.options()));
+  if (json trainer = json::parse(file.metadata["trainer"], nullptr, false); trainer.is_object()) {
+    trainer.erase("cuda_graph");  // of states from before it was always so
+    file.metadata["trainer"] = trainer.dump();
+  }
+  expect("trainer", ToJson(options_));
+  const std::string& text = file.metadata["updates"];
+  const json value = json::parse(text, nullptr, false);
+  const int64_t most = std::numeric_limits<int64_t>::max() / options_.batch_size;
+  if (!value.is_number_unsigned() || value.get<uint64_t>() > static_cast<uint64_t>(most)) {
+    throw FileError(path, "metadata updates", "a whole number up to " + std::to_string(most), text);
+  }
+  const auto updates = value.get<int64_t>();
+  // every update takes as many windows
+  expect("position", std::to_string(updates * options_.batch_size));
+  LoadWeights(path, file, agent_.module());
+  optimizer_.Load(path, file, updates);
+  sampler_.set_position(static_cast<uint64_t>(updates * options_.batch_size));
+  return std::move(file.metadata);
+}
+
+}  // namespace cosdt::agents

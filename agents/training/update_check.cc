@@ -1,0 +1,330 @@
+#include "agents/training/update_check.h"
+
+#include <ATen/CPUGeneratorImpl.h>
+
+#include <bit>
+#include <cstdio>
+#include <functional>
+#include <map>
+#include <mutex>
+#include <tuple>
+#include <vector>
+
+#include "agents/training/update_inputs.h"
+#include "agents/training/update_ops.h"
+
+namespace cosdt::agents {
+namespace {
+
+namespace ops = update_ops;
+namespace in = update_inputs;
+using torch::Tensor;
+
+constexpr int64_t kBatch = 3, kContext = 23, kKeys = 4, kObservations = 11, kActions = 3;
+constexpr int64_t kDataRows = 60;
+constexpr int64_t kLimit = 12;  // of timesteps; windows go beyond
+constexpr int64_t kRows = 3 * kBatch * kContext;
+constexpr double kP = 0.1, kEpsilon = 1e-5;
+
+// The arrays of one operation, the same numbers on any device.
+class Arrays {
+ public:
+  Arrays(const torch::Device& device, torch::ScalarType type, int64_t width)
+      : device_(device),
+        type_(type),
+        width_(width),
+        generator_(at::detail::createCPUGenerator(12345)) {}
+
+  int64_t width() const { return width_; }
+
+  Tensor Numbers(torch::IntArrayRef shape, torch::ScalarType type = torch::kFloat32) {
+    return torch::randn(shape, generator_).to(type).to(device_);
+  }
+  // of the type of products
+  Tensor Rounded(torch::IntArrayRef shape) { return Numbers(shape, type_); }
+  // for results: what stands there before must not matter
+  Tensor Result(torch::IntArrayRef shape, torch::ScalarType type = torch::kFloat32) {
+    return torch::full(shape, type == torch::kBool ? 1 : 77,
+                       torch::TensorOptions(device_).dtype(type));
+  }
+  Tensor RoundedResult(torch::IntArrayRef shape) { return Result(shape, type_); }
+  // Parts of a wider array: few, so that all warps of a block have rows, and more than one tile.
+  Tensor Parts(int64_t columns) { return Result({2, columns + 3}).narrow(1, 2, columns); }
+  Tensor Statistics(const Tensor& x) {
+    const Tensor rows = x.to(torch::kCPU).view({-1, width_});
+    const Tensor variance = rows.var(1, /*unbiased=*/false);
+    return torch::stack({rows.mean(1), (variance + kEpsilon).rsqrt()}).to(device_);
+  }
+  // Windows: whole, short, and one whose timesteps pass the limit; then again.
+  Tensor Inputs(int64_t batch = kBatch, int64_t context = kContext) {
+    Tensor words = torch::zeros({3, in::Width(batch, kKeys)}, torch::kInt64);
+    int64_t* const row = words.data_ptr<int64_t>() + words.size(1);
+    row[in::kDecay] = std::bit_cast<int64_t>(0.999);
+    row[in::kRootCorrection] = std::bit_cast<int64_t>(0.2);
+    row[in::kRate] = std::bit_cast<int64_t>(0.01);
+    for (int64_t i = 0; i < kKeys; ++i) {
+      row[in::kKeys + i] = static_cast<int64_t>(0x9e3779b97f4a7c15 * static_cast<uint64_t>(i + 1));
+    }
+    const int64_t windows[3][3] = {{0, 3, context}, {20, 4, 2}, {30, kLimit - 2, context}};
+    for (int64_t i = 0; i < batch; ++i) {
+      std::copy_n(windows[i % 3], 3, row + in::kKeys + kKeys + 3 * i);
+      row[in::kReal] += windows[i % 3][2];
+    }
+    words[2].copy_(words[1] + 1);
+    return words.to(device_);
+  }
+  std::vector<Tensor> Data() {
+    return {Numbers({kDataRows}), Numbers({kDataRows, kObservations}),
+            Numbers({kDataRows, kActions})};
+  }
+  std::vector<Tensor> EmbedWeights() {
+    const int64_t w = width_;
+    return {Numbers({kLimit, w}), Numbers({w, 1}),        Numbers({w}), Numbers({w, kObservations}),
+            Numbers({w}),         Numbers({w, kActions}), Numbers({w}), Numbers({w}),
+            Numbers({w}),         Numbers({w}),           Numbers({w})};
+  }
+
+ private:
+  torch::Device device_;
+  torch::ScalarType type_;
+  int64_t width_;
+  at::Generator generator_;
+};
+
+using Results = std::vector<Tensor>;
+struct Case {
+  const char* name;
+  std::function<Results(Arrays&)> run;
+};
+
+Tensor Sum(const Tensor& parts) { return parts.sum(0); }
+
+Results EmbedForward(Arrays& a) {
+  const auto data = a.Data(), weights = a.EmbedWeights();
+  const std::vector<int64_t> shape = {kBatch, 3 * kContext, a.width()};
+  const Results out = {a.Result({kBatch, 3 * kContext}, torch::kBool),
+                       a.Result(shape),
+                       a.Result({2, kRows}),
+                       a.Result(shape),
+                       a.Result({2, kRows}),
+                       a.RoundedResult(shape)};
+  ops::EmbedForward({data, weights, a.Inputs(), kP}, kEpsilon, out[0], out[1], out[2], out[3],
+                    out[4], out[5]);
+  return out;
+}
+
+Results EmbedBackward(Arrays& a) {
+  Results out;
+  const auto weights = a.EmbedWeights();
+  const std::vector<int64_t> shape = {kBatch, 3 * kContext, a.width()};
+  const Tensor tokens = a.Numbers(shape), x = a.Numbers(shape), grad_y = a.Rounded(shape);
+  for (const Tensor& grad_x : {a.Numbers(shape), a.Numbers({kBatch, kContext, a.width()})}) {
+    const Tensor grad = a.Result(shape), parts = a.Parts(4 * a.width());
+    ops::EmbedBackward({{}, weights, a.Inputs(), kP}, tokens, a.Statistics(tokens), x,
+                       a.Statistics(x), grad_y, grad_x, grad, parts);
+    out.insert(out.end(), {grad, Sum(parts)});
+  }
+  return out;
+}
+
+Results EmbedGradients(Arrays& a) {
+  Results out;
+  const auto data = a.Data();
+  for (const auto& [batch, context] : {std::pair{kBatch, kContext}, {int64_t{131}, int64_t{2}}}) {
+    const Tensor grad = a.Numbers({batch, 3 * context, a.width()});
+    const Tensor table = a.Result({kLimit, a.width()});
+    const Tensor parts = a.Parts((1 + kObservations + kActions + 3) * a.width());
+    // padding has no gradient
+    grad.narrow(0, 1, 1).narrow(1, 0, 3 * (context - 2)).zero_();
+    ops::EmbedGradients({data, {}, a.Inputs(batch, context), kP}, grad, table, parts);
+    out.insert(out.end(), {table, Sum(parts)});
+  }
+  return out;
+}
+
+Results AddNormForward(Arrays& a) {
+  Results out;
+  for (const bool apart : {false, true}) {
+    const Tensor whole = a.Numbers({3 * kRows, a.width()});
+    const Tensor x =
+        apart ? whole.view({kRows, 3, a.width()}).select(1, 1) : whole.narrow(0, 0, kRows);
+    const Tensor sum = a.Result({kRows, a.width()}), statistics = a.Result({2, kRows}),
+                 y = a.RoundedResult({kRows, a.width()});
+    ops::AddNormForward(x, a.Rounded({kRows, a.width()}), a.Inputs(), 2, kP, a.Numbers({a.width()}),
+                        a.Numbers({a.width()}), kEpsilon, sum, statistics, y);
+    out.insert(out.end(), {sum, statistics, y});
+  }
+  return out;
+}
+
+Results Normalize(Arrays& a) {
+  const Tensor sum = a.Numbers({kRows, a.width()}), y = a.RoundedResult({kRows, a.width()});
+  ops::Normalize(sum, a.Statistics(sum), a.Numbers({a.width()}), a.Numbers({a.width()}), y);
+  return {y};
+}
+
+Results AddNormBackward(Arrays& a) {
+  Results out;
+  const Tensor sum = a.Numbers({kRows, a.width()}), gamma = a.Numbers({a.width()});
+  const Tensor grad_y = a.Rounded({kRows, a.width()}), whole = a.Numbers({kRows, a.width()});
+  for (const Tensor& grad_sum : {Tensor(), a.Numbers({kRows / 3, a.width()}), whole}) {
+    const Tensor grad_x = grad_sum.is_same(whole) ? whole : a.Result({kRows, a.width()});
+    const Tensor update = a.RoundedResult({kRows, a.width()});
+    const Tensor norm = a.Parts(2 * a.width()), bias = a.Parts(a.width());
+    ops::AddNormBackward(sum, a.Statistics(sum), gamma, grad_y, grad_sum, a.Inputs(), 3, kP, grad_x,
+                         update, norm, bias);
+    out.insert(out.end(), {grad_x, update, Sum(norm), Sum(bias)});
+  }
+  return out;
+}
+
+Results DropRows(Arrays& a) {
+  Results out;
+  for (const auto& [from, to] : {std::pair{kRows, kRows}, {kRows, kRows / 3}, {kRows / 3, kRows}}) {
+    out.push_back(a.RoundedResult({to, a.width()}));
+    ops::DropRows(a.Rounded({from, a.width()}), a.Inputs(), 1, kP, out.back());
+  }
+  return out;
+}
+
+Results ColumnSums(Arrays& a) {
+  Results out;
+  for (const char* activation : {"", "relu", "gelu"}) {
+    const Tensor x = a.Rounded({kRows, a.width()}), parts = a.Parts(a.width());
+    Tensor hidden = a.Rounded({kRows, a.width()});
+    if (activation == std::string("relu")) hidden = hidden.relu();
+    ops::ColumnSums(activation, hidden, x, false, parts);
+    ops::ColumnSums("", {}, x, true, parts);
+    out.insert(out.end(), {x, Sum(parts)});
+  }
+  return out;
+}
+
+Results WeightGradient(Arrays& a) {
+  const Tensor to = a.Result({24, a.width()});
+  for (const bool accumulate : {false, true}) {
+    ops::WeightGradient(a.Rounded({kRows, 24}), a.Rounded({kRows, a.width()}), accumulate, to);
+  }
+  return {to};
+}
+
+Results HeadLoss(Arrays& a) {
+  const std::vector<int64_t> shape = {kBatch, kContext, a.width()};
+  const Tensor grad_y = a.RoundedResult(shape), parts = a.Parts(kActions * (a.width() + 1) + 1);
+  ops::HeadLoss(a.Rounded(shape), a.Numbers({kActions, a.width()}) * 0.1, a.Numbers({kActions}),
+                a.Data()[2], a.Inputs(), grad_y, parts);
+  return {grad_y, Sum(parts)};
+}
+
+// The sums, the norm and AdamW, also where the gradient is not finite.
+Results AdamWStep(Arrays& a) {
+  Results out;
+  const int64_t size = 16 * a.width();
+  for (const bool bad : {false, true}) {
+    const Tensor inputs = a.Inputs(), parameters = a.Numbers({size}), first = a.Numbers({size}),
+                 second = a.Numbers({size}).abs(), half = a.Result({size}, torch::kBFloat16),
+                 gradient = a.Numbers({size}), results = a.Result({2, 2}),
+                 squares = a.Result({ops::kSquares}), parts = a.Numbers({37, 21});
+    const Tensor places = torch::arange(5, 25).to(inputs.device());
+    if (bad) gradient.narrow(0, size - 1, 1).fill_(std::numeric_limits<float>::infinity());
+    ops::SumParts(parts, places, inputs, gradient, results);
+    ops::Squares(gradient, squares);
+    ops::AdamWStep(parameters, first, second, gradient, squares, 0.25, inputs, results, half);
+    out.insert(out.end(), {parameters, first, second, half, results.narrow(0, 0, 1), inputs});
+    if (!bad) out.push_back(gradient);
+  }
+  return out;
+}
+
+const Case kCases[] = {{"embedding", EmbedForward},
+                       {"embedding, backward", EmbedBackward},
+                       {"embedding, gradients", EmbedGradients},
+                       {"LayerNorm", AddNormForward},
+                       {"LayerNorm again", Normalize},
+                       {"LayerNorm, backward", AddNormBackward},
+                       {"dropout", DropRows},
+                       {"column sums", ColumnSums},
+                       {"weight gradient", WeightGradient},
+                       {"head", HeadLoss},
+                       {"AdamW", AdamWStep}};
+
+// The largest difference in parts of the largest number; infinite where one is not finite and the
+// other is, or is another.
+double Difference(const Tensor& found_any, const Tensor& expected_any) {
+  if (!torch::is_floating_point(expected_any)) {
+    return torch::equal(found_any.to(torch::kCPU), expected_any.to(torch::kCPU))
+               ? 0
+               : std::numeric_limits<double>::infinity();
+  }
+  const Tensor found = found_any.to(torch::kCPU, torch::kFloat64),
+               expected = expected_any.to(torch::kCPU, torch::kFloat64);
+  const Tensor same = found.eq(expected) | (found.isnan() & expected.isnan());
+  const Tensor error = (found - expected).abs().masked_fill(same, 0);
+  const Tensor size = expected.abs().masked_fill(expected.isfinite().logical_not(), 0).max();
+  const double worst = error.max().item<double>() / std::max(1.0, size.item<double>());
+  return std::isnan(worst) ? std::numeric_limits<double>::infinity() : worst;
+}
+
+}  // namespace
+
+std::vector<UpdateOpsRun> RunUpdateOps(const torch::Device& device) {
+  const torch::NoGradGuard no_grad;
+  std::vector<UpdateOpsRun> runs;
+  for (const torch::ScalarType type : {torch::kFloat32, torch::kBFloat16}) {
+    // one, two and four groups of a lane, each by vectors and by single numbers
+    for (const int64_t width : {33, 128, 150, 160, 258, 260}) {
+      for (const Case& check : kCases) {
+        Arrays arrays(device, type, width);
+        runs.push_back({std::string(check.name) +
+                            (type == torch::kBFloat16 ? ", bf16, width " : ", fp32, width ") +
+                            std::to_string(width),
+                        type, check.run(arrays)});
+      }
+    }
+  }
+  return runs;
+}
+
+std::string CompareUpdateOps(const std::vector<UpdateOpsRun>& found,
+                             const std::vector<UpdateOpsRun>& expected) {
+  for (size_t run = 0; run < found.size(); ++run) {
+    for (size_t i = 0; i < found[run].results.size(); ++i) {
+      const Tensor &x = found[run].results[i], &right = expected[run].results[i];
+      // a rounding apart in what is bfloat16, and in sums of it
+      const double most = found[run].type == torch::kBFloat16   ? 1.0 / 64
+                          : x.scalar_type() == torch::kBFloat16 ? 1.0 / 128
+                                                                : 2e-5;
+      const double difference = Difference(x, right);
+      if (difference <= most) continue;
+      char text[80];
+      std::snprintf(text, sizeof text, ", result %d: off by %.3g, allowed %.1g",
+                    static_cast<int>(i), difference, most);
+      return found[run].name + text;
+    }
+  }
+  return "";
+}
+
+std::string CheckUpdateOps(const torch::Device& device) {
+  return CompareUpdateOps(RunUpdateOps(device), RunUpdateOps(torch::kCPU));
+}
+
+bool UpdateOpsAgree(const torch::Device& device) {
+  static std::mutex mutex;
+  static std::map<std::string, bool> agree;
+  const std::lock_guard lock(mutex);
+  const auto known = agree.find(device.str());
+  if (known != agree.end()) return known->second;
+  const std::string disagreement = CheckUpdateOps(device);
+  if (disagreement.empty()) {
+    std::fprintf(stderr, "cosdt: training kernels on %s: checked\n", device.str().c_str());
+  } else {
+    std::fprintf(stderr,
+                 "cosdt: training kernels on %s disagree with the CPU (%s): training goes on with "
+                 "LibTorch's operations\n",
+                 device.str().c_str(), disagreement.c_str());
+  }
+  return agree[device.str()] = disagreement.empty();
+}
+
+}  // namespace cosdt::agents

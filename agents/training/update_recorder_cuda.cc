@@ -1,0 +1,96 @@
+// Recordings on CUDA. Compiled in CUDA builds alone.
+#include <ATen/cuda/CUDAGeneratorImpl.h>  // which the next one needs
+#include <ATen/cuda/CUDAGraph.h>
+#include <c10/cuda/CUDACachingAllocator.h>
+#include <c10/cuda/CUDAFunctions.h>
+#include <c10/cuda/CUDAGuard.h>
+#include <c10/cuda/CUDAStream.h>
+#include <cuda_profiler_api.h>
+#include <torch/torch.h>
+
+#include <cstdio>
+#include <exception>
+#include <string>
+
+#include "agents/training/update_recorder.h"
+
+namespace cosdt::agents {
+namespace {
+
+// Libraries allocate what they need and choose their kernels before anything is recorded.
+constexpr int kUnrecorded = 3;
+
+class CudaRecorder : public UpdateRecorder {
+ public:
+  explicit CudaRecorder(const torch::Device& device)
+      : device_(device),
+        stream_(c10::cuda::getStreamFromPool(/*isHighPriority=*/false, device.index())) {}
+
+  ~CudaRecorder() override {
+    // the graph must not go while it runs, nor its stream's work outlive the arrays
+    try {
+      stream_.synchronize();
+    } catch (const std::exception&) {
+      // of a device that failed before
+    }
+  }
+
+  void InOrder(const std::function<void()>& work) override {
+    const c10::cuda::CUDAGuard device(device_);
+    // weights and data come on the default stream
+    c10::cuda::getDefaultCUDAStream(device_.index()).synchronize();
+    const c10::cuda::CUDAStreamGuard stream(stream_);
+    work();
+  }
+
+  void Run(const std::function<void()>& update) override {
+    if (runs_ < kUnrecorded) {
+      update();
+    } else {
+      if (runs_ == kUnrecorded) {
+        Record(update);
+        cudaProfilerStart();  // for profilers that were told to wait for it (tests/gpu/check.sh)
+      }
+      graph_.replay();
+    }
+    ++runs_;
+  }
+
+ private:
+  void Record(const std::function<void()>& update) {
+    stream_.synchronize();
+    // the recording has memory of its own: what the unrecorded runs left behind goes back first
+    c10::cuda::CUDACachingAllocator::emptyCache();
+    graph_.capture_begin();
+    try {
+      update();
+    } catch (const std::exception& e) {
+      const std::exception_ptr error = std::current_exception();
+      try {
+        graph_.capture_end();
+      } catch (const std::exception&) {
+        // the recording is invalid, which is known
+      }
+      graph_.reset();
+      const std::string text = e.what();  // of LibTorch with a backtrace, from the second line on
+      std::fprintf(stderr, "cosdt: training: the recording of an update ended: %s\n",
+                   text.substr(0, text.find('\n')).c_str());
+      std::rethrow_exception(error);
+    }
+    graph_.capture_end();
+  }
+
+  torch::Device device_;
+  c10::cuda::CUDAStream stream_;
+  at::cuda::CUDAGraph graph_;
+  int runs_ = 0;
+};
+
+std::unique_ptr<UpdateRecorder> Make(const torch::Device& device) {
+  return std::make_unique<CudaRecorder>(device);
+}
+
+const bool registered = SetCudaRecorderFactory(Make);
+
+}  // namespace
+}  // namespace cosdt::agents

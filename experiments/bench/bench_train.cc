@@ -1,0 +1,271 @@
+// cosdt bench train: updates a second against PyPI transformers, and what a token costs in long
+// contexts.
+#include <ATen/DeviceAccelerator.h>
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <memory>
+#include <sstream>
+#include <stdexcept>
+
+#include "agents/kernels/gemm.h"
+#include "agents/training/trainer.h"
+#include "envs/registry.h"
+#include "experiments/bench/bench.h"
+#include "experiments/bench/python_baseline.h"
+#include "experiments/embedded.h"
+#include "experiments/program/device.h"
+#include "experiments/program/program.h"
+#include "experiments/scores/statistics.h"
+
+namespace cosdt::experiments {
+namespace {
+
+// How long a measurement takes; on a GPU nothing else disturbs it.
+int Seconds(const c10::Device& device) { return device.is_cpu() ? 10 : 2; }
+constexpr int kEpisodes = 100;
+constexpr int kLength = 1000;  // of an episode
+
+struct BenchTrainCommand {
+  std::vector<std::string> envs = {"hopper", "halfcheetah"};
+  std::string device = "cpu";
+  std::vector<std::string> precisions = {"fp32", "tf32", "bf16"};  // on a GPU
+  BenchOptions options;
+};
+
+datasets::Episodes RandomEpisodes(const envs::EnvSpec& spec) {
+  torch::manual_seed(0);
+  const auto random = [](int64_t count) {
+    const torch::Tensor numbers = torch::rand(count) * 2 - 1;
+    const float* const data = numbers.const_data_ptr<float>();
+    return datasets::FloatVector(data, data + count);
+  };
+  datasets::Episodes episodes;
+  episodes.env = spec.name;
+  episodes.observation_size = spec.observation_size;
+  episodes.action_size = spec.action_size;
+  constexpr int64_t kRows = int64_t{kEpisodes} * kLength;
+  episodes.observations = random(kRows * spec.observation_size);
+  episodes.actions = random(kRows * spec.action_size);
+  episodes.rewards = random(kRows);
+  episodes.offsets = {0};
+  for (int i = 0; i < kEpisodes; ++i) {
+    episodes.offsets.push_back(static_cast<size_t>(i + 1) * kLength);
+    episodes.endings.push_back(datasets::Ending::kTimeout);
+  }
+  datasets::SumReturns(episodes);
+  return episodes;
+}
+
+// The original's size and recipe but for what is given.
+class Training {
+ public:
+  Training(const datasets::Episodes& episodes, const std::string& attention,
+           const std::string& precision, int64_t context, int64_t batch_size,
+           const c10::Device& device = c10::kCPU)
+      : device_(device),
+        trainer_(MakeAgent(episodes, attention, context, StartOver(device)), episodes,
+                 datasets::MakeNormalizer(episodes),
+                 {.batch_size = batch_size, .precision = precision}) {
+    trainer_.Update(kWarmUp);
+    if (device_.is_cpu()) return;
+    // a GPU is told of many updates at once, as training does
+    const double rate = Rate(0, [&] {
+      trainer_.Update(kWarmUp);
+      return static_cast<long>(kWarmUp);
+    });
+    at_once_ = std::clamp<int64_t>(std::llround(rate / 4), 1, 100);
+  }
+
+  double UpdatesPerSecond() {
+    return Rate(Seconds(device_), [&] {
+      trainer_.Update(at_once_);
+      return static_cast<long>(at_once_);
+    });
+  }
+
+  // "composed " where the kernels for updates on a GPU do not take this one.
+  std::string PathNote() const {
+    return trainer_.update_path() == "composition" ? "composed " : "";
+  }
+
+  // Bytes of the GPU since this object was made.
+  double PeakMemory() const { return DeviceReport(device_)["peak_device_memory"].get<double>(); }
+
+ private:
+  static constexpr int64_t kWarmUp = 5;
+
+  // The memory of those before is given back, so that it is not counted here.
+  static const c10::Device& StartOver(const c10::Device& device) {
+    if (!device.is_cpu()) at::accelerator::emptyCache();
+    ResetPeakDeviceMemory(device);
+    return device;
+  }
+
+  static agents::Agent MakeAgent(const datasets::Episodes& episodes, const std::string& attention,
+                                 int64_t context, const c10::Device& device) {
+    torch::manual_seed(0);
+    agents::AgentOptions options;
+    options.SetSizes(episodes.observation_size, episodes.action_size);
+    options.dt.attention.kind = attention;
+    options.dt.context = context;
+    agents::Agent agent(options);
+    agent.module().to(device);
+    return agent;
+  }
+
+  c10::Device device_;
+  agents::Trainer trainer_;
+  int64_t at_once_ = 1;
+};
+
+std::string Arguments(const BenchTrainCommand& command, const envs::EnvSpec& spec,
+                      const std::string& precisions, const c10::Device& device) {
+  return std::to_string(spec.observation_size) + " " + std::to_string(spec.action_size) + " " +
+         precisions + " " + std::to_string(command.options.threads) + " " +
+         std::to_string(Seconds(device)) + " " + device.str();
+}
+
+void AddRivalRows(const BenchTrainCommand& command, const PythonRival& rival,
+                  std::vector<BenchRow>& rows) {
+  const std::string threads = command.options.threads == 1
+                                  ? ""
+                                  : ", " + std::to_string(command.options.threads) + " threads";
+  struct Pair {
+    const char *attention, *precision, *against;
+  };
+  std::vector<Pair> pairs = {{"cosformer", "fp32", "fp32"}, {"softmax", "fp32", "fp32"}};
+  if (agents::products::ProcessorHasBFloat16()) {
+    pairs.insert(pairs.end(), {{"cosformer", "bf16", "fp32"}, {"cosformer", "bf16", "bf16"}});
+  }
+  for (const std::string& name : command.envs) {
+    const envs::EnvSpec spec = envs::MakeEnv(name)->spec();
+    const datasets::Episodes episodes = RandomEpisodes(spec);
+    for (const Pair& pair : pairs) {
+      Training ours(episodes, pair.attention, pair.precision, 20, 64);
+      const std::string arguments = Arguments(command, spec, pair.against, c10::kCPU);
+      rows.push_back(CompareRates(
+          name + ", " + pair.attention + " " + pair.precision + threads, "updates",
+          rival.library() + " " + pair.against, [&] { return ours.UpdatesPerSecond(); },
+          [&] { return std::stod(rival.Ask(arguments)); }, command.options.repeats));
+    }
+  }
+}
+
+// What the other side attains on a GPU.
+struct GpuRival {
+  std::string name;  // with mode and precision
+  double rate = 0, bytes = 0;
+};
+
+// By precision: eager and compiled.
+std::map<std::string, std::vector<GpuRival>> AskGpuRival(const BenchTrainCommand& command,
+                                                         const PythonRival& rival,
+                                                         const envs::EnvSpec& spec,
+                                                         const c10::Device& device) {
+  std::map<std::string, std::vector<GpuRival>> rivals;
+  std::string list;
+  for (const std::string& p : command.precisions) list += (list.empty() ? "" : ",") + p;
+  std::istringstream answer(rival.Ask(Arguments(command, spec, list, device)));
+  for (const std::string& precision : command.precisions) {
+    for (const char* mode : {" eager ", " compiled "}) {
+      GpuRival r{rival.library() + mode + precision};
+      if (!(answer >> r.rate >> r.bytes)) {
+        throw std::runtime_error(rival.library() + ": expected rates and bytes, found " +
+                                 answer.str());
+      }
+      rivals[precision].push_back(r);
+    }
+  }
+  return rivals;
+}
+
+// Both sides on a GPU: the other one is asked once, for it takes a minute to compile.
+void AddGpuRows(const BenchTrainCommand& command, const PythonRival* rival,
+                const c10::Device& device, std::vector<BenchRow>& rows) {
+  for (const std::string& name : command.envs) {
+    const envs::EnvSpec spec = envs::MakeEnv(name)->spec();
+    const datasets::Episodes episodes = RandomEpisodes(spec);
+    std::map<std::string, std::vector<GpuRival>> rivals;
+    if (rival) rivals = AskGpuRival(command, *rival, spec, device);
+    for (const std::string& precision : command.precisions) {
+      for (const char* attention : {"cosformer", "softmax"}) {
+        Training ours(episodes, attention, precision, 20, 64, device);
+        std::vector<double> rates;
+        for (int i = 0; i < command.options.repeats; ++i) rates.push_back(ours.UpdatesPerSecond());
+        const double rate = Median(rates), bytes = ours.PeakMemory();
+        const std::string row = name + ", " + attention + " " + ours.PathNote() + precision;
+        if (!rival) {
+          rows.push_back({row, "updates", rate, "1/s", "", 0, 0});
+          rows.push_back({row, "peak device memory", bytes / 1e6, "MB", "", 0, 0});
+        }
+        for (const GpuRival& r : rivals[precision]) {
+          rows.push_back({row, "updates", rate, "1/s", r.name, r.rate, rate / r.rate});
+          rows.push_back({row, "peak device memory", bytes / 1e6, "MB", r.name, r.bytes / 1e6,
+                          r.bytes / bytes});
+        }
+      }
+    }
+  }
+}
+
+// Tokens a second of a whole update with as many tokens at K = 1000 as at K = 100.
+void AddContextRows(const BenchTrainCommand& command, const c10::Device& device,
+                    std::vector<BenchRow>& rows) {
+  const datasets::Episodes episodes = RandomEpisodes(envs::MakeEnv("hopper")->spec());
+  const int64_t steps = device.is_cpu() ? 2000 : 64'000;  // of an update
+  for (const std::string attention : {"cosformer", "softmax"}) {
+    Training longer(episodes, attention, "fp32", 1000, steps / 1000, device);
+    if (!device.is_cpu()) {
+      rows.push_back({attention + ", K = 1000", "peak device memory", longer.PeakMemory() / 1e6,
+                      "MB", "", 0, 0});
+    }
+    Training shorter(episodes, attention, "fp32", 100, steps / 100, device);
+    const double tokens = static_cast<double>(steps * agents::kTokensPerStep);
+    rows.push_back(CompareRates(
+        attention + ", K = 1000", "tokens", attention + ", K = 100",
+        [&] { return tokens * longer.UpdatesPerSecond(); },
+        [&] { return tokens * shorter.UpdatesPerSecond(); }, command.options.repeats));
+  }
+}
+
+void Run(const BenchTrainCommand& command) {
+  agents::KeepFreedMemory();
+  at::set_num_threads(command.options.threads);
+  const c10::Device device = ResolveDevice(command.device);
+  std::vector<BenchRow> rows;
+  std::unique_ptr<PythonRival> rival;
+  if (!command.options.python.empty()) {
+    rival = std::make_unique<PythonRival>(command.options.python, kBenchTrainPy,
+                                          "torch and transformers");
+  }
+  if (!device.is_cpu()) {
+    AddGpuRows(command, rival.get(), device, rows);
+  } else if (rival) {
+    AddRivalRows(command, *rival, rows);
+  } else {
+    std::fprintf(stderr, "without --python only contexts are compared\n");
+  }
+  AddContextRows(command, device, rows);
+  PrintRows(rows, command.options.json, DeviceReport(device));
+}
+
+}  // namespace
+
+void AddBenchTrain(CLI::App& bench) {
+  auto command = std::make_shared<BenchTrainCommand>();
+  CLI::App* app = bench.add_subcommand("train", "updates a second of Decision Transformers");
+  app->add_option("--env", command->envs, "bodies")->check(CLI::IsMember(envs::BodyNames()));
+  AddBenchOptions(*app, command->options, "of LibTorch, on both sides",
+                  "a Python with torch and transformers to compare with");
+  AddDeviceOption(*app, command->device, "of both sides");
+  app->add_option("--precision", command->precisions, "on a GPU: fp32, tf32, bf16, with commas")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->check(CLI::IsMember({"fp32", "tf32", "bf16"}));
+  app->callback([command] { Run(*command); });
+}
+
+}  // namespace cosdt::experiments

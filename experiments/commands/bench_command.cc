@@ -1,0 +1,19 @@
+// cosdt bench: one subcommand for each benchmark.
+#include "experiments/bench/bench.h"
+#include "experiments/program/program.h"
+
+namespace cosdt::experiments {
+
+void AddBenchCommand(CLI::App& program) {
+  CLI::App* bench =
+      program.add_subcommand("bench", "measure speed against what else could be used");
+  bench->require_subcommand(1);
+  AddBenchAttention(*bench);
+  AddBenchBehaviour(*bench);
+  AddBenchData(*bench);
+  AddBenchEnv(*bench);
+  AddBenchEval(*bench);
+  AddBenchTrain(*bench);
+}
+
+}  // namespace cosdt::experiments

@@ -1,0 +1,112 @@
+// cosdt data collect: rolls policies out and writes a file in D4RL's layout.
+#include <charconv>
+#include <cstdio>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <stdexcept>
+
+#include "agents/rollout/collect.h"
+#include "datasets/data_folder.h"
+#include "datasets/policy_file.h"
+#include "datasets/sha256.h"
+#include "envs/registry.h"
+#include "experiments/program/dataset_lookup.h"
+#include "experiments/program/program.h"
+#include "experiments/program/progress.h"
+#include "experiments/program/utf8.h"
+#include "experiments/scores/return_report.h"
+
+namespace cosdt::experiments {
+namespace {
+
+struct DataCollectCommand {
+  std::string env;
+  std::vector<std::string> policies;  // NAME or NAME=WEIGHT
+  envs::Physics physics = envs::Physics::kD4rl;
+  std::string out;
+  bool deterministic = false;
+  bool json = false;
+  agents::CollectOptions collect;
+};
+
+struct NamedPolicy {
+  std::string name;
+  double weight = 1;
+};
+
+// "policy.hdf5=0.3"; a file of the whole name is taken as it is.
+NamedPolicy ParsePolicy(const std::string& text) {
+  const size_t equals = text.rfind('=');
+  if (equals == std::string::npos || datasets::IsFile(text)) return {text};
+  NamedPolicy policy{text.substr(0, equals)};
+  const char* const end = text.data() + text.size();
+  const auto [rest, error] = std::from_chars(text.data() + equals + 1, end, policy.weight);
+  if (error != std::errc() || rest != end || !(policy.weight > 0)) {
+    throw std::invalid_argument("policy: expected POLICY or POLICY=WEIGHT, found '" + text + "'");
+  }
+  return policy;
+}
+
+void Run(DataCollectCommand& command) {
+  const std::unique_ptr<envs::Env> env = envs::MakeEnv(command.env, command.physics);
+  std::vector<NamedPolicy> names;
+  std::vector<agents::WeightedPolicy> policies;
+  for (const std::string& text : command.policies) {
+    names.push_back(ParsePolicy(text));
+    policies.push_back(
+        {agents::MakePolicy(names.back().name, env->full().spec(), command.deterministic),
+         names.back().weight});
+  }
+  datasets::D4rlWriter writer(command.out);  // before the work: a path may not be writable
+  datasets::Transitions transitions;
+  {
+    Progress progress("collecting", "transitions",
+                      static_cast<double>(command.collect.transitions));
+    command.collect.progress = [&](int64_t done) { progress.Update(static_cast<double>(done)); };
+    transitions = agents::Collect(*env, policies, command.collect);
+  }
+  datasets::WriteTransitions(transitions, writer);
+  const std::string& name = names[0].name;
+  if (names.size() == 1 && agents::IsPolicyFile(name)) {
+    datasets::CopyPolicy(*agents::OpenPolicy(name), writer);
+  }
+  writer.Commit();
+  const std::string sha256 = datasets::Sha256OfFile(command.out);
+  const nlohmann::json report = {{"env", command.env},
+                                 {"physics", DescribePhysics(env->spec(), command.physics)},
+                                 {"mujoco_version", envs::MujocoVersion()},
+                                 {"seed", command.collect.seed},
+                                 {"transitions", transitions.rows()},
+                                 {"dataset", {{"path", command.out}, {"sha256", sha256}}}};
+  if (command.json) {
+    PrintJson(report);
+  } else {
+    std::printf("%s: %zu transitions%s, sha256 %s\n", command.out.c_str(), transitions.rows(),
+                PhysicsText(report).c_str(), sha256.c_str());
+  }
+}
+
+}  // namespace
+
+void AddDataCollect(CLI::App& data) {
+  auto command = std::make_shared<DataCollectCommand>();
+  CLI::App* app = data.add_subcommand("collect", "roll policies out into a file of D4RL's layout");
+  AddEnvOption(*app, command->env);
+  app->add_option("--policy", command->policies,
+                  "random, zero, scripted (of a T-maze), a file with D4RL's metadata/policy, or "
+                  "demo/hopper-medium and the "
+                  "like; POLICY=WEIGHT, given several times, mixes policies by episode")
+      ->required();
+  app->add_option("--transitions", command->collect.transitions, "steps to write")
+      ->required()
+      ->check(CLI::PositiveNumber);
+  AddPhysicsOption(*app, command->physics);
+  AddSeedOption(*app, command->collect.seed, "of initial states and action noise");
+  app->add_flag("--deterministic", command->deterministic, "take the policies' mean actions");
+  AddThreadsOption(*app, command->collect.threads);
+  app->add_option("--out", command->out, "file to write")->required();
+  app->add_flag("--json", command->json, "print one JSON object");
+  app->callback([command] { Run(*command); });
+}
+
+}  // namespace cosdt::experiments

@@ -1,0 +1,112 @@
+// cosdt rollout: plays episodes of a policy and reports their returns.
+#include <ATen/Parallel.h>
+
+#include <cstdio>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "agents/rollout/rollout.h"
+#include "envs/registry.h"
+#include "experiments/program/program.h"
+#include "experiments/program/recorder.h"
+#include "experiments/program/utf8.h"
+#include "experiments/scores/monitor_file.h"
+#include "experiments/scores/return_report.h"
+
+namespace cosdt::experiments {
+namespace {
+
+struct RolloutCommand {
+  std::string env;
+  std::string policy;
+  envs::Physics physics = envs::Physics::kD4rl;
+  bool deterministic = false;
+  std::string video;
+  std::optional<std::string> compare;  // a Monitor file
+  bool episodes_given = false;         // otherwise as many as that file has
+  bool json = false;
+  agents::RolloutOptions rollout;
+};
+
+nlohmann::json Report(const RolloutCommand& command, const envs::EnvSpec& spec,
+                      const agents::RolloutResult& result) {
+  nlohmann::json report = DescribeEpisodes(result, spec, command.rollout.seed);
+  report.update({{"env", spec.name},
+                 {"physics", DescribePhysics(spec, command.physics)},
+                 {"mujoco_version", envs::MujocoVersion()},
+                 {"torch_version", TorchVersion()},
+                 {"policy", command.policy},
+                 {"deterministic", command.deterministic},
+                 {"seed", command.rollout.seed},
+                 {"seeding", envs::SeedingName(command.rollout.seeding)},
+                 {"episodes", command.rollout.episodes}});
+  return report;
+}
+
+void Print(const nlohmann::json& report) {
+  std::printf("%s%s, %d episodes, %s\n", report["env"].get<std::string>().c_str(),
+              PhysicsText(report).c_str(), report["episodes"].get<int>(), SeedText(report).c_str());
+  PrintEpisodes(report);
+  if (report.contains("comparison")) PrintComparison(report["comparison"]);
+}
+
+void Run(RolloutCommand& command) {
+  // a policy computes blocks of 32 rows: threads of its own would only get in the simulation's way
+  at::set_num_threads(1);
+  const std::unique_ptr<envs::Env> env = envs::MakeEnv(command.env, command.physics);
+  std::optional<MonitorFile> published;
+  if (command.compare) {
+    published = ReadMonitorFile(*command.compare);
+    if (!command.episodes_given) {
+      command.rollout.episodes = static_cast<int>(published->returns.size());
+    }
+    CheckComparable(*published, command.env, command.rollout.episodes);
+  }
+  const std::unique_ptr<agents::Policy> policy =
+      agents::MakePolicy(command.policy, env->full().spec(), command.deterministic);
+  std::unique_ptr<Recorder> recorder;
+  if (!command.video.empty()) {
+    recorder = std::make_unique<Recorder>(*env, command.video);
+    command.rollout.watch = [&](const envs::Env& e) { recorder->Watch(e); };
+  }
+  const agents::RolloutResult result = agents::Rollout(*env, *policy, command.rollout);
+  nlohmann::json report = Report(command, env->spec(), result);
+  if (published) report["comparison"] = CompareEpisodes(result, *published);
+  if (command.json) {
+    PrintJson(report);
+  } else {
+    Print(report);
+  }
+  if (recorder) recorder->Close();
+}
+
+}  // namespace
+
+void AddRolloutCommand(CLI::App& program) {
+  auto command = std::make_shared<RolloutCommand>();
+  CLI::App* app =
+      program.add_subcommand("rollout", "play episodes of a policy and report their returns");
+  AddEnvOption(*app, command->env);
+  app->add_option("--policy", command->policy,
+                  "random, zero, scripted (of a T-maze), a file with D4RL's metadata/policy, or "
+                  "demo/hopper-medium and the like; it sees all of a task's body")
+      ->required();
+  AddEpisodesOption(*app, command->rollout.episodes);
+  AddPhysicsOption(*app, command->physics);
+  AddSeedOption(*app, command->rollout.seed, "of initial states and action noise");
+  AddSeedingOption(*app, command->rollout.seeding);
+  app->add_flag("--deterministic", command->deterministic, "take the policy's mean action");
+  AddThreadsOption(*app, command->rollout.threads);
+  AddVideoOption(*app, command->video);
+  app->add_option("--compare", command->compare,
+                  "hold each episode against that of a Monitor file of stable-baselines3, "
+                  "MONITOR.csv, and play as many as it has");
+  app->add_flag("--json", command->json, "print one JSON object");
+  app->callback([command, app] {
+    command->episodes_given = app->count("--episodes") > 0;
+    Run(*command);
+  });
+}
+
+}  // namespace cosdt::experiments

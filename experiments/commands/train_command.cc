@@ -1,0 +1,251 @@
+// cosdt train: trains an agent on a dataset.
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+
+#include "agents/models/checkpoint.h"
+#include "agents/models/hf_checkpoint.h"
+#include "datasets/hdf5_file.h"
+#include "envs/model.h"
+#include "envs/registry.h"
+#include "experiments/program/dataset_lookup.h"
+#include "experiments/program/default_threads.h"
+#include "experiments/program/device.h"
+#include "experiments/program/program.h"
+#include "experiments/program/stop_signal.h"
+#include "experiments/program/utf8.h"
+#include "experiments/runs/train_run.h"
+
+namespace cosdt::experiments {
+namespace {
+
+using nlohmann::json;
+
+struct TrainCommand {
+  TrainFlags flags;
+  std::string preset, config, data_dir, out, seeds, device = "cpu", import_hf, export_hf;
+  bool resume = false, json = false, list_presets = false;
+};
+
+void ListPresets() {
+  for (const Preset& preset : Presets()) {
+    const std::string text = preset.toml;
+    std::printf("%-24s %s\n", preset.name, text.substr(2, text.find('\n') - 2).c_str());
+  }
+}
+
+// Where options are set, as errors name it before an option's name, and how.
+struct OptionSource {
+  std::string prefix;
+  std::function<void(TrainOptions&)> apply;
+};
+
+// The preset, then the config file, then flags: later ones go before earlier ones.
+std::vector<OptionSource> OptionSources(const TrainCommand& command) {
+  std::vector<OptionSource> sources;
+  if (!command.preset.empty()) {
+    const std::string name = "preset " + command.preset;
+    const Preset& preset = FindPreset(command.preset);
+    sources.push_back({name + ": ", [=](TrainOptions& o) { ReadToml(name, preset.toml, o); }});
+  }
+  if (!command.config.empty()) {
+    const std::string path = command.config, text = ReadConfigFile(path);
+    sources.push_back({path + ": ", [=](TrainOptions& o) { ReadToml(path, text, o); }});
+  }
+  sources.push_back({"--", [&](TrainOptions& o) { SetFromFlags(command.flags, o); }});
+  return sources;
+}
+
+TrainOptions EffectiveOptions(const std::vector<OptionSource>& sources) {
+  TrainOptions options;
+  options.threads = DefaultThreads();
+  for (const OptionSource& source : sources) source.apply(options);
+  return options;
+}
+
+// A run goes on with the options it began with; only its length, its pace of saving, its threads
+// and the place of its data, whose SHA-256 is compared, may change.
+TrainOptions ResumedOptions(const std::vector<OptionSource>& sources, TrainOptions begun) {
+  const std::set<std::string> may_change = {"updates", "save-every", "threads", "dataset"};
+  TrainOptions options = begun;
+  std::map<std::string, std::string> prefixes;  // where an option got another value
+  for (const OptionSource& source : sources) {
+    TrainOptions before = options;
+    source.apply(options);
+    options.FillFrom(begun);
+    const std::vector<TrainField> fields = TrainFields(options), old = TrainFields(before);
+    for (size_t i = 0; i < fields.size(); ++i) {
+      if (ToToml(fields[i]) != ToToml(old[i])) prefixes[fields[i].name] = source.prefix;
+    }
+  }
+  const std::vector<TrainField> fields = TrainFields(options), old = TrainFields(begun);
+  for (size_t i = 0; i < fields.size(); ++i) {
+    const std::string name = fields[i].name, found = ToToml(fields[i]), expected = ToToml(old[i]);
+    if (found == expected) continue;
+    if (name == "threads") {
+      std::fprintf(stderr,
+                   "cosdt: %sthreads %s: the run began with %s; from here on its bits may differ "
+                   "from an undisturbed run's\n",
+                   prefixes[name].c_str(), found.c_str(), expected.c_str());
+    }
+    if (may_change.contains(name)) continue;
+    throw std::invalid_argument(prefixes[name] + name + ": expected " + expected +
+                                ", with which the run began, found " + found);
+  }
+  return options;
+}
+
+// A checkpoint of transformers to begin with; it decides the model's shape.
+agents::DecisionTransformer Import(const std::string& folder, TrainOptions& options) {
+  agents::DecisionTransformerOptions& dt = options.agent.dt;
+  const agents::DecisionTransformer model = agents::ImportHfCheckpoint(folder, dt.context);
+  const double dropout = dt.dropout;
+  options.agent.kind = "dt";
+  dt = model->options();
+  dt.dropout = dropout;
+  options.layers = dt.layers;
+  options.width = dt.width;
+  options.max_timestep = dt.max_timestep;
+  return model;
+}
+
+void ExpectSizesOf(const TrainData& data, const std::string& source,
+                   const agents::DecisionTransformerOptions& found) {
+  const auto sizes = [](int64_t observations, int64_t actions) {
+    return std::to_string(observations) + " observations and " + std::to_string(actions) +
+           " actions";
+  };
+  const std::string expected = sizes(data.episodes.observation_size, data.episodes.action_size),
+                    text = sizes(found.observation_size, found.action_size);
+  if (text == expected) return;
+  throw std::invalid_argument(source + ": expected a model for the data's " + expected +
+                              ", found one for " + text);
+}
+
+// A run that went on elsewhere may have its data elsewhere.
+void ExpectDataOf(const TrainOptions& begun, const std::string& folder,
+                  const std::string& data_dir) {
+  try {
+    DatasetPath(begun.dataset, data_dir);
+  } catch (const datasets::FileError& e) {
+    throw std::runtime_error(std::string(e.what()) + "; " + folder +
+                             " began with it (--dataset gives its path now)");
+  }
+}
+
+// One run; `suffix` is "" or its seed's folder in --out and in --export-hf.
+json TrainOne(const TrainCommand& command, const std::vector<OptionSource>& sources,
+              const std::string& suffix, const torch::Device& device, const StopSignal& signal) {
+  const std::string folder = command.out + suffix;
+  TrainOptions options = EffectiveOptions(sources);
+  if (command.resume) {
+    if (const auto begun = ReadRunOptions(folder)) {
+      options = ResumedOptions(sources, *begun);
+      if (options.dataset == begun->dataset) ExpectDataOf(*begun, folder, command.data_dir);
+    }
+  }
+  if (options.dataset.empty()) {
+    throw std::invalid_argument("dataset: expected a file or a name (--dataset), found none");
+  }
+  if (!options.physics.empty()) envs::ParsePhysics(options.physics);
+  agents::DecisionTransformer imported{nullptr};
+  if (!command.import_hf.empty()) imported = Import(command.import_hf, options);
+  options.Resolve();
+  const TrainData data = ReadTrainData(options, command.data_dir);
+  SayRemark(data);
+  if (imported) ExpectSizesOf(data, command.import_hf, imported->options());
+  options.Validate();
+  if (!command.export_hf.empty() &&
+      (options.agent.kind != "dt" || options.agent.dt.attention.kind != "softmax")) {
+    throw std::invalid_argument("export-hf: expected a dt agent with softmax attention, found " +
+                                options.agent.kind + " " + options.agent.dt.attention.kind);
+  }
+  if (options.trainer.precision == "bf16" && device.is_cpu()) WarnOfSlowBFloat16();
+  ExpectPrecisionOf(options.trainer.precision, device);
+  at::set_num_threads(static_cast<int>(options.threads));
+  json report = TrainInFolder(
+      options, data, folder, command.resume, device, [&] { return signal.received() != 0; },
+      imported);
+  if (!command.export_hf.empty()) {
+    const agents::Checkpoint last = agents::ReadCheckpoint(folder + "/last.safetensors");
+    agents::ExportHfCheckpoint(last.agent.dt(), command.export_hf + suffix);
+  }
+  return report;
+}
+
+void Run(const TrainCommand& command) {
+  if (command.list_presets) return ListPresets();
+  if (command.out.empty()) throw CLI::RequiredError("--out");
+  agents::KeepFreedMemory();
+  const torch::Device device = ResolveDevice(command.device);
+  const std::vector<OptionSource> sources = OptionSources(command);
+  std::vector<std::optional<uint64_t>> seeds = {std::nullopt};  // the options' own
+  if (!command.seeds.empty()) {
+    const std::vector<uint64_t> given = ParseSeeds(command.seeds);
+    seeds.assign(given.begin(), given.end());
+  }
+  const StopSignal signal;
+  json runs = json::array();
+  for (const std::optional<uint64_t> seed : seeds) {
+    if (signal.received() != 0) break;
+    std::vector<OptionSource> own = sources;
+    std::string suffix;
+    if (seed) {
+      own.push_back({"--seeds: ", [=](TrainOptions& o) { o.trainer.seed = *seed; }});
+      suffix = "/seed-" + std::to_string(*seed);
+    }
+    runs.push_back(TrainOne(command, own, suffix, device, signal));
+    if (!command.json) {
+      std::printf("%s: %lld updates, %.1f updates/s, loss %s\n",
+                  runs.back()["last"]["checkpoint"].get<std::string>().c_str(),
+                  static_cast<long long>(runs.back()["updates"].get<int64_t>()),
+                  runs.back()["updates_per_second"].get<double>(),
+                  runs.back()["loss"].dump().c_str());
+    }
+  }
+  if (command.json) {
+    const json report = command.seeds.empty() ? runs[0] : json{{"runs", runs}};
+    PrintJson(report);
+  }
+  if (signal.received() != 0) {
+    std::fprintf(stderr, "cosdt: stopped by signal %d; --resume goes on\n", signal.received());
+    throw CLI::RuntimeError(128 + signal.received());
+  }
+}
+
+}  // namespace
+
+void AddTrainCommand(CLI::App& program) {
+  auto command = std::make_shared<TrainCommand>();
+  CLI::App* app = program.add_subcommand("train", "train an agent on a dataset");
+  app->add_option("--out", command->out, "the run's folder");
+  app->add_option("--preset", command->preset, "begin with these options (--list-presets)");
+  app->add_flag("--list-presets", command->list_presets, "name the presets and what they are");
+  app->add_option("--config", command->config, "TOML file with options, as a run's config.toml");
+  AddDataDirOption(*app, command->data_dir);
+  app->add_option("--seeds", command->seeds,
+                  "several runs, one after another, in folders of --out: 0-9 or 0,3,7");
+  AddDeviceOption(*app, command->device, "that trains; episodes are played on the CPU");
+  app->add_flag("--resume", command->resume, "go on with the run in --out, if there is one");
+  app->add_option("--import-hf", command->import_hf,
+                  "begin with a DecisionTransformerModel of transformers in this folder, which "
+                  "decides the model's shape; with --updates 0 to evaluate it");
+  app->add_option("--export-hf", command->export_hf,
+                  "write the last weights to this folder for transformers, too; with --seeds to "
+                  "its folders seed-N");
+  app->add_flag("--json", command->json, "print one JSON object");
+  AddTrainFlags(*app, {}, command->flags);
+  app->get_option("--seed")->excludes("--seeds");
+  CLI::Option* const threads = app->get_option("--threads");
+  threads->description(threads->get_description() + "; " + kDefaultThreadsHelp);
+  threads->default_str(std::to_string(DefaultThreads()));
+  app->callback([command] { Run(*command); });
+}
+
+}  // namespace cosdt::experiments

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+
+#include "experiments/program/stop_signal.h"
+
+namespace cosdt::experiments {
+
+// Runs `work` in a process of its own and gives its result. The child's failures and memory are its
+// own: an exception, a crash and being killed for lack of memory alike become a std::runtime_error
+// here that says what happened. It ends with its parent, however that ends; a signal that asks the
+// parent to stop is passed on. Throws std::logic_error where the parent has other threads, such as
+// OpenMP's after a parallel region of LibTorch.
+nlohmann::json RunInChild(const std::function<nlohmann::json()>& work, const StopSignal& stop);
+
+// Gives freed memory back to the system, so that it is no longer counted as held.
+void ReturnFreedMemory();
+
+// The most memory that this process has held at once since the last reset.
+class PeakMemory {
+ public:
+  // Resets through the kernel's file for that.
+  explicit PeakMemory(const std::string& clear_refs = "/proc/self/clear_refs");
+
+  // In bytes, without what was held at the reset. Null where the file could not be written, as in
+  // some containers: the peak is then one of before.
+  nlohmann::json bytes() const;
+
+ private:
+  std::optional<int64_t> before_;
+};
+
+}  // namespace cosdt::experiments

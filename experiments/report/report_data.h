@@ -1,0 +1,124 @@
+// What a report knows: runs read from their folders, and what they are grouped into.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "experiments/scores/statistics.h"
+
+namespace cosdt::experiments {
+
+struct TargetResult {
+  std::optional<double> target;  // behaviour cloning has none
+  double mean = 0;               // return, over episodes
+  size_t episodes = 0;
+};
+
+struct LossPoint {
+  double update = 0;
+  double loss = 0;  // NaN where training diverged
+};
+
+// What a run's folder holds in result.json and metrics.jsonl.
+struct RunResult {
+  std::string folder;
+  std::string dataset, dataset_sha256;
+  std::string env, physics;  // no physics: "" (T-maze)
+  std::string mujoco_version, torch_version;
+  std::string algorithm;  // "cosFormer", "cosFormer (ReLU)", "softmax", .., "BC", "10% BC"
+  bool cloning = false;   // behaviour cloning
+  double top = 100;       // per cent of the episodes, by return, that it learned from
+  int64_t context = 0;    // in environment steps
+  uint64_t seed = 0;
+  int64_t updates = 0, batch_size = 0, parameters = 0;
+  double updates_per_second = 0;
+  double ms_per_update = 0;
+  double tokens_per_update = 0;
+  double training_bytes = 0, rollout_bytes = 0;  // at their peaks; NaN where not measured
+  double window_ms = 0;                          // a decision
+  std::optional<double> recurrent_ms;
+  double score = 0;  // normalized, or 100 x the share of episodes that succeed
+  std::string score_name;
+  std::vector<TargetResult> targets;
+  std::vector<LossPoint> losses;
+  nlohmann::json json;  // result.json
+};
+
+// Reads a run. Throws datasets::FileError where a file or a field is missing or wrong.
+RunResult ReadRun(const std::string& folder);
+
+struct Task {
+  std::string dataset, env, score_name, sha256;
+  std::string label;       // the dataset, with the environment where its name does not say it
+  bool published = false;  // one of D4RL's own files, in D4RL's physics
+
+  auto operator<=>(const Task&) const = default;
+};
+
+// The runs of a task, algorithm and context: they differ in the seed.
+struct Group {
+  size_t task = 0, algorithm = 0;  // indices into the report's
+  int64_t context = 0;
+  std::vector<const RunResult*> runs;  // seeds ascend
+  double mean = 0, std = 0;
+  double iqm = 0;
+  Interval iqm_interval;  // stratified bootstrap, 95 %
+
+  std::vector<double> Scores() const;
+
+  // The mean over runs of one of their numbers; NaN where a run has none.
+  double Mean(double RunResult::* number) const;
+};
+
+struct Report {
+  Report() = default;
+  Report(Report&&) = default;  // a copy's groups would point into the original
+
+  std::vector<RunResult> runs;
+  std::vector<std::string> problems;    // folders that were left out, and why
+  std::vector<Task> tasks;              // by label
+  std::vector<std::string> algorithms;  // cosFormer, other kinds, behaviour cloning
+  std::vector<int64_t> contexts;        // ascending
+  std::vector<Group> groups;            // by task, algorithm, context
+
+  // Null where there are no such runs.
+  const Group* Find(size_t task, size_t algorithm, int64_t context) const;
+};
+
+// Reads every run that FindRuns finds in the folders and groups them. Damaged runs and what may not
+// be read become problems. Runs on the same data, by its SHA-256, get the shortest name that
+// one of them has for it. Throws datasets::FileError where a folder is missing, no run is left, or
+// runs cannot stand in one table: other physics, MuJoCo, files behind one dataset's name, updates
+// within a group, or the same seed twice.
+Report ReadReport(const std::vector<std::string>& folders);
+
+// Algorithms side by side at one context, on the tasks that all attention kinds of this context
+// have runs of. Behaviour cloning, which has no context, joins where it has runs of these tasks.
+struct Comparison {
+  int64_t context = 0;
+  std::vector<size_t> tasks;
+  std::vector<size_t> algorithms;
+  std::vector<TaskScores> scores;  // of each algorithm
+};
+
+// One for each context where there is something to compare.
+std::vector<Comparison> CompareAlgorithms(const Report& report);
+
+// How likely a run of one side scores above a run of the other.
+struct Improvement {
+  std::string of, over;
+  size_t tasks = 0;  // that both sides have runs of
+  double probability = 0;
+  Interval interval;
+};
+
+// Each algorithm over each later one.
+std::vector<Improvement> Improvements(const Report& report, const Comparison& comparison);
+
+// Each context over the next shorter one of the same algorithm: "softmax 20" over "5".
+std::vector<Improvement> ContextImprovements(const Report& report);
+
+}  // namespace cosdt::experiments

@@ -1,0 +1,96 @@
+#include "experiments/runs/cell_cost.h"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "agents/decoding/decoder.h"
+#include "experiments/bench/bench.h"
+#include "experiments/program/child_process.h"
+
+namespace cosdt::experiments {
+namespace {
+
+using nlohmann::json;
+
+constexpr double kSeconds = 1.0;  // of a measurement
+
+double DecisionMilliseconds(const agents::Agent& agent, agents::DecodeMode mode,
+                            const envs::EnvSpec& spec) {
+  const agents::DecoderFactory factory(agent, mode, spec.horizon);
+  envs::ThreadPool pool(1);
+  const std::vector<float> to_go = {1}, observation(spec.observation_size, 0.1f);
+  std::vector<float> action(spec.action_size);
+  std::unique_ptr<agents::Decoder> decoder;
+  int64_t step = spec.horizon;
+  const int64_t context = std::min<int64_t>(agent.options().context(), spec.horizon - 1);
+  const auto decide = [&] {
+    decoder->Decide(to_go, observation, action);
+    ++step;
+  };
+  // episodes begin anew, and what fills the context is not measured
+  double milliseconds = 0;
+  long decisions = 0;
+  while (milliseconds < 1000 * kSeconds / 4) {
+    if (step >= spec.horizon) {
+      decoder = factory.Make(1, pool);
+      for (step = 0; step < context;) decide();
+    }
+    const int64_t count = std::min<int64_t>(20, spec.horizon - step);
+    const double rate = Rate(0, [&] {
+      for (int64_t i = 0; i < count; ++i) decide();
+      return static_cast<long>(count);
+    });
+    milliseconds += 1000 * static_cast<double>(count) / rate;
+    decisions += count;
+  }
+  return milliseconds / static_cast<double>(decisions);
+}
+
+}  // namespace
+
+json MeasureTraining(const TrainOptions& options, const TrainData& data,
+                     const c10::Device& device) {
+  ReturnFreedMemory();  // else what reading the data left would hide what training takes
+  const PeakMemory memory;
+  torch::manual_seed(options.trainer.seed);
+  agents::Agent agent(options.agent);
+  agent.module().to(device);
+  agents::Trainer trainer(std::move(agent), data.episodes, data.normalizer, options.trainer);
+  const int64_t at_once = device.is_cpu() ? 1 : 20;
+  trainer.Update(at_once);
+  const double rate = Rate(kSeconds, [&] {
+    trainer.Update(at_once);
+    return static_cast<long>(at_once);
+  });
+  int64_t parameters = 0;
+  for (const torch::Tensor& p : trainer.agent().module().parameters()) parameters += p.numel();
+  const int64_t tokens = options.agent.kind == "dt" ? agents::kTokensPerStep : 1;
+  json measured = DeviceReport(device);
+  measured.update(
+      {{"parameters", parameters},
+       {"tokens_per_update", options.trainer.batch_size * options.agent.context() * tokens},
+       {"ms_per_update", 1000 / rate},
+       {"updates_per_second", rate},
+       {"training_bytes", memory.bytes()}});
+  return measured;
+}
+
+json MeasureDecisions(const TrainOptions& options, const envs::EnvSpec& spec) {
+  agents::AgentOptions agent = options.agent;
+  agent.SetSizes(spec.observation_size, spec.action_size);
+  agent.dt.max_timestep = std::max<int64_t>(agent.dt.max_timestep, spec.horizon);
+  const auto measure = [&](agents::DecodeMode mode) {
+    agents::Agent drawn(agent);
+    drawn.module().eval();
+    return DecisionMilliseconds(drawn, mode, spec);
+  };
+  json costs = {{"window", measure(agents::DecodeMode::kWindow)}, {"recurrent", nullptr}};
+  if (agent.kind == "bc") return costs;
+  agent.dt.attention.reweight_length =
+      2 * agents::kTokensPerStep * std::max<int64_t>(spec.horizon, agent.dt.context);
+  costs["recurrent"] = measure(agents::DecodeMode::kRecurrent);
+  return costs;
+}
+
+}  // namespace cosdt::experiments

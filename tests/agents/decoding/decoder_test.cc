@@ -1,0 +1,312 @@
+#include "agents/decoding/decoder.h"
+
+#include <gtest/gtest.h>
+
+#include <numeric>
+
+#include "agents/decoding/cpu_model.h"
+#include "attention/registry.h"
+#include "tests/agents/training/small_batch.h"
+
+namespace cosdt::agents {
+namespace {
+
+using torch::Tensor;
+
+constexpr int64_t kContext = 24;  // more tokens than the kernels' blocks have
+constexpr int64_t kSteps = 60;
+constexpr int64_t kObservations = 5, kActions = 2;
+
+AgentOptions SmallAgent(const std::string& kind, const std::string& feature_map = "elu") {
+  AgentOptions options;
+  options.dt = SmallOptions(kind);
+  options.dt.attention.feature_map = feature_map;
+  options.dt.context = kContext;
+  options.dt.max_timestep = kSteps - 7;  // some timesteps are clamped
+  options.dt.attention.reweight_length = kTokensPerStep * kSteps + 1;
+  return options;
+}
+
+void Roughen(Agent& agent) {
+  torch::manual_seed(7);
+  const torch::NoGradGuard no_grad;
+  for (Tensor& p : agent.module().parameters()) p += torch::randn_like(p) * 0.2;
+  agent.module().eval();
+}
+
+// What every row sees, and how it is decoded.
+struct Episodes {
+  explicit Episodes(int64_t rows, int64_t steps = kSteps)
+      : returns_to_go(torch::rand({steps, rows}) * 3),
+        observations(torch::randn({steps, rows, kObservations})) {}
+  Tensor returns_to_go, observations;
+};
+
+std::span<float> Span(const Tensor& x) {
+  return {x.data_ptr<float>(), static_cast<size_t>(x.numel())};
+}
+
+// Actions [steps, rows, kActions]. Rows that end are given by their last step; 0 from there on.
+Tensor Decode(const Agent& agent, DecodeMode mode, const Episodes& episodes, int threads = 1,
+              const std::vector<int64_t>& last_steps = {},
+              torch::ScalarType compute_type = torch::kFloat32) {
+  const int64_t steps = episodes.returns_to_go.size(0), rows = episodes.returns_to_go.size(1);
+  const DecoderFactory factory(agent, mode, kSteps, compute_type);
+  envs::ThreadPool pool(threads);
+  const auto decoder = factory.Make(static_cast<int>(rows), pool);
+  Tensor actions = torch::zeros({steps, rows, kActions});
+  std::vector<int64_t> running(rows);
+  std::iota(running.begin(), running.end(), 0);
+  for (int64_t t = 0; t < steps && !running.empty(); ++t) {
+    const Tensor index = torch::tensor(running);
+    const Tensor decided = torch::zeros({static_cast<int64_t>(running.size()), kActions});
+    decoder->Decide(Span(episodes.returns_to_go[t].index_select(0, index)),
+                    Span(episodes.observations[t].index_select(0, index)), Span(decided));
+    actions[t].index_copy_(0, index, decided);
+    if (last_steps.empty()) continue;
+    std::vector<int> kept;
+    std::vector<int64_t> next;
+    for (size_t i = 0; i < running.size(); ++i) {
+      if (last_steps[running[i]] == t) continue;
+      kept.push_back(static_cast<int>(i));
+      next.push_back(running[i]);
+    }
+    if (next.size() < running.size() && !next.empty()) decoder->Keep(kept);
+    running = next;
+  }
+  return actions;
+}
+
+int64_t ContextBegin(DecodeMode mode, int64_t t) {
+  constexpr int64_t kHalf = kContext / 2;
+  if (mode == DecodeMode::kWindow) return std::max<int64_t>(0, t - kContext + 1);
+  if (mode == DecodeMode::kRecurrent || t < kHalf) return 0;
+  return t / kHalf * kHalf - kHalf;
+}
+
+struct Case {
+  std::string kind;
+  DecodeMode mode;
+  std::string feature_map = "elu";
+};
+
+class DecoderTest : public testing::TestWithParam<Case> {
+ protected:
+  DecoderTest() : agent_(SmallAgent(GetParam().kind, GetParam().feature_map)) { Roughen(agent_); }
+
+  // Whether the kind is computed in kernels of our own; those that LibTorch computes are slow.
+  bool has_kernels() const { return acting::ActingModel::Supports(agent_.options().dt); }
+  int64_t steps() const { return has_kernels() ? kSteps : kContext + 4; }
+  std::vector<torch::ScalarType> types() const {
+    if (has_kernels()) return {torch::kFloat32, torch::kBFloat16};
+    return {torch::kFloat32};
+  }
+
+  // The parallel form over each step's context, fed with the decoded actions.
+  Tensor Recompute(const Agent& agent, const Episodes& episodes, const Tensor& actions) {
+    AgentOptions wide = agent.options();
+    wide.dt.context = kSteps;
+    Agent model(wide);
+    model.module().eval();
+    const torch::NoGradGuard no_grad;
+    const auto from = agent.module().named_parameters();
+    for (auto& p : model.module().named_parameters()) p.value().copy_(from[p.key()]);
+    Tensor expected = torch::zeros_like(actions);
+    for (int64_t t = 0; t < actions.size(0); ++t) {
+      const int64_t begin = ContextBegin(GetParam().mode, t);
+      const auto cut = [&](const Tensor& x) { return x.slice(0, begin, t + 1).transpose(0, 1); };
+      const Tensor times =
+          torch::arange(begin, t + 1).unsqueeze(0).expand({actions.size(1), t + 1 - begin});
+      expected[t] = model
+                        .Predict({cut(episodes.returns_to_go),
+                                  cut(episodes.observations),
+                                  cut(actions),
+                                  times,
+                                  {}})
+                        .select(1, -1);
+    }
+    return expected;
+  }
+
+  Agent agent_;
+};
+
+INSTANTIATE_TEST_SUITE_P(Kinds, DecoderTest, testing::ValuesIn([] {
+                           std::vector<Case> cases;
+                           for (const auto& kind : attention::AttentionKinds()) {
+                             for (const DecodeMode mode : kAllDecodeModes) {
+                               cases.push_back({kind.name, mode});
+                             }
+                           }
+                           for (const DecodeMode mode : kAllDecodeModes) {
+                             cases.push_back({"cosformer", mode, "relu"});
+                           }
+                           return cases;
+                         }()),
+                         [](const auto& test) {
+                           return test.param.kind +
+                                  (test.param.feature_map == "relu" ? "_relu_" : "_") +
+                                  DecodeModeName(test.param.mode);
+                         });
+
+TEST_P(DecoderTest, EqualsRecomputingTheContext) {
+  const Episodes episodes(3, steps());
+  const Tensor actions = Decode(agent_, GetParam().mode, episodes);
+  EXPECT_LT((actions - Recompute(agent_, episodes, actions)).abs().max().item<float>(), 1e-5);
+}
+
+TEST_P(DecoderTest, ARowDependsOnNoOtherAndNotOnThreads) {
+  const Episodes episodes(40, steps());
+  std::vector<int64_t> last_steps(40);
+  for (int64_t row = 0; row < 40; ++row) last_steps[row] = row % 3 == 0 ? kSteps : 1 + row;
+  for (const torch::ScalarType type : types()) {
+    const Tensor together = Decode(agent_, GetParam().mode, episodes, 3, last_steps, type);
+    for (const int64_t row : {0, 1, 33}) {
+      Episodes alone(1, 1);
+      alone.returns_to_go = episodes.returns_to_go.narrow(1, row, 1).contiguous();
+      alone.observations = episodes.observations.narrow(1, row, 1).contiguous();
+      const Tensor actions = Decode(agent_, GetParam().mode, alone, 1, {last_steps[row]}, type);
+      EXPECT_TRUE(torch::equal(actions.select(1, 0), together.select(1, row))) << type;
+    }
+  }
+}
+
+TEST_P(DecoderTest, AGpuDecidesAsTheCpuDoes_CUDA) {
+  if (!torch::cuda::is_available()) GTEST_SKIP() << "needs a CUDA device, of which none is here";
+  const Episodes episodes(3, kContext + 4);
+  const Tensor expected = Decode(agent_, GetParam().mode, episodes);
+  agent_.module().to(torch::kCUDA);
+  const Tensor found = Decode(agent_, GetParam().mode, episodes);
+  EXPECT_LT((found - expected).abs().max().item<float>(), 1e-3);
+}
+
+using KernelDecoderTest = DecoderTest;
+
+INSTANTIATE_TEST_SUITE_P(Kinds, KernelDecoderTest, testing::ValuesIn([] {
+                           std::vector<Case> cases;
+                           for (const std::string kind : {"cosformer", "linear", "softmax"}) {
+                             for (const DecodeMode mode : kAllDecodeModes) {
+                               cases.push_back({kind, mode});
+                             }
+                           }
+                           return cases;
+                         }()),
+                         [](const auto& test) {
+                           return test.param.kind + "_" + DecodeModeName(test.param.mode);
+                         });
+
+TEST_P(KernelDecoderTest, BFloat16IsFloat32ToItsRounding) {
+  const Episodes episodes(12, steps());
+  const Tensor actions = Decode(agent_, GetParam().mode, episodes, 1, {}, torch::kBFloat16);
+  const Tensor error = (actions - Recompute(agent_, episodes, actions)).abs();
+  EXPECT_GT(error.mean().item<float>(), 1e-5);
+  EXPECT_LT(error.mean().item<float>(), 0x1p-8);
+  EXPECT_LT(error.max().item<float>(), 0x1p-4);
+}
+
+// Sizes that are no whole panels or odd, more heads, gelu, no reweighting, one layer, one step.
+TEST(DecoderShapesTest, AllEqualRecomputing) {
+  for (const std::string kind : {"cosformer", "softmax", "linear"}) {
+    for (const int64_t context : {1, 24}) {
+      AgentOptions options = SmallAgent(kind);
+      options.dt.context = context;
+      options.dt.layers = context == 1 ? 1 : 3;
+      options.dt.width = context == 1 ? 45 : 42;
+      options.dt.heads = 3;
+      options.dt.activation = "gelu";
+      options.dt.attention.reweight = false;
+      Agent agent(options);
+      Roughen(agent);
+      const Episodes episodes(2);
+      const torch::NoGradGuard no_grad;
+      for (const torch::ScalarType type : {torch::kFloat32, torch::kBFloat16}) {
+        const Tensor actions = Decode(agent, DecodeMode::kWindow, episodes, 1, {}, type);
+        const auto cut = [&](const Tensor& x) {
+          return x.slice(0, kSteps - context, kSteps).transpose(0, 1);
+        };
+        const Tensor times = torch::arange(kSteps - context, kSteps).unsqueeze(0).expand({2, -1});
+        const Tensor expected = agent
+                                    .Predict({cut(episodes.returns_to_go),
+                                              cut(episodes.observations),
+                                              cut(actions),
+                                              times,
+                                              {}})
+                                    .select(1, -1);
+        EXPECT_LT((actions[kSteps - 1] - expected).abs().max().item<float>(),
+                  type == torch::kFloat32 ? 1e-5 : 0x1p-4)
+            << kind << context << type;
+      }
+    }
+  }
+}
+
+TEST(DecoderFactoryTest, RefusesWhatTheAgentCannotDo) {
+  AgentOptions options = SmallAgent("cosformer");
+  options.dt.attention.reweight_length = kTokensPerStep * kSteps;
+  const auto message = [&](DecodeMode mode) -> std::string {
+    try {
+      DecoderFactory(Agent(options), mode, kSteps);
+    } catch (const std::invalid_argument& e) {
+      return e.what();
+    }
+    return "";
+  };
+  EXPECT_EQ(message(DecodeMode::kRecurrent),
+            "decode: recurrent needs an agent trained with a reweight_length above 180, the tokens "
+            "of an episode, found 180; staggered works with this one");
+  EXPECT_EQ(message(DecodeMode::kStaggered), "");
+  options.dt.context = 5;
+  EXPECT_EQ(message(DecodeMode::kStaggered), "decode: staggered needs an even context, found 5");
+  EXPECT_EQ(message(DecodeMode::kWindow), "");
+  EXPECT_THROW(ParseDecodeMode("all"), std::invalid_argument);
+}
+
+TEST(DecoderFactoryTest, RefusesBFloat16WithoutKernels) {
+  const auto message = [](const AgentOptions& options,
+                          torch::ScalarType type = torch::kBFloat16) -> std::string {
+    try {
+      DecoderFactory(Agent(options), DecodeMode::kWindow, kSteps, type);
+    } catch (const std::invalid_argument& e) {
+      return e.what();
+    }
+    return "";
+  };
+  EXPECT_EQ(message(SmallAgent("softmax")), "");
+  EXPECT_EQ(message(SmallAgent("softmax"), torch::kHalf),
+            "precision: expected Float or BFloat16, found Half");
+  EXPECT_EQ(message(SmallAgent("performer")),
+            "precision: bf16 needs an agent with cosformer, linear or softmax attention, found "
+            "performer");
+  AgentOptions cloning;
+  cloning.kind = "bc";
+  cloning.SetSizes(kObservations, kActions);
+  EXPECT_EQ(message(cloning),
+            "precision: bf16 needs an agent with cosformer, linear or softmax attention, found "
+            "behaviour cloning");
+}
+
+TEST(DecoderSizesTest, RefusesOtherSizes) {
+  const Agent agent(SmallAgent("cosformer"));
+  const DecoderFactory factory(agent, DecodeMode::kWindow, kSteps);
+  envs::ThreadPool pool(1);
+  const auto decoder = factory.Make(2, pool);
+  std::vector<float> two(2), ten(10), four(4);
+  EXPECT_THROW(decoder->Decide(two, two, four), std::invalid_argument);
+  EXPECT_THROW(decoder->Decide(ten, ten, four), std::invalid_argument);
+  EXPECT_NO_THROW(decoder->Decide(two, ten, four));
+}
+
+TEST(DecoderSizesTest, BehaviourCloningReadsTheObservationAlone) {
+  AgentOptions options;
+  options.kind = "bc";
+  options.SetSizes(kObservations, kActions);
+  Agent agent(options);
+  agent.module().eval();
+  const Episodes episodes(3);
+  const Tensor actions = Decode(agent, DecodeMode::kWindow, episodes);
+  const torch::NoGradGuard no_grad;
+  EXPECT_LT((actions - agent.bc()(episodes.observations)).abs().max().item<float>(), 1e-6);
+}
+
+}  // namespace
+}  // namespace cosdt::agents

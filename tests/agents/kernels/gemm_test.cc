@@ -1,0 +1,186 @@
+#include "agents/kernels/gemm.h"
+
+#include <c10/util/BFloat16.h>
+#include <gtest/gtest.h>
+#include <hwy/targets.h>
+
+#include <bit>
+#include <cmath>
+#include <limits>
+#include <random>
+#include <vector>
+
+namespace cosdt::agents::products {
+namespace {
+
+std::vector<float> Random(int64_t n, uint64_t seed) {
+  std::mt19937_64 rng(seed);
+  std::normal_distribution<float> normal;
+  std::vector<float> x(n);
+  for (float& v : x) v = normal(rng);
+  return x;
+}
+
+struct Case {
+  int64_t rows, inputs, outputs;
+};
+
+// around the borders of tiles and blocks
+const Case kCases[] = {{1, 1, 16},     {5, 3, 48},    {6, 16, 64},    {7, 33, 80},  {97, 128, 128},
+                       {300, 20, 144}, {513, 64, 16}, {257, 512, 64}, {1025, 5, 32}};
+
+float Rounded(float x) { return c10::BFloat16(x); }
+
+// Of plain [inputs, outputs], in bfloat16 or float32.
+Packed Pack(const Case& c, const std::vector<float>& plain, bool bf16) {
+  Packed w;
+  w.inputs = c.inputs;
+  w.outputs = c.outputs;
+  w.bias = Floats(c.outputs);
+  const int64_t pairs = Pairs(c.inputs);
+  if (bf16) {
+    w.pairs = Numbers<Pair>(pairs * c.outputs);
+  } else {
+    w.panels = Floats(c.inputs * c.outputs);
+  }
+  for (int64_t i = 0; i < c.inputs; ++i) {
+    for (int64_t o = 0; o < c.outputs; ++o) {
+      const float number = plain[i * c.outputs + o];
+      if (bf16) {
+        w.pairs.data()[(o / kPanel * pairs + i / 2) * kPanel + o % kPanel] |=
+            Pair{c10::BFloat16(number).x} << (i % 2 * 16);
+      } else {
+        w.panels.data()[(o / kPanel * c.inputs + i) * kPanel + o % kPanel] = number;
+      }
+    }
+  }
+  for (int64_t o = 0; o < c.outputs; ++o) w.bias.data()[o] = 0.1f * static_cast<float>(o % 7);
+  return w;
+}
+
+enum class Instructions { kBest, kNoBFloat16, kNoAvx512 };  // of those that the processor has
+
+class ProductsTest : public testing::TestWithParam<Instructions> {
+ protected:
+  ProductsTest() {
+    if (GetParam() != Instructions::kBest) use_bfloat16_instructions = false;
+    if (GetParam() == Instructions::kNoAvx512) {
+      Support(hwy::SupportedTargets() & ~(2 * int64_t{HWY_AVX3} - 1));
+    }
+  }
+  ~ProductsTest() override {
+    use_bfloat16_instructions = ProcessorHasBFloat16();
+    Support(0);
+  }
+
+ private:
+  static void Support(int64_t targets) {
+    hwy::SetSupportedTargetsForTest(targets);
+    hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+  }
+};
+
+std::string Name(const testing::TestParamInfo<Instructions>& test) {
+  constexpr const char* kNames[] = {"best", "no_bfloat16", "no_avx512"};
+  return kNames[static_cast<size_t>(test.param)];
+}
+
+INSTANTIATE_TEST_SUITE_P(Processors, ProductsTest,
+                         testing::Values(Instructions::kBest, Instructions::kNoBFloat16,
+                                         Instructions::kNoAvx512),
+                         Name);
+
+TEST_P(ProductsTest, MultiplyEqualsSumsInFloat64) {
+  for (const Case& c : kCases) {
+    std::vector<float> x = Random(c.rows * c.inputs, 1), plain = Random(c.inputs * c.outputs, 2);
+    const int64_t stride = c.outputs + 3;
+    for (const bool bf16 : {false, true}) {
+      const Packed w = Pack(c, plain, bf16);
+      for (const Then then : {Then::kStore, Then::kRelu}) {
+        std::vector<float> y(c.rows * stride, -77);
+        Multiply({x.data(), c.inputs}, c.rows, w, w.bias.data(), 0, c.outputs, then,
+                 {y.data(), stride});
+        for (int64_t r = 0; r < c.rows; ++r) {
+          for (int64_t o = 0; o < c.outputs; ++o) {
+            double sum = w.bias.data()[o];
+            for (int64_t i = 0; i < c.inputs; ++i) {
+              const float a = x[r * c.inputs + i], b = plain[i * c.outputs + o];
+              sum += bf16 ? double{Rounded(a)} * Rounded(b) : double{a} * b;
+            }
+            if (then == Then::kRelu) sum = std::max(sum, 0.0);
+            ASSERT_NEAR(y[r * stride + o], sum, 1e-5 * static_cast<double>(c.inputs))
+                << r << " " << o;
+          }
+          for (int64_t o = c.outputs; o < stride; ++o) ASSERT_EQ(y[r * stride + o], -77);
+        }
+      }
+    }
+  }
+}
+
+TEST_P(ProductsTest, ARowDoesNotDependOnTheOthers) {
+  const Case c{37, 51, 96};
+  std::vector<float> x = Random(c.rows * c.inputs, 1);
+  for (const bool bf16 : {false, true}) {
+    const Packed w = Pack(c, Random(c.inputs * c.outputs, 2), bf16);
+    std::vector<float> together(c.rows * c.outputs), alone(c.outputs);
+    Multiply({x.data(), c.inputs}, c.rows, w, w.bias.data(), 0, c.outputs, Then::kStore,
+             {together.data(), c.outputs});
+    for (int64_t r = 0; r < c.rows; ++r) {
+      Multiply({x.data() + r * c.inputs, c.inputs}, 1, w, w.bias.data(), 0, c.outputs, Then::kStore,
+               {alone.data(), c.outputs});
+      for (int64_t o = 0; o < c.outputs; ++o) ASSERT_EQ(together[r * c.outputs + o], alone[o]);
+    }
+  }
+}
+
+// Ties, the borders of the range, and what are no numbers.
+TEST_P(ProductsTest, BFloat16RoundsAsLibTorchDoes) {
+  const float infinity = std::numeric_limits<float>::infinity();
+  for (const float x :
+       {1.00390625f, 1.01171875f, -1.00390625f, 0.1f, 3.3895e38f, 3.4e38f, -3.4e38f, infinity,
+        -infinity, std::bit_cast<float>(0x7fffffffu), std::bit_cast<float>(0xff800001u)}) {
+    for (const int64_t inputs : {1, 17, 32}) {
+      const Packed w = Pack({1, inputs, 16}, std::vector<float>(inputs * 16, 1.0f), true);
+      std::vector<float> from(inputs), to(16);
+      from.back() = x;
+      Multiply({from.data(), inputs}, 1, w, std::vector<float>(16).data(), 0, 16, Then::kStore,
+               {to.data(), 16});
+      for (const float y : to) {
+        if (std::isnan(x)) {
+          ASSERT_TRUE(std::isnan(y)) << inputs;
+        } else {
+          ASSERT_EQ(y, Rounded(x)) << inputs;
+        }
+      }
+    }
+  }
+}
+
+TEST_P(ProductsTest, AddTransposedProductEqualsSumsInFloat64) {
+  for (const Case& c : kCases) {
+    // a [rows, inputs], b [rows, outputs]: to [inputs, outputs]
+    std::vector<float> a = Random(c.rows * c.inputs, 3), b = Random(c.rows * c.outputs, 4),
+                       to = Random(c.inputs * c.outputs, 5);
+    const std::vector<float> before = to;
+    // in two parts, as two threads do it
+    const int64_t cut = c.inputs / 2;
+    AddTransposedProduct({a.data(), c.inputs}, {b.data(), c.outputs}, c.rows, 0, cut, c.outputs,
+                         {to.data(), c.outputs});
+    AddTransposedProduct({a.data(), c.inputs}, {b.data(), c.outputs}, c.rows, cut, c.inputs,
+                         c.outputs, {to.data(), c.outputs});
+    for (int64_t i = 0; i < c.inputs; ++i) {
+      for (int64_t o = 0; o < c.outputs; ++o) {
+        double sum = before[i * c.outputs + o];
+        for (int64_t r = 0; r < c.rows; ++r) {
+          sum += double{a[r * c.inputs + i]} * b[r * c.outputs + o];
+        }
+        ASSERT_NEAR(to[i * c.outputs + o], sum,
+                    1e-5 * std::sqrt(static_cast<double>(c.rows)) + 1e-4);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace cosdt::agents::products

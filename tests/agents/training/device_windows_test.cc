@@ -1,0 +1,49 @@
+#include "agents/training/device_windows.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/agents/training/small_training.h"
+
+namespace cosdt::agents {
+namespace {
+
+using torch::Tensor;
+
+template <class T>
+std::span<T> Numbers(const Tensor& x) {
+  return {x.data_ptr<T>(), static_cast<size_t>(x.numel())};
+}
+
+TEST(DeviceWindowsTest, GathersWhatTheSamplerFills) {
+  const datasets::Episodes episodes = MakeEpisodes();
+  const datasets::Normalizer normalizer = datasets::MakeNormalizer(episodes);
+  for (const int context : {1, 5, 12, 40}) {
+    const datasets::WindowOptions options = {
+        .context = context, .return_scale = 7, .timestep_limit = 20, .seed = 3};
+    datasets::WindowSampler sampler(episodes, options);
+    std::vector<datasets::Window> windows(50);
+    sampler.Sample(windows);
+    const int64_t batch = 50, steps = context;
+    const Batch filled = {.returns_to_go = torch::empty({batch, steps}),
+                          .observations = torch::empty({batch, steps, 3}),
+                          .actions = torch::empty({batch, steps, 2}),
+                          .timesteps = torch::empty({batch, steps}, torch::kInt64),
+                          .mask = torch::empty({batch, steps}, torch::kBool)};
+    sampler.Fill(windows, &normalizer,
+                 {.observations = Numbers<float>(filled.observations),
+                  .actions = Numbers<float>(filled.actions),
+                  .returns_to_go = Numbers<float>(filled.returns_to_go),
+                  .timesteps = Numbers<int64_t>(filled.timesteps),
+                  .mask = Numbers<bool>(filled.mask)});
+    const DeviceWindows data(episodes, normalizer, options, torch::kCPU);
+    const Batch gathered = data.Gather(data.Describe(windows));
+    EXPECT_TRUE(torch::equal(gathered.returns_to_go, filled.returns_to_go));
+    EXPECT_TRUE(torch::equal(gathered.observations, filled.observations));
+    EXPECT_TRUE(torch::equal(gathered.actions, filled.actions));
+    EXPECT_TRUE(torch::equal(gathered.timesteps, filled.timesteps));
+    EXPECT_TRUE(torch::equal(gathered.mask, filled.mask));
+  }
+}
+
+}  // namespace
+}  // namespace cosdt::agents

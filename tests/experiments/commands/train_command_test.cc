@@ -1,0 +1,446 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "tests/program.h"
+
+namespace cosdt {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using testing::HasSubstr;
+
+std::string ReadFile(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+class TrainCommandTest : public testing::Test {
+ protected:
+  TrainCommandTest() {
+    fs::remove_all(folder_);
+    fs::create_directories(folder_);
+    EXPECT_EQ(
+        RunProgram("data collect --env hopper --policy random --transitions 600 --out " + data_)
+            .exit_code,
+        0);
+  }
+  ~TrainCommandTest() override { fs::remove_all(folder_); }
+
+  ProgramResult Train(const std::string& out, const std::string& rest) const {
+    return RunProgram("train --dataset " + data_ + " --out " + folder_ + "/" + out +
+                      " --threads 1 --width 16 --layers 2 --context 4 --batch-size 4 --warmup 10 " +
+                      rest);
+  }
+
+  // The same in the shell's folder `from`, by a shell that `before` prepares.
+  ProgramResult TrainIn(const std::string& from, const std::string& rest,
+                        const std::string& before = "") const {
+    return RunProgram(
+        "train --threads 1 --width 16 --layers 2 --context 4 --batch-size 4 --warmup 10 " + rest,
+        "cd '" + from + "' && " + before);
+  }
+
+  fs::path Out(const std::string& path) const { return fs::path(folder_) / path; }
+
+  std::string folder_ = testing::TempDir() + "train_" + std::to_string(getpid());
+  std::string data_ = folder_ + "/hopper-random.hdf5";
+};
+
+TEST_F(TrainCommandTest, TakesThePhysicsFromTheData) {
+  const std::string data = folder_ + "/v5.hdf5";
+  ASSERT_EQ(RunProgram("data collect --env hopper --policy random --transitions 600 --physics "
+                       "gymnasium-v5 --out " +
+                       data)
+                .exit_code,
+            0);
+  const auto train = [&](const std::string& out, const std::string& rest) {
+    return RunProgram("train --dataset " + data + " --out " + folder_ + "/" + out +
+                      " --threads 1 --agent bc --width 8 --updates 2 " + rest);
+  };
+  const std::string made_in = data + " was made in gymnasium-v5 physics, as metadata/physics says";
+  const std::string said = train("run", "2>&1 >/dev/null").output;
+  EXPECT_THAT(said, HasSubstr("cosdt: physics: gymnasium-v5, for " + made_in + " (MuJoCo "));
+  EXPECT_EQ(std::ranges::count(said, '\n'), 1) << said;
+  EXPECT_THAT(ReadFile(Out("run/config.toml")), HasSubstr("physics = 'gymnasium-v5'"));
+  EXPECT_EQ(json::parse(train("run", "--resume --json 2>/dev/null").output)["physics"],
+            "gymnasium-v5");
+  EXPECT_EQ(train("run", "--resume 2>&1 >/dev/null").output, "");  // the run has said it
+
+  EXPECT_THAT(train("other", "--physics d4rl 2>&1 >/dev/null").output,
+              HasSubstr("cosdt: warning: agents are evaluated in d4rl physics; " + made_in));
+  EXPECT_THAT(ReadFile(Out("other/config.toml")), HasSubstr("physics = 'd4rl'"));
+  EXPECT_EQ(train("same", "--physics gymnasium-v5 2>&1 >/dev/null").output, "");
+}
+
+TEST_F(TrainCommandTest, WritesARunAndReportsIt) {
+  const ProgramResult result = Train("run", "--updates 250 --seed 3 --json");
+  ASSERT_EQ(result.exit_code, 0);
+  const json report = json::parse(result.output);
+  EXPECT_EQ(report["env"], "hopper");
+  EXPECT_EQ(report["physics"], "d4rl");
+  EXPECT_EQ(report["seed"], 3);
+  EXPECT_EQ(report["updates"], 250);
+  EXPECT_GT(report["loss"], 0);
+  EXPECT_GT(report["updates_per_second"], 0);
+  EXPECT_EQ(report["device"], "cpu");
+  EXPECT_EQ(report["update_path"], "cpu");
+  EXPECT_EQ(report["attention_path"], "kernels");
+  EXPECT_TRUE(report["peak_device_memory"].is_null());
+  EXPECT_EQ(report["dataset"]["path"], data_);
+  EXPECT_EQ(report["last"]["checkpoint"], Out("run/last.safetensors").string());
+  EXPECT_THAT(ReadFile(Out("run/last.safetensors")),
+              HasSubstr("[3600.0,1800.0]"));  // hopper's targets
+  std::vector<int64_t> updates;
+  std::ifstream metrics(Out("run/metrics.jsonl"));
+  for (std::string line; std::getline(metrics, line);)
+    updates.push_back(json::parse(line)["update"]);
+  EXPECT_EQ(updates, (std::vector<int64_t>{100, 200, 250}));
+
+  // its options, fed back, give the same weights; so do those of older runs
+  std::ofstream(Out("run/config.toml"), std::ios::app) << "cuda-graph = false\n";
+  const ProgramResult again = RunProgram("train --config " + Out("run/config.toml").string() +
+                                         " --out " + Out("again").string());
+  ASSERT_EQ(again.exit_code, 0);
+  EXPECT_EQ(ReadFile(Out("again/last.safetensors")), ReadFile(Out("run/last.safetensors")));
+}
+
+TEST_F(TrainCommandTest, AKilledRunGoesOnBitForBit) {
+  const std::string options = "--updates 150 --save-every 7 ";
+  ASSERT_EQ(Train("whole", options).exit_code, 0);
+  // killed as soon as something is saved, three times
+  for (int kill = 0; kill < 3; ++kill) {
+    const std::string state = Out("killed/resume.safetensors").string();
+    const std::string train = "'" COSDT_PROGRAM "' train --dataset " + data_ + " --out " +
+                              Out("killed").string() +
+                              " --threads 1 --width 16 --layers 2 --context 4 --batch-size 4 "
+                              "--warmup 10 --resume " +
+                              options;
+    const std::string script =
+        "touch " + Out("seen").string() + "; " + train + "& pid=$!; n=0; while [ ! " + state +
+        " -nt " + Out("seen").string() +
+        " ] && [ $n -lt 600 ] && kill -0 $pid 2>/dev/null; do sleep 0.05; n=$((n + 1)); done; "
+        "kill -9 $pid; wait $pid 2>/dev/null";
+    EXPECT_NE(std::system(script.c_str()), -1);
+    ASSERT_TRUE(fs::exists(state));
+  }
+  ASSERT_EQ(Train("killed", options + "--resume").exit_code, 0);
+  EXPECT_EQ(ReadFile(Out("killed/last.safetensors")), ReadFile(Out("whole/last.safetensors")));
+  EXPECT_EQ(ReadFile(Out("killed/resume.safetensors")), ReadFile(Out("whole/resume.safetensors")));
+}
+
+TEST_F(TrainCommandTest, EvaluatesWhileItTrainsAndKeepsTheBest) {
+  const std::string options = "--updates 25 --save-every 4 --eval-every 10 --episodes 3 --seed 2 ";
+  const ProgramResult result = Train("run", options + "--json");
+  ASSERT_EQ(result.exit_code, 0);
+  const json report = json::parse(result.output);
+  std::vector<json> evaluations;
+  std::ifstream lines(Out("run/evaluations.jsonl"));
+  for (std::string line; std::getline(lines, line);) evaluations.push_back(json::parse(line));
+  ASSERT_EQ(evaluations.size(), 3u);
+  EXPECT_EQ(evaluations[0]["update"], 10);
+  EXPECT_EQ(evaluations[1]["update"], 20);
+  EXPECT_EQ(evaluations[2]["update"], 25);
+  const json* best = &evaluations[0];
+  for (const json& line : evaluations) {
+    if (line["targets"][0]["mean"] > (*best)["targets"][0]["mean"]) best = &line;
+  }
+  EXPECT_EQ(report["last"]["targets"], evaluations[2]["targets"]);
+  EXPECT_EQ(report["best"]["targets"], (*best)["targets"]);
+  EXPECT_EQ(report["best"]["update"], (*best)["update"]);
+
+  // both are what eval finds
+  for (const char* which : {"last", "best"}) {
+    const ProgramResult eval = RunProgram("eval " + report[which]["checkpoint"].get<std::string>() +
+                                          " --episodes 3 --seed 2 --json");
+    ASSERT_EQ(eval.exit_code, 0);
+    EXPECT_EQ(json::parse(eval.output)["targets"], report[which]["targets"]);
+  }
+  EXPECT_THAT(ReadFile(Out("run/metrics.jsonl")), HasSubstr("eval/normalized_score/3600.0"));
+
+  // killed while the last evaluation was written: it is done again, and told of once
+  const std::string whole = ReadFile(Out("run/evaluations.jsonl"));
+  const std::string metrics = ReadFile(Out("run/metrics.jsonl"));
+  fs::resize_file(Out("run/evaluations.jsonl"), whole.size() - 30);
+  ASSERT_EQ(Train("run", options + "--resume").exit_code, 0);
+  EXPECT_EQ(ReadFile(Out("run/evaluations.jsonl")), whole);
+  EXPECT_EQ(ReadFile(Out("run/metrics.jsonl")), metrics);
+
+  EXPECT_THAT(Train("x", "--eval-every -1 2>&1").output, HasSubstr("eval-every: expected"));
+}
+
+TEST_F(TrainCommandTest, AResumedRunTakesFromConfigAndPresetWhatMayChange) {
+  const auto resume = [&](const std::string& toml, const std::string& rest = "") {
+    std::ofstream(Out("c.toml")) << toml;
+    return RunProgram("train --out " + Out("run").string() + " --resume --json --config " +
+                      Out("c.toml").string() + " " + rest + " 2>&1");
+  };
+  const std::string began = "--preset corl-hopper --updates 2";
+  ASSERT_EQ(Train("run", began).exit_code, 0);
+  EXPECT_EQ(json::parse(resume("updates = 4\nheads = 1\nwidth = 0\n").output)["updates"], 4);
+  EXPECT_THAT(ReadFile(Out("run/config.toml")), HasSubstr("\nupdates = 4\n"));
+  EXPECT_EQ(resume("heads = 2\n").output,
+            "cosdt: error: " + Out("c.toml").string() +
+                ": heads: expected 1, with which the run began, found 2\n");
+  EXPECT_EQ(resume("", "--preset original-hopper").output,
+            "cosdt: error: preset original-hopper: timestep-std: expected 0.02, with which the run "
+            "began, found 1.0\n");
+  EXPECT_EQ(resume("", "--preset corl-hopper").output,
+            "cosdt: error: preset corl-hopper: batch-size: expected 4, with which the run began, "
+            "found 4096\n");
+  // what a later source sets back does not count; the command that began the run goes on with it
+  EXPECT_EQ(resume("heads = 2\n", "--heads 1").exit_code, 0);
+  EXPECT_EQ(json::parse(Train("run", began + " --updates 5 --resume --json").output)["updates"], 5);
+  EXPECT_EQ(ReadFile(Out("run/config.toml")).find("heads = 2"), std::string::npos);
+}
+
+TEST_F(TrainCommandTest, ARunGoesOnWithItsDataElsewhere) {
+  const std::string here = Out("here").string(), there = Out("there").string();
+  fs::create_directories(here);
+  fs::create_directories(there);
+  fs::copy_file(data_, here + "/data.hdf5");
+  ASSERT_EQ(TrainIn(here, "--dataset data.hdf5 --out run --updates 6").exit_code, 0);
+  ASSERT_EQ(TrainIn(here, "--dataset data.hdf5 --out ../moved --updates 2").exit_code, 0);
+  // from another folder, where the path that was given leads nowhere
+  ASSERT_EQ(TrainIn(there, "--out ../moved --updates 3 --resume").exit_code, 0);
+  fs::rename(here + "/data.hdf5", there + "/renamed.hdf5");
+  const ProgramResult lost = TrainIn(there, "--out ../moved --updates 4 --resume 2>&1");
+  EXPECT_EQ(lost.exit_code, 1);
+  EXPECT_EQ(lost.output, "cosdt: error: " + here +
+                             "/data.hdf5: expected a file or the name of one of D4RL's, found "
+                             "neither; ../moved began with it (--dataset gives its path now)\n");
+  fs::create_symlink("renamed.hdf5", there + "/link.hdf5");
+  ASSERT_EQ(TrainIn(there, "--dataset link.hdf5 --out ../moved --updates 4 --resume").exit_code, 0);
+  ASSERT_EQ(TrainIn(here, "--dataset ../there/renamed.hdf5 --out ../moved --updates 6 --resume")
+                .exit_code,
+            0);
+  EXPECT_EQ(ReadFile(Out("moved/resume.safetensors")), ReadFile(here + "/run/resume.safetensors"));
+
+  // other data are refused, and the run's own are not forgotten
+  ASSERT_EQ(
+      RunProgram("data collect --env hopper --policy random --seed 9 --transitions 600 --out " +
+                 here + "/data.hdf5")
+          .exit_code,
+      0);
+  const std::string config = ReadFile(Out("moved/config.toml"));
+  const ProgramResult other =
+      TrainIn(here, "--dataset data.hdf5 --out ../moved --updates 8 --resume 2>&1");
+  EXPECT_EQ(other.exit_code, 1);
+  EXPECT_THAT(other.output, testing::StartsWith("cosdt: error: data.hdf5: SHA-256 of the run's "
+                                                "data: expected "));
+  EXPECT_EQ(ReadFile(Out("moved/config.toml")), config);
+
+  // an evaluation needs no data
+  fs::remove(there + "/renamed.hdf5");
+  EXPECT_EQ(RunProgram("eval " + Out("moved").string() + " --episodes 1 --threads 1").exit_code, 0);
+}
+
+TEST_F(TrainCommandTest, NamesThatAreNotUtf8AreRefusedForDataAndReplacedInJson) {
+  const std::string odd = Out("odd\xff.hdf5").string();
+  fs::copy_file(data_, odd);
+  const std::string replaced = Out("odd\xef\xbf\xbd.hdf5").string();
+  const ProgramResult refused =
+      RunProgram("train --dataset '" + odd + "' --out " + Out("run").string() + " 2>&1");
+  EXPECT_EQ(refused.exit_code, 1);
+  EXPECT_EQ(refused.output,
+            "cosdt: error: dataset: expected a path in UTF-8, found " + replaced + "\n");
+  EXPECT_FALSE(fs::exists(Out("run")));
+  const ProgramResult info = RunProgram("data info '" + odd + "' --json");
+  ASSERT_EQ(info.exit_code, 0);
+  EXPECT_EQ(json::parse(info.output)["dataset"]["path"], replaced);
+  // a run's folder may have any name
+  const ProgramResult run = Train("'r\xff'", "--updates 2 --json");
+  ASSERT_EQ(run.exit_code, 0);
+  EXPECT_EQ(json::parse(run.output)["last"]["checkpoint"],
+            Out("r\xef\xbf\xbd/last.safetensors").string());
+  EXPECT_EQ(json::parse(Train("'r\xff'", "--updates 3 --resume --json").output)["updates"], 3);
+  EXPECT_EQ(RunProgram("eval '" + Out("r\xff").string() + "' --episodes 1 --json").exit_code, 0);
+}
+
+TEST_F(TrainCommandTest, ALimitOfFileSizesIsSaidAtTheStart) {
+  const std::string state = Out("run/resume.safetensors").string();
+  const std::string run = "--dataset " + data_ + " --out " + Out("run").string() + " --updates 2 ";
+  const ProgramResult small = TrainIn(folder_, run + "2>&1", "ulimit -f 4 && ");
+  EXPECT_EQ(small.exit_code, 1);
+  const std::string start = "cosdt: error: " + state + ": expected room for ";
+  ASSERT_THAT(small.output, testing::StartsWith(start));
+  EXPECT_THAT(small.output, testing::EndsWith(" on the size of a file (ulimit -f)\n"));
+  EXPECT_EQ(std::ranges::count(small.output, '\n'), 1);
+  EXPECT_FALSE(fs::exists(Out("run/config.toml")));
+  // room for the numbers and not for the names before them: the save fails, and leaves nothing
+  const int64_t bytes = std::stoll(small.output.substr(start.size()));
+  const ProgramResult full =
+      TrainIn(folder_, run + "2>&1", "ulimit -f " + std::to_string(bytes / 512 + 1) + " && ");
+  EXPECT_EQ(full.exit_code, 1);
+  EXPECT_THAT(full.output, testing::EndsWith("File too large\n"));
+  for (const auto& entry : fs::directory_iterator(Out("run"))) {
+    EXPECT_THAT(entry.path().filename().string(), testing::Not(testing::EndsWith(".tmp")));
+  }
+  EXPECT_FALSE(fs::exists(state));
+  EXPECT_EQ(TrainIn(folder_, run + "--resume").exit_code, 0);
+}
+
+TEST_F(TrainCommandTest, ThreadsAreWhatIsSaidElseWhatTheProcessMayUse) {
+  const auto train = [&](const std::string& out, const std::string& more) {
+    EXPECT_EQ(RunProgram("train --dataset " + data_ + " --out " + Out(out).string() +
+                             " --agent bc --batch-size 4 --updates 1 " + more,
+                         "SLURM_CPUS_PER_TASK=1")
+                  .exit_code,
+              0);
+    return ReadFile(Out(out + "/config.toml"));
+  };
+  EXPECT_THAT(train("one", ""), HasSubstr("threads = 1\n"));
+  EXPECT_THAT(train("three", "--threads 3"), HasSubstr("threads = 3\n"));
+}
+
+TEST_F(TrainCommandTest, ARunGoesOnWithOtherThreadsAndSaysWhatThatDoes) {
+  const std::string begin = "--batch-size 16 --width 32 --updates ";
+  ASSERT_EQ(Train("run", begin + "2").exit_code, 0);
+  const auto go_on = [&](const std::string& more) {
+    return RunProgram("train --dataset " + data_ + " --out " + Out("run").string() +
+                      " --resume --updates " + more + " 2>&1 >/dev/null");
+  };
+  EXPECT_EQ(go_on("4").output, "");
+  EXPECT_EQ(go_on("6 --threads 1").output, "");
+  const ProgramResult other = go_on("8 --threads 2");
+  EXPECT_EQ(other.exit_code, 0);
+  EXPECT_EQ(other.output,
+            "cosdt: --threads 2: the run began with 1; from here on its bits may differ from an "
+            "undisturbed run's\n");
+  EXPECT_THAT(ReadFile(Out("run/config.toml")), HasSubstr("threads = 2\n"));
+}
+
+TEST_F(TrainCommandTest, ATerminatedRunSavesAndStops) {
+  const std::string train = "'" COSDT_PROGRAM "' train --dataset " + data_ + " --out " +
+                            Out("run").string() +
+                            " --threads 1 --width 16 --layers 2 --context 4 --batch-size 4 "
+                            "--updates 1000000 --save-every 1000000 >/dev/null 2>&1";
+  const int status = std::system(
+      (train + "& pid=$!; n=0; while [ ! -s " + Out("run/metrics.jsonl").string() +
+       " ] && [ $n -lt 600 ]; do sleep 0.05; n=$((n + 1)); done; kill -TERM $pid; wait $pid")
+          .c_str());
+  EXPECT_EQ(WEXITSTATUS(status), 128 + 15);
+  EXPECT_TRUE(fs::exists(Out("run/last.safetensors")));
+  EXPECT_TRUE(fs::exists(Out("run/resume.safetensors")));
+}
+
+TEST_F(TrainCommandTest, SeveralSeedsAreSeveralRuns) {
+  const ProgramResult result = Train("runs", "--updates 3 --agent bc --seeds 4-5 --json");
+  ASSERT_EQ(result.exit_code, 0);
+  const json runs = json::parse(result.output)["runs"];
+  ASSERT_EQ(runs.size(), 2u);
+  EXPECT_EQ(runs[1]["seed"], 5);
+  EXPECT_NE(ReadFile(Out("runs/seed-4/last.safetensors")),
+            ReadFile(Out("runs/seed-5/last.safetensors")));
+}
+
+TEST_F(TrainCommandTest, ExportsToTransformers) {
+  ASSERT_EQ(
+      Train("run", "--updates 2 --attention softmax --export-hf " + Out("hf").string()).exit_code,
+      0);
+  EXPECT_TRUE(fs::exists(Out("hf/config.json")));
+  EXPECT_TRUE(fs::exists(Out("hf/model.safetensors")));
+  // every seed has a folder of its own
+  ASSERT_EQ(Train("runs", "--updates 2 --attention softmax --seeds 0,4 --export-hf " +
+                              Out("seeds").string())
+                .exit_code,
+            0);
+  EXPECT_EQ(ReadFile(Out("seeds/seed-0/model.safetensors")), ReadFile(Out("hf/model.safetensors")));
+  EXPECT_TRUE(fs::exists(Out("seeds/seed-4/config.json")));
+  EXPECT_NE(ReadFile(Out("seeds/seed-4/model.safetensors")), ReadFile(Out("hf/model.safetensors")));
+  EXPECT_THAT(Train("other", "--updates 2 --export-hf x 2>&1").output,
+              HasSubstr("expected a dt agent with softmax attention, found dt cosformer"));
+}
+
+TEST_F(TrainCommandTest, BeginsWithAModelOfTransformers) {
+  const std::string hf = Out("hf").string();
+  ASSERT_EQ(Train("run", "--updates 2 --attention softmax --export-hf " + hf).exit_code, 0);
+  const ProgramResult result = Train("imported", "--updates 0 --json --import-hf " + hf);
+  ASSERT_EQ(result.exit_code, 0);
+  EXPECT_EQ(json::parse(result.output)["updates"], 0);
+  // no update lies between the two, and transformers has no other weights
+  ASSERT_EQ(Train("again", "--updates 0 --attention softmax --export-hf " + Out("hf2").string() +
+                               " --import-hf " + hf)
+                .exit_code,
+            0);
+  EXPECT_EQ(ReadFile(Out("hf2/model.safetensors")), ReadFile(Out("hf/model.safetensors")));
+  EXPECT_EQ(ReadFile(Out("imported/last.safetensors")), ReadFile(Out("again/last.safetensors")));
+  const std::string golden =
+      std::string(COSDT_SOURCE_DIR) + "/tests/agents/models/golden_decision_transformer/relu/model";
+  EXPECT_THAT(Train("other", "--import-hf " + golden + " 2>&1").output,
+              HasSubstr("expected a model for the data's 11 observations and 3 actions, found one "
+                        "for 4 observations and 2 actions"));
+}
+
+TEST_F(TrainCommandTest, SaysWhatIsWrong) {
+  const auto config = [&](const std::string& text) {
+    std::ofstream(Out("c.toml")) << text;
+    return Train("x", "--config " + Out("c.toml").string() + " 2>&1").output;
+  };
+  EXPECT_THAT(
+      config("dropuot = 0.1\n"),
+      HasSubstr("c.toml: dropuot: expected a known option, such as dropout, found dropuot"));
+  EXPECT_THAT(config("heads = \"two\"\n"),
+              HasSubstr("heads: expected a whole number, found 'two'"));
+  EXPECT_THAT(config("heads = = 2\n"), HasSubstr("c.toml: line 1: expected TOML"));
+  EXPECT_THAT(config("\"a\\nb\" = 1\n"), testing::EndsWith(", found a b\n"));  // one line
+  EXPECT_THAT(config("heads = 3\n"),
+              HasSubstr("width: expected a multiple of heads = 3, found 16"));
+  EXPECT_THAT(Train("x", "--preset original-hoper 2>&1").output,
+              HasSubstr("such as original-hopper, found original-hoper"));
+  EXPECT_EQ(Train("x", "--lr fast 2>/dev/null").exit_code, 2);
+  EXPECT_THAT(Train("x", "--precision tf32 2>&1").output,
+              HasSubstr("precision: tf32 expects a GPU (--device cuda), found cpu"));
+  EXPECT_THAT(Train("x", "--updates -1 2>&1").output, HasSubstr("updates: expected at least 0"));
+  EXPECT_THAT(Train("x", "--attention cosine 2>&1").output, HasSubstr("cosine"));
+  const auto usage = [&](const std::string& rest) {
+    const ProgramResult result = Train("x", rest + " 2>&1");
+    EXPECT_EQ(result.exit_code, 2) << rest;
+    return result.output.substr(0, result.output.find('\n'));
+  };
+  EXPECT_EQ(usage("--seeds 5-3"), "seeds: expected FIRST-LAST or numbers with commas, found 5-3");
+  EXPECT_EQ(usage("--seeds 0,0"), "seeds: expected each value once, found 0 twice");
+  EXPECT_EQ(usage("--seeds 0-2 --seed 1"), "--seeds excludes --seed");
+  EXPECT_FALSE(fs::exists(Out("x")));
+  EXPECT_THAT(RunProgram("train --dataset nothing-v9 --out " + Out("x").string() + " 2>&1").output,
+              HasSubstr("nothing-v9"));
+  EXPECT_THAT(RunProgram("train --out " + Out("x").string() + " 2>&1").output,
+              HasSubstr("dataset: expected a file"));
+  EXPECT_EQ(RunProgram("train 2>/dev/null").exit_code, 2);
+
+  ASSERT_EQ(Train("run", "--updates 2").exit_code, 0);
+  EXPECT_THAT(Train("run", "--updates 2 2>&1").output, HasSubstr("found one (--resume goes on)"));
+  EXPECT_THAT(Train("run", "--updates 2 --resume --heads 2 2>&1").output,
+              HasSubstr("--heads: expected 1, with which the run began, found 2"));
+  fs::resize_file(Out("run/resume.safetensors"), 1000);
+  EXPECT_THAT(Train("run", "--updates 4 --resume 2>&1").output, HasSubstr("resume.safetensors: "));
+}
+
+TEST_F(TrainCommandTest, ListsItsPresets) {
+  const ProgramResult result = RunProgram("train --list-presets");
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_THAT(result.output, HasSubstr("original-hopper"));
+  EXPECT_THAT(result.output, HasSubstr("long-1000"));
+  // all of them are valid
+  std::istringstream lines(result.output);
+  for (std::string line; std::getline(lines, line);) {
+    const std::string name = line.substr(0, line.find(' '));
+    const std::string env =
+        name.find("hopper") != std::string::npos || name.find("long") == 0 ? "" : " --env hopper";
+    const ProgramResult run = RunProgram(
+        "train --preset " + name + env + " --dataset " + data_ + " --out " + Out(name).string() +
+        " --threads 1 --updates 1 --batch-size 1 --width 16 --heads 4 2>&1");
+    EXPECT_EQ(run.exit_code, 0) << run.output;
+  }
+}
+
+}  // namespace
+}  // namespace cosdt

@@ -1,0 +1,250 @@
+#include "experiments/report/report_data.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <functional>
+
+#include "datasets/hdf5_file.h"
+#include "datasets/known_files.h"
+#include "experiments/report/report_csv.h"
+#include "tests/experiments/report/made_up_runs.h"
+
+namespace cosdt::experiments {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+class ReportDataTest : public ::testing::Test {
+ protected:
+  ReportDataTest()
+      : folder_(::testing::TempDir() + "/cosdt_report_data_" + std::to_string(getpid())) {
+    std::filesystem::create_directories(folder_);
+  }
+  ~ReportDataTest() override { std::filesystem::remove_all(folder_); }
+
+  void Write(const std::string& name, const nlohmann::json& result) {
+    WriteRun(folder_ + "/" + name, result);
+  }
+
+  // What reading all runs refuses.
+  std::string Error() {
+    try {
+      ReadReport({folder_});
+    } catch (const datasets::FileError& e) {
+      return e.what();
+    }
+    return "none";
+  }
+
+  std::string folder_;
+};
+
+TEST_F(ReportDataTest, ReadsWhatARunHolds) {
+  Write("a", MadeUpResult("cosformer", 20, 7, 41.25));
+  const RunResult run = ReadRun(folder_ + "/a");
+  EXPECT_EQ(run.algorithm, "cosFormer");
+  EXPECT_FALSE(run.cloning);
+  EXPECT_EQ(run.context, 20);
+  EXPECT_EQ(run.seed, 7u);
+  EXPECT_EQ(run.score, 41.25);
+  EXPECT_EQ(run.tokens_per_update, 3840);
+  EXPECT_EQ(run.recurrent_ms, 0.2);
+  ASSERT_THAT(run.targets, SizeIs(2));
+  EXPECT_EQ(run.targets[1].target, 1800);
+  EXPECT_EQ(run.targets[1].episodes, 2u);
+  ASSERT_THAT(run.losses, SizeIs(20));
+  EXPECT_EQ(run.losses[1].update, 200);
+  EXPECT_EQ(run.losses[1].loss, 0.25);
+}
+
+TEST_F(ReportDataTest, GroupsSeedsAndOrdersAlgorithms) {
+  Write("x/1", MadeUpResult("softmax", 20, 0, 10));
+  Write("x/y/2", MadeUpResult("cosformer", 20, 1, 30));
+  Write("x/y/3", MadeUpResult("cosformer", 20, 0, 20));
+  Write("4", MadeUpResult("cosformer", 1, 0, 5));
+  Write("5", MadeUpCloning(10, 0, 50));
+  Write("6", MadeUpCloning(100, 0, 40));
+  Write("7", MadeUpMaze("softmax", 20, 0, 60));
+  nlohmann::json relu = MadeUpResult("cosformer", 20, 0, 25);
+  relu["feature_map"] = "relu";
+  Write("8", relu);
+  // a folder that is given twice counts once
+  const Report report = ReadReport({folder_, folder_ + "/x/y"});
+  EXPECT_THAT(report.runs, SizeIs(8));
+  EXPECT_THAT(report.problems, IsEmpty());
+  EXPECT_THAT(report.algorithms,
+              ElementsAre("cosFormer", "cosFormer (ReLU)", "softmax", "BC", "10% BC"));
+  EXPECT_THAT(report.contexts, ElementsAre(1, 20));
+  ASSERT_THAT(report.tasks, SizeIs(2));
+  EXPECT_EQ(report.tasks[0].label, "demo/hopper-medium");
+  EXPECT_EQ(report.tasks[1].label, "demo/tmaze-100");
+  const Group* group = report.Find(0, 0, 20);
+  ASSERT_NE(group, nullptr);
+  EXPECT_THAT(group->Scores(), ElementsAre(20, 30));
+  EXPECT_EQ(group->mean, 25);
+  EXPECT_EQ(group->std, 5);
+  EXPECT_EQ(group->iqm, 25);
+  EXPECT_EQ(group->iqm_interval.low, 20);
+  EXPECT_EQ(group->iqm_interval.high, 30);
+  EXPECT_EQ(group->Mean(&RunResult::training_bytes), 2e7);
+  EXPECT_EQ(report.Find(1, 0, 20), nullptr);
+}
+
+TEST_F(ReportDataTest, LeavesDamagedRunsOutAndNamesThem) {
+  Write("good", MadeUpResult("cosformer", 20, 0, 10));
+  const auto broken = [&](const std::string& name,
+                          const std::function<void(nlohmann::json&)>& change) {
+    nlohmann::json result = MadeUpResult("cosformer", 20, 1, 10);
+    change(result);
+    Write(name, result);
+  };
+  broken("missing", [](auto& r) { r["dataset"].erase("sha256"); });
+  broken("features", [](auto& r) { r["feature_map"] = nullptr; });
+  broken("null", [](auto& r) { r["score"] = nullptr; });
+  broken("zero", [](auto& r) { r["tokens_per_update"] = 0; });
+  broken("agent", [](auto& r) { r["agent"] = "ppo"; });
+  broken("targets", [](auto& r) { r["targets"] = nlohmann::json::array(); });
+  broken("kind", [](auto& r) { r["context"] = "twenty"; });
+  broken("text", [](auto&) {});
+  std::ofstream(folder_ + "/text/result.json") << "{\"context\": 2";
+  broken("metrics", [](auto&) {});
+  std::ofstream(folder_ + "/metrics/metrics.jsonl") << "{\"update\":1,\"loss\":1}\n{\"upd";
+  broken("unfinished", [](auto&) {});
+  std::filesystem::remove(folder_ + "/unfinished/result.json");
+  broken("curveless", [](auto&) {});
+  std::filesystem::remove(folder_ + "/curveless/metrics.jsonl");
+  const Report report = ReadReport({folder_});
+  EXPECT_THAT(report.runs, SizeIs(1));
+  const std::string at = folder_ + "/";
+  EXPECT_THAT(report.problems,
+              ::testing::UnorderedElementsAre(
+                  at + "missing/result.json: dataset.sha256: expected a value, found none",
+                  at + "features/result.json: feature_map: expected a text, found null",
+                  at + "null/result.json: score: expected a number, found null",
+                  at + "zero/result.json: tokens_per_update: expected a number above 0, found 0",
+                  at + "agent/result.json: agent: expected dt or bc, found \"ppo\"",
+                  at + "targets/result.json: targets: expected a list with entries, found []",
+                  at + "kind/result.json: context: expected a whole number, found \"twenty\"",
+                  at + "text/result.json: expected JSON, found something else",
+                  at + "metrics/metrics.jsonl: line 2: expected JSON, found '{\"upd'",
+                  at + "unfinished/result.json: expected a readable file, found none",
+                  at + "curveless/metrics.jsonl: expected a readable file, found none"));
+}
+
+TEST_F(ReportDataTest, KeepsARunWhoseLossDiverged) {
+  Write("a", MadeUpResult("cosformer", 20, 0, 10));
+  std::ofstream(folder_ + "/a/metrics.jsonl") << "{\"update\":100,\"loss\":null}\n";
+  const Report report = ReadReport({folder_});
+  EXPECT_TRUE(std::isnan(report.runs.at(0).losses.at(0).loss));
+}
+
+TEST_F(ReportDataTest, TheSameDataByAnotherPathAreOneTask) {
+  Write("a", MadeUpResult("cosformer", 20, 0, 10));
+  nlohmann::json result = MadeUpResult("cosformer", 20, 1, 20);
+  result["dataset"]["name"] = "/data/demo/hopper-medium.hdf5";
+  Write("0", result);
+  const Report report = ReadReport({folder_});
+  ASSERT_THAT(report.tasks, SizeIs(1));
+  EXPECT_EQ(report.tasks[0].label, "demo/hopper-medium");
+  EXPECT_THAT(report.Find(0, 0, 20)->Scores(), ElementsAre(10, 20));
+}
+
+TEST_F(ReportDataTest, KeepsARunWhoseMemoryWasNotMeasured) {
+  nlohmann::json result = MadeUpResult("cosformer", 20, 0, 10);
+  result["training_bytes"] = nullptr;
+  Write("a", result);
+  const Report report = ReadReport({folder_});
+  EXPECT_TRUE(std::isnan(report.groups.at(0).Mean(&RunResult::training_bytes)));
+  EXPECT_THAT(RunsCsv(report), HasSubstr(",3840,,2000000,"));
+}
+
+TEST_F(ReportDataTest, RefusesWhatDoesNotStandInOneTable) {
+  Write("a", MadeUpResult("cosformer", 20, 0, 10));
+  const auto error = [&](const std::function<void(nlohmann::json&)>& change) {
+    nlohmann::json result = MadeUpResult("cosformer", 20, 1, 10);
+    change(result);
+    Write("b", result);
+    return Error();
+  };
+  const std::string a = folder_ + "/a", b = folder_ + "/b: ";
+  EXPECT_EQ(error([](auto& r) { r["physics"] = "gymnasium-v4"; }),
+            b + "expected physics d4rl as in " + a + ", found gymnasium-v4");
+  EXPECT_EQ(error([](auto& r) { r["mujoco_version"] = "3.4.0"; }),
+            b + "expected MuJoCo 3.3.5 as in " + a + ", found 3.4.0");
+  EXPECT_EQ(error([](auto& r) { r["dataset"]["sha256"] = "ff"; }),
+            b + "expected the dataset's SHA-256 12abcdef345678 as in " + a + ", found ff");
+  EXPECT_EQ(error([](auto& r) { r["updates"] = 10; }),
+            b + "expected updates 2000 as in " + a + ", found 10");
+  EXPECT_EQ(error([](auto& r) { r["seed"] = 0; }),
+            b +
+                "seed: expected one run a seed of demo/hopper-medium, cosFormer, context 20, "
+                "found another of seed 0 in " +
+                a);
+  EXPECT_EQ(error([](auto&) {}), "none");
+  // what is not simulated goes with any physics
+  Write("maze", MadeUpMaze("cosformer", 20, 0, 10));
+  EXPECT_EQ(Error(), "none");
+}
+
+TEST_F(ReportDataTest, RefusesFoldersWithoutResults) {
+  EXPECT_EQ(Error(), folder_ + ": expected at least one run with a result, found none");
+  Write("a", {});
+  EXPECT_THAT(Error(), AllOf(HasSubstr("found none ("), HasSubstr("/a/result.json: ")));
+  EXPECT_THROW(ReadReport({folder_ + "/nowhere"}), datasets::FileError);
+}
+
+TEST_F(ReportDataTest, TellsD4rlsOwnFilesByTheirBytes) {
+  nlohmann::json result = MadeUpResult("cosformer", 20, 0, 10);
+  result["dataset"]["name"] = "hopper-medium-v2";
+  Write("a", result);
+  EXPECT_FALSE(ReadReport({folder_}).tasks[0].published);
+  result["dataset"]["sha256"] = datasets::FindKnownFile("hopper-medium-v2")->sha256;
+  Write("a", result);
+  EXPECT_TRUE(ReadReport({folder_}).tasks[0].published);
+  result["physics"] = "gymnasium-v5";
+  Write("a", result);
+  EXPECT_FALSE(ReadReport({folder_}).tasks[0].published);
+}
+
+TEST_F(ReportDataTest, ComparesOnTheTasksThatAllKindsHave) {
+  for (const int seed : {0, 1}) {
+    const std::string at = std::to_string(seed) + "/";
+    Write(at + "1", MadeUpResult("cosformer", 20, seed, 30 + seed));
+    Write(at + "2", MadeUpResult("softmax", 20, seed, 10 + seed));
+    Write(at + "3", MadeUpMaze("cosformer", 20, seed, 90));
+    Write(at + "4", MadeUpMaze("cosformer", 50, seed, 100 * seed));
+    Write(at + "5", MadeUpCloning(100, seed, 20 + 10.5 * seed));
+  }
+  const Report report = ReadReport({folder_});
+  const std::vector<Comparison> comparisons = CompareAlgorithms(report);
+  ASSERT_THAT(comparisons, SizeIs(2));
+  EXPECT_EQ(comparisons[0].context, 20);
+  EXPECT_THAT(comparisons[0].tasks, ElementsAre(0));  // softmax has no runs of the maze
+  ASSERT_THAT(comparisons[0].algorithms, ElementsAre(0, 1, 2));
+  EXPECT_EQ(comparisons[0].scores[1], (TaskScores{{10, 11}}));
+  EXPECT_THAT(comparisons[1].tasks, ElementsAre(1));
+  EXPECT_THAT(comparisons[1].algorithms, ElementsAre(0));
+  const std::vector<Improvement> kinds = Improvements(report, comparisons[0]);
+  ASSERT_THAT(kinds, SizeIs(3));
+  EXPECT_EQ(kinds[0].of, "cosFormer");
+  EXPECT_EQ(kinds[0].over, "softmax");
+  EXPECT_EQ(kinds[0].probability, 1);
+  EXPECT_EQ(kinds[1].over, "BC");
+  EXPECT_EQ(kinds[1].probability, 0.75);
+  const std::vector<Improvement> contexts = ContextImprovements(report);
+  ASSERT_THAT(contexts, SizeIs(1));
+  EXPECT_EQ(contexts[0].of, "cosFormer 50");
+  EXPECT_EQ(contexts[0].over, "20");
+  EXPECT_EQ(contexts[0].probability, 0.5);
+  EXPECT_EQ(contexts[0].tasks, 1u);
+}
+
+}  // namespace
+}  // namespace cosdt::experiments

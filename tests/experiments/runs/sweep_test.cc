@@ -1,0 +1,149 @@
+#include "experiments/runs/sweep.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <stdexcept>
+#include <tuple>
+
+namespace cosdt::experiments {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+Sweep Read(const std::string& toml) {
+  Sweep sweep;
+  ReadSweep("sweep.toml", toml, sweep);
+  return sweep;
+}
+
+std::string Message(const std::function<void()>& body) {
+  try {
+    body();
+  } catch (const std::exception& e) {
+    return e.what();
+  }
+  return "nothing was thrown";
+}
+
+constexpr const char* kSmall = R"(
+datasets = ["demo/hopper-medium", "demo/halfcheetah-medium"]
+contexts = [1, 20]
+attention = ["cosformer", "softmax"]
+baselines = ["bc", "bc-10%"]
+seeds = "3-4"
+[train]
+updates = 100
+width = 32
+[dataset."demo/halfcheetah-medium"]
+updates = 7
+)";
+
+TEST(SweepTest, CellsAreTheProductOfItsDimensions) {
+  const std::vector<Cell> cells = MakeCells(Read(kSmall), "");
+  ASSERT_EQ(cells.size(), 2u * 2 * (2 * 2 + 2));
+  std::vector<std::string> first;
+  for (size_t i = 0; i < 7; ++i) first.push_back(cells[i].name);
+  EXPECT_THAT(first, ElementsAre("demo-hopper-medium/cosformer-K1/seed-3",
+                                 "demo-hopper-medium/softmax-K1/seed-3",
+                                 "demo-hopper-medium/cosformer-K20/seed-3",
+                                 "demo-hopper-medium/softmax-K20/seed-3",
+                                 "demo-hopper-medium/bc/seed-3", "demo-hopper-medium/bc-10-/seed-3",
+                                 "demo-halfcheetah-medium/cosformer-K1/seed-3"));
+  EXPECT_EQ(cells[3].options.agent.dt.attention.kind, "softmax");
+  EXPECT_EQ(cells[3].options.agent.dt.context, 20);
+  EXPECT_EQ(cells[3].options.agent.dt.width, 32);
+  EXPECT_EQ(cells[3].options.trainer.seed, 3u);
+  EXPECT_EQ(cells[3].options.updates, 100);
+  EXPECT_EQ(cells[4].options.agent.kind, "bc");
+  EXPECT_EQ(cells[4].options.agent.bc.width, 256);
+  EXPECT_EQ(cells[5].options.top, 10);
+  EXPECT_EQ(cells[6].options.updates, 7);
+}
+
+TEST(SweepTest, EqualTokensGivesShorterContextsMoreUpdates) {
+  Sweep sweep = Read(kSmall);
+  sweep.equal = "tokens";
+  const std::vector<Cell> cells = MakeCells(sweep, "");
+  EXPECT_EQ(cells[0].options.updates, 2000);  // context 1
+  EXPECT_EQ(cells[2].options.updates, 100);   // context 20
+  EXPECT_EQ(cells[4].options.updates, 100);   // behaviour cloning
+}
+
+TEST(SweepTest, SaysWhatIsWrong) {
+  const auto read = [](const std::string& toml) { return Message([&] { Read(toml); }); };
+  EXPECT_THAT(read("context = [1]"), HasSubstr("context: expected a known name, such as contexts"));
+  EXPECT_THAT(read("contexts = ["), HasSubstr("line 1: expected TOML"));
+  EXPECT_THAT(read("contexts = [\"a\"]"),
+              HasSubstr("contexts: expected an array of whole numbers"));
+  EXPECT_THAT(read("datasets = 3"), HasSubstr("datasets: expected an array of texts, found 3"));
+  EXPECT_THAT(read("[train]\nlearning-rate = 1"),
+              HasSubstr("[train]: learning-rate: expected a known option"));
+  EXPECT_THAT(read("seeds = [-1]"), HasSubstr("seeds: expected an array of whole numbers"));
+  EXPECT_THAT(read("[train]\ncontext = 5"), HasSubstr("context: expected options that all cells"));
+  const auto make = [](const std::string& change) {
+    return Message([&] {
+      Sweep sweep = Read(kSmall);
+      ReadSweep("change", change, sweep);
+      MakeCells(sweep, "/nowhere");
+    });
+  };
+  EXPECT_THAT(make("datasets = []"), HasSubstr("datasets: expected at least one"));
+  EXPECT_THAT(make("datasets = [\"demo/nothing\"]"), HasSubstr("demo/nothing"));
+  EXPECT_THAT(make("attention = [\"cosine\"]"), HasSubstr("cosine"));
+  EXPECT_THAT(make("baselines = [\"td3\"]"),
+              HasSubstr("baselines: expected bc or bc-10%, found td3"));
+  EXPECT_THAT(make("contexts = [0]"), HasSubstr("contexts: expected 1 to 1000000, found 0"));
+  EXPECT_THAT(make("seeds = []"), HasSubstr("seeds: expected at least one"));
+  EXPECT_THAT(make("equal = \"time\""), HasSubstr("equal: expected updates or tokens, found time"));
+  EXPECT_EQ(make("attention = [\"softmax\", \"softmax\"]"),
+            "attention: expected each value once, found softmax twice");
+  EXPECT_EQ(make("seeds = [3, 4, 3]"), "seeds: expected each value once, found 3 twice");
+  EXPECT_EQ(make("seeds = \"1,1\""), "seeds: expected each value once, found 1 twice");
+  EXPECT_THAT(make("[dataset.\"demo/hopper-expert\"]\nupdates = 1"),
+              HasSubstr("expected one of the sweep's datasets"));
+  // 3 x 20 tokens are more than cosFormer's reach
+  EXPECT_THAT(make("[train]\nreweight-length = 59"), HasSubstr("cosformer-K20"));
+}
+
+TEST(ShardTest, IsReadFromTextAndFromTheEnvironment) {
+  const Shard shard = ParseShard("2/8");
+  EXPECT_EQ(shard.index, 2);
+  EXPECT_EQ(shard.count, 8);
+  for (const char* bad : {"", "2", "8/8", "-1/8", "1/8x", "/8", "1/"}) {
+    EXPECT_THAT(Message([&] { ParseShard(bad); }), HasSubstr("shard: expected I/N")) << bad;
+  }
+  using Variables = std::map<std::string, std::string>;
+  const auto from = [](const Variables& variables) {
+    const Shard s = ShardFromEnvironment([&](const char* name) -> const char* {
+      const auto found = variables.find(name);
+      return found == variables.end() ? nullptr : found->second.c_str();
+    });
+    return std::tuple(s.index, s.count, s.source);
+  };
+  const auto shard_of = [](int64_t index, int64_t count, const std::string& source) {
+    return std::tuple(index, count, source);
+  };
+  EXPECT_EQ(from({}), shard_of(0, 1, ""));
+  EXPECT_EQ(from({{"SLURM_ARRAY_TASK_ID", "7"},
+                  {"SLURM_ARRAY_TASK_MIN", "5"},
+                  {"SLURM_ARRAY_TASK_COUNT", "4"},
+                  {"SLURM_PROCID", "0"},
+                  {"SLURM_NTASKS", "1"}}),
+            shard_of(2, 4, "Slurm's array"));
+  EXPECT_EQ(from({{"OMPI_COMM_WORLD_RANK", "3"}, {"OMPI_COMM_WORLD_SIZE", "4"}}),
+            shard_of(3, 4, "Open MPI's ranks"));
+  EXPECT_EQ(from({{"PMI_RANK", "1"}, {"PMI_SIZE", "2"}}), shard_of(1, 2, "MPI's ranks"));
+  EXPECT_EQ(from({{"SLURM_PROCID", "1"}, {"SLURM_STEP_NUM_TASKS", "2"}}),
+            shard_of(1, 2, "Slurm's tasks"));
+  EXPECT_THAT(Message([&] {
+                from({{"SLURM_ARRAY_TASK_ID", "20"},
+                      {"SLURM_ARRAY_TASK_MIN", "0"},
+                      {"SLURM_ARRAY_TASK_COUNT", "3"}});
+              }),
+              HasSubstr("expected an array without gaps"));
+}
+
+}  // namespace
+}  // namespace cosdt::experiments
