@@ -51,6 +51,18 @@ function(cosdt_library name)
   if(ARG_TORCH)
     cosdt_precompile_torch(cosdt_${name})
   endif()
+  cosdt_unity_rooms(cosdt_${name} ${ARG_SOURCES})
+endfunction()
+
+# Where CMAKE_UNITY_BUILD is on, each folder of a target's sources is one translation unit: headers that
+# take seconds to parse (LibTorch, CLI11, JSON) are parsed, and their templates compiled, once a folder.
+function(cosdt_unity_rooms target)
+  set_target_properties(${target} PROPERTIES UNITY_BUILD_MODE GROUP)
+  foreach(source IN LISTS ARGN)
+    get_filename_component(room "${source}" DIRECTORY)
+    string(MAKE_C_IDENTIFIER "${target}_${room}" room)
+    set_source_files_properties("${source}" PROPERTIES UNITY_GROUP ${room})
+  endforeach()
 endfunction()
 
 # cosdt_cuda_sources(TARGET [TORCH] sources..)
@@ -139,10 +151,10 @@ function(cosdt_embed target namespace)
   target_include_directories(${target} PRIVATE "${folder}")
 endfunction()
 
-# cosdt_embed_files(TARGET NAMESPACE files..)
-# Puts binary files into TARGET and defines cosdt::NAMESPACE::EmbeddedFiles(), which
-# NAMESPACE/embedded_files.h declares. The assembler includes them: a compiler is slow at megabytes.
-function(cosdt_embed_files target namespace)
+# cosdt_embed_files(TARGET NAMESPACE HEADER files..)
+# Puts binary files into TARGET and defines cosdt::NAMESPACE::EmbeddedFiles(), which HEADER declares.
+# The assembler includes them: a compiler is slow at megabytes.
+function(cosdt_embed_files target namespace header)
   set(symbols "")
   set(entries "")
   set(index 0)
@@ -157,7 +169,7 @@ function(cosdt_embed_files target namespace)
   set(source "${CMAKE_CURRENT_BINARY_DIR}/embedded_files.cc")
   cosdt_write(
     "${source}"
-    "#include \"${namespace}/embedded_files.h\"\n${symbols}namespace cosdt::${namespace} {\nstd::span<const EmbeddedFile> EmbeddedFiles() {\n  static const EmbeddedFile files[] = {\n${entries}  };\n  return files;\n}\n}\n"
+    "#include \"${header}\"\n${symbols}namespace cosdt::${namespace} {\nstd::span<const EmbeddedFile> EmbeddedFiles() {\n  static const EmbeddedFile files[] = {\n${entries}  };\n  return files;\n}\n}\n"
   )
   set_source_files_properties("${source}" PROPERTIES OBJECT_DEPENDS "${ARGN}" SKIP_PRECOMPILE_HEADERS ON)
   target_sources(${target} PRIVATE "${source}")
@@ -182,6 +194,7 @@ function(cosdt_test name)
   if(ARG_TORCH)
     cosdt_precompile_torch(${target})
   endif()
+  cosdt_unity_rooms(${target} ${ARG_SOURCES})
   # a sanitized program with LibTorch takes its time to start on a busy machine
   set(common DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 120 PROPERTIES TIMEOUT 600)
   gtest_discover_tests(${target} TEST_PREFIX ${name}. TEST_FILTER "-*Slow*:*_CUDA*" ${common})

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <stdexcept>
 
-#include "agents/policies/demo.h"
+#include "agents/policies/demo_policies.h"
 #include "agents/policies/gaussian_policy.h"
 #include "datasets/data_folder.h"
 #include "datasets/probe.h"

@@ -1,6 +1,5 @@
 #include "experiments/bench/bench.h"
 
-#include <chrono>
 #include <cstdio>
 #include <utility>
 
@@ -66,18 +65,6 @@ void PrintRows(const std::vector<BenchRow>& rows, bool json, const nlohmann::jso
                 r.metric.c_str(), r.value, r.unit.c_str(), r.against.c_str(), r.against_value,
                 r.ratio);
   }
-}
-
-double Rate(double seconds, const std::function<long()>& work) {
-  using Clock = std::chrono::steady_clock;
-  const Clock::time_point start = Clock::now();
-  long units = 0;
-  std::chrono::duration<double> elapsed{};
-  do {
-    units += work();
-    elapsed = Clock::now() - start;
-  } while (elapsed.count() < seconds);
-  return static_cast<double>(units) / elapsed.count();
 }
 
 }  // namespace cosdt::experiments

@@ -42,9 +42,6 @@ BenchRow CompareRates(std::string name, std::string metric, std::string against,
 void PrintRows(const std::vector<BenchRow>& rows, bool json,
                const nlohmann::json& about = nlohmann::json::object());
 
-// How often a second `work` gets through its `units`, measured over at least `seconds`.
-double Rate(double seconds, const std::function<long()>& work);
-
 void AddBenchAttention(CLI::App& bench);
 void AddBenchBehaviour(CLI::App& bench);
 void AddBenchData(CLI::App& bench);

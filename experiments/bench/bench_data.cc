@@ -20,6 +20,7 @@
 #include "experiments/embedded.h"
 #include "experiments/program/child_process.h"
 #include "experiments/program/program.h"
+#include "experiments/program/timing.h"
 
 namespace cosdt::experiments {
 namespace {

@@ -13,6 +13,7 @@
 #include "experiments/bench/python_baseline.h"
 #include "experiments/embedded.h"
 #include "experiments/program/program.h"
+#include "experiments/program/timing.h"
 
 namespace cosdt::experiments {
 namespace {

@@ -16,6 +16,7 @@
 #include "experiments/bench/bench.h"
 #include "experiments/bench/python_baseline.h"
 #include "experiments/embedded.h"
+#include "experiments/program/timing.h"
 #include "experiments/scores/statistics.h"
 
 namespace cosdt::experiments {

@@ -18,6 +18,7 @@
 #include "experiments/embedded.h"
 #include "experiments/program/device.h"
 #include "experiments/program/program.h"
+#include "experiments/program/timing.h"
 #include "experiments/scores/statistics.h"
 
 namespace cosdt::experiments {

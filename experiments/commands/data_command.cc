@@ -3,7 +3,7 @@
 #include <filesystem>
 #include <memory>
 
-#include "agents/policies/demo.h"
+#include "agents/behaviour/demo_datasets.h"
 #include "datasets/data_folder.h"
 #include "envs/registry.h"
 #include "experiments/program/dataset_lookup.h"

@@ -3,7 +3,7 @@
 #include <memory>
 #include <stdexcept>
 
-#include "agents/policies/demo.h"
+#include "agents/behaviour/demo_datasets.h"
 #include "datasets/data_folder.h"
 #include "datasets/fetch.h"
 #include "datasets/sha256.h"

@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "agents/decoding/decoder.h"
-#include "experiments/bench/bench.h"
 #include "experiments/program/child_process.h"
+#include "experiments/program/timing.h"
 
 namespace cosdt::experiments {
 namespace {

@@ -1,4 +1,4 @@
-#include "agents/policies/demo.h"
+#include "agents/behaviour/demo_datasets.h"
 
 #include <algorithm>
 #include <memory>
@@ -6,6 +6,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "agents/policies/demo_policies.h"
 #include "agents/policies/embedded_files.h"
 #include "agents/policies/policy.h"
 #include "agents/rollout/collect.h"
@@ -87,19 +88,10 @@ std::optional<Demo> FindDemo(const std::string& name) {
   return std::nullopt;
 }
 
-[[noreturn]] void ThrowUnknown(const char* what, const std::vector<std::string>& names,
-                               const std::string& found) {
+[[noreturn]] void ThrowUnknown(const std::string& found) {
   std::string list;
-  for (const std::string& name : names) list += (list.empty() ? "" : ", ") + name;
-  throw std::invalid_argument(std::string(what) + ": expected one of " + list + ", found '" +
-                              found + "'");
-}
-
-const EmbeddedFile* FindPolicy(const std::string& name) {
-  const auto files = EmbeddedFiles();
-  const auto file = std::ranges::find(
-      files, name, [](const EmbeddedFile& f) { return "demo/" + std::string(f.name); });
-  return file == files.end() ? nullptr : &*file;
+  for (const std::string& name : DemoDatasets()) list += (list.empty() ? "" : ", ") + name;
+  throw std::invalid_argument("dataset: expected one of " + list + ", found '" + found + "'");
 }
 
 // Transitions up to the end of the last complete episode.
@@ -122,23 +114,9 @@ std::vector<std::string> DemoDatasets() {
 
 bool IsDemoDataset(const std::string& name) { return FindDemo(name).has_value(); }
 
-std::vector<std::string> DemoPolicies() {
-  std::vector<std::string> names;
-  for (const EmbeddedFile& file : EmbeddedFiles()) {
-    names.push_back("demo/" + std::string(file.name));
-  }
-  return names;
-}
-
-std::unique_ptr<datasets::Hdf5File> OpenDemoPolicy(const std::string& name) {
-  const EmbeddedFile* const policy = FindPolicy(name);
-  if (!policy) ThrowUnknown("policy", DemoPolicies(), name);
-  return std::make_unique<datasets::Hdf5File>(name, policy->bytes);
-}
-
 void MakeDemoDataset(const std::string& name, const std::string& path, const DemoOptions& options) {
   const std::optional<Demo> demo = FindDemo(name);
-  if (!demo) ThrowUnknown("dataset", DemoDatasets(), name);
+  if (!demo) ThrowUnknown(name);
   const auto parts = static_cast<int64_t>(demo->parts.size());
   const int64_t total = options.transitions == 0 ? demo->transitions : options.transitions;
   if (total < parts) {

@@ -2,11 +2,8 @@
 
 #include <cstdint>
 #include <functional>
-#include <memory>
 #include <string>
 #include <vector>
-
-#include "datasets/hdf5_file.h"
 
 namespace cosdt::agents {
 
@@ -20,14 +17,6 @@ std::vector<std::string> DemoDatasets();
 // Whether it can be made: also of any task made of these bodies
 // ("demo/halfcheetah-dropped-20-random") and of any T-maze ("demo/tmaze-500").
 bool IsDemoDataset(const std::string& name);
-
-// "demo/hopper-medium", "demo/hopper-expert", and "demo/hopper-STEPS" for the snapshots that
-// medium-replay is made of.
-std::vector<std::string> DemoPolicies();
-
-// Such a policy's file, which is part of the program. Throws std::invalid_argument naming the
-// policies there are.
-std::unique_ptr<datasets::Hdf5File> OpenDemoPolicy(const std::string& name);
 
 struct DemoOptions {
   int64_t transitions = 0;  // 0: 100,000, of medium-expert 200,000, of a T-maze 500 episodes

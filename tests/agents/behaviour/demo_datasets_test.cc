@@ -1,4 +1,5 @@
-#include "agents/policies/demo.h"
+#include "agents/behaviour/demo_datasets.h"
+#include "agents/policies/demo_policies.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
