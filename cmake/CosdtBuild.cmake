@@ -50,14 +50,14 @@ function(cosdt_library name)
                         PRIVATE ${ARG_PRIVATE} $<BUILD_INTERFACE:cosdt_flags>)
   if(ARG_TORCH)
     cosdt_precompile_torch(cosdt_${name})
+    cosdt_unity_rooms(cosdt_${name} ${ARG_SOURCES})
   endif()
-  cosdt_unity_rooms(cosdt_${name} ${ARG_SOURCES})
 endfunction()
 
-# Where CMAKE_UNITY_BUILD is on, each folder of a target's sources is one translation unit: headers that
-# take seconds to parse (LibTorch, CLI11, JSON) are parsed, and their templates compiled, once a folder.
+# Unless COSDT_UNITY is off, each folder of a target's sources is one translation unit: headers that take
+# seconds to parse (LibTorch, CLI11, JSON) are parsed, and their templates compiled, once per folder.
 function(cosdt_unity_rooms target)
-  set_target_properties(${target} PROPERTIES UNITY_BUILD_MODE GROUP)
+  set_target_properties(${target} PROPERTIES UNITY_BUILD ${COSDT_UNITY} UNITY_BUILD_MODE GROUP)
   foreach(source IN LISTS ARGN)
     get_filename_component(room "${source}" DIRECTORY)
     string(MAKE_C_IDENTIFIER "${target}_${room}" room)
@@ -184,6 +184,8 @@ function(cosdt_test name)
   add_executable(${target} ${ARG_SOURCES})
   target_link_libraries(${target} PRIVATE ${ARG_LIBRARIES} GTest::gmock GTest::gtest_main cosdt_flags)
   target_include_directories(${target} PRIVATE "${PROJECT_SOURCE_DIR}")
+  # tests are compiled more often than they are waited for
+  target_compile_options(${target} PRIVATE $<$<AND:$<CONFIG:Release>,$<COMPILE_LANGUAGE:CXX>>:-O1>)
   target_compile_definitions(
     ${target} PRIVATE COSDT_SOURCE_DIR="${PROJECT_SOURCE_DIR}"
                       COSDT_SHARED_DIR="${PROJECT_SOURCE_DIR}/../shared")
@@ -194,7 +196,9 @@ function(cosdt_test name)
   if(ARG_TORCH)
     cosdt_precompile_torch(${target})
   endif()
-  cosdt_unity_rooms(${target} ${ARG_SOURCES})
+  if(ARG_TORCH OR ARG_PROGRAM)
+    cosdt_unity_rooms(${target} ${ARG_SOURCES})
+  endif()
   # a sanitized program with LibTorch takes its time to start on a busy machine
   set(common DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 120 PROPERTIES TIMEOUT 600)
   gtest_discover_tests(${target} TEST_PREFIX ${name}. TEST_FILTER "-*Slow*:*_CUDA*" ${common})

@@ -6,7 +6,7 @@
 #include <map>
 #include <stdexcept>
 
-#include "agents/policies/demo.h"
+#include "agents/behaviour/demo_datasets.h"
 #include "datasets/known_files.h"
 #include "experiments/program/dataset_lookup.h"
 #include "experiments/program/utf8.h"

@@ -7,7 +7,7 @@
 #include <memory>
 #include <stdexcept>
 
-#include "agents/policies/demo.h"
+#include "agents/policies/demo_policies.h"
 #include "agents/policies/gaussian_policy.h"
 #include "datasets/check.h"
 #include "datasets/episodes.h"
