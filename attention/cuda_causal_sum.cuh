@@ -39,13 +39,13 @@ struct CausalSum {
   Rows out{};                 // `masked` ones are zero at padding
 };
 
-constexpr int kMostSums = 3;  // of a pass
+constexpr int kMaxSums = 3;  // of a pass
 
 // Up to so many segments a block adds up the states before its own; beyond, a scan has.
-constexpr int kMostUnscanned = 8;
+constexpr int kMaxUnscanned = 8;
 
 struct PassArguments {
-  CausalSum sums[kMostSums];
+  CausalSum sums[kMaxSums];
   int heads = 1;         // of a batch element
   int length = 1;        // tokens
   float half_turns = 0;  // of the phase from one token to the next: 1 / 2M; 0: weights are 1
@@ -736,7 +736,7 @@ struct CausalSumKernel {
   COSDT_DEVICE void BeginState() {
     ForState(0, [](float& own, const float*) { own = 0; });
     if (kTask == Task::kStates || segment == 0) return;
-    const bool is_scanned = pass.segments > kMostUnscanned;
+    const bool is_scanned = pass.segments > kMaxUnscanned;
     const int end = is_scanned ? segment + 1 : segment;
     COSDT_NO_UNROLL for (int i = is_scanned ? segment : 0; i < end; ++i) {
       ForState(i, [](float& own, const float* stored) { own += *stored; });

@@ -109,8 +109,8 @@ struct SumsKernel {
 
 // Whether the kernels' 32 bits hold an array's strides in bytes.
 inline bool HasShortStrides(const Array& array) {
-  constexpr ptrdiff_t kMost = (ptrdiff_t{1} << 31) / 4 - 1;
-  const auto is_short = [](ptrdiff_t x) { return x <= kMost && x >= -kMost; };
+  constexpr ptrdiff_t kMax = (ptrdiff_t{1} << 31) / 4 - 1;
+  const auto is_short = [](ptrdiff_t x) { return x <= kMax && x >= -kMax; };
   return is_short(array.batch) && is_short(array.head) && is_short(array.token);
 }
 
@@ -124,7 +124,7 @@ inline int WidthOf(const Problem& problem) {
   const int64_t width = std::max(problem.width, problem.value_width);
   return width <= 32 ? 32 : width <= 64 ? 64 : 128;
 }
-inline int SumsOf(Pass pass) { return pass == Pass::kForward ? 1 : kMostSums; }
+inline int SumsOf(Pass pass) { return pass == Pass::kForward ? 1 : kMaxSums; }
 inline int64_t ChunksOf(const Problem& problem) { return (problem.length + kChunk - 1) / kChunk; }
 
 // Slices of the columns of value.
@@ -172,7 +172,7 @@ constexpr int64_t kMultiprocessors = 128;  // about as many as the devices of to
 
 // By the shape alone, so that bits repeat.
 inline Cut MakeCut(const Problem& problem, Pass pass) {
-  constexpr int64_t kLeastChunks = 4;  // of a segment, which costs a state to write and to read
+  constexpr int64_t kMinChunks = 4;  // of a segment, which costs a state to write and to read
   const int64_t chunks = ChunksOf(problem);
   const int64_t blocks = SumsOf(pass) * problem.batch * problem.heads * SlicesOf(problem, pass);
   const int64_t enough =
@@ -182,7 +182,7 @@ inline Cut MakeCut(const Problem& problem, Pass pass) {
         return int64_t{Kernel::kBlocksAMultiprocessor};
       });
   const int64_t wanted =
-      std::clamp<int64_t>(enough / blocks, 1, std::max<int64_t>(chunks / kLeastChunks, 1));
+      std::clamp<int64_t>(enough / blocks, 1, std::max<int64_t>(chunks / kMinChunks, 1));
   const int64_t each = (chunks + wanted - 1) / wanted;
   return {static_cast<int>((chunks + each - 1) / each), static_cast<int>(each)};
 }
@@ -201,7 +201,7 @@ int64_t StatesSize(const Problem& problem, Pass pass, const Cut& cut) {
 }
 
 // The sums of a pass (CausalSum's table).
-inline void MakeSums(const Problem& problem, Pass pass, CausalSum (&sums)[kMostSums]) {
+inline void MakeSums(const Problem& problem, Pass pass, CausalSum (&sums)[kMaxSums]) {
   const int bytes = problem.type == Type::kBFloat16 ? 2 : 4;
   const auto rows = [&](const Array& array, int64_t width, bool features, bool masked) {
     return Rows{static_cast<char*>(array.data),
@@ -283,7 +283,7 @@ void LaunchSums(const Problem& problem, Pass pass, const Cut& cut, PassArguments
     all.states = states;
     using States = SumsKernel<Products, kWidth, Task::kStates, kIsOutput>;
     launch(States{all}, grid);
-    if (cut.segments > kMostUnscanned) {
+    if (cut.segments > kMaxUnscanned) {
       launch(ScanKernel{cut.segments, States::kStateValues, states},
              Grid{(States::kStateValues + ScanKernel::kThreads - 1) / ScanKernel::kThreads,
                   SumsOf(pass) * slices * heads});

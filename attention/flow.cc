@@ -7,7 +7,7 @@ namespace cosdt::attention {
 namespace {
 
 constexpr double kEps = 1e-6;
-const LinearForm kForm{.features = FeatureMap::kIdentity, .normalize = false};
+const LinearForm kFlowForm{.features = FeatureMap::kIdentity, .normalize = false};
 
 torch::Tensor Dot(const torch::Tensor& x, const torch::Tensor& sums) {
   return ((x + kEps) * (sums + kEps)).sum(-1, true);
@@ -103,7 +103,7 @@ torch::Tensor FlowAttention(const torch::Tensor& q, const torch::Tensor& k, cons
   inputs.q = sink / incoming;
   inputs.k = source;
   inputs.v = inputs.v.to(type) * competition;
-  return (CausalLinear(inputs, kForm) * gate).to(q.scalar_type()).reshape(inputs.output_shape);
+  return (CausalLinear(inputs, kFlowForm) * gate).to(q.scalar_type()).reshape(inputs.output_shape);
 }
 
 std::unique_ptr<AttentionState> MakeFlowState(const AttentionState::Shape& shape,

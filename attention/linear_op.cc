@@ -85,8 +85,9 @@ Output Forward(const Inputs& inputs, const LinearForm& form) {
   return result;
 }
 
-Tensor Attend(const Tensor& q, const Tensor& k, const Tensor& v, const Mask& mask, int64_t features,
-              int64_t reweight_length, bool normalize, double eps) {
+Tensor AttendWithoutGradient(const Tensor& q, const Tensor& k, const Tensor& v, const Mask& mask,
+                             int64_t features, int64_t reweight_length, bool normalize,
+                             double eps) {
   return Forward({q, k, v, mask.value_or(Tensor()), {}},
                  MakeForm(features, reweight_length, normalize, eps))
       .out;
@@ -147,7 +148,7 @@ TORCH_LIBRARY(cosdt, library) {
       "float eps, Tensor(a!) grad_q, Tensor(b!) grad_k, Tensor(c!) grad_v) -> ()");
 }
 TORCH_LIBRARY_IMPL(cosdt, CompositeExplicitAutograd, library) {
-  library.impl("causal_linear_attention", Attend);
+  library.impl("causal_linear_attention", AttendWithoutGradient);
 }
 TORCH_LIBRARY_IMPL(cosdt, Autograd, library) {
   library.impl("causal_linear_attention", AttendWithGradient);
@@ -210,7 +211,8 @@ std::string CausalLinearPath(const torch::Device& device) {
 }
 
 torch::Tensor FusedCausalLinear(const Inputs& inputs, const LinearForm& form) {
-  static const auto op = FindOperator<decltype(Attend)>("cosdt::causal_linear_attention");
+  static const auto op =
+      FindOperator<decltype(AttendWithoutGradient)>("cosdt::causal_linear_attention");
   return op.call(inputs.q, inputs.k, inputs.v, ToMask(inputs.key_mask),
                  static_cast<int64_t>(form.features), form.reweight_length, form.normalize,
                  form.eps);

@@ -11,9 +11,9 @@ namespace {
 // One block of rows of the kernels: longer chunks were never faster (attention/README.md).
 constexpr int64_t kChunk = 48;
 
-// Segments are cut where there are fewer heads than this, and are no shorter than kLeastChunks.
+// Segments are cut where there are fewer heads than this, and are no shorter than kMinChunks.
 constexpr int64_t kItems = 16;
-constexpr int64_t kLeastChunks = 8;
+constexpr int64_t kMinChunks = 8;
 
 // Up to here one quadratic tile is faster than chunks with a state between them, which cost four
 // (without M two) widths of products a token and what surrounds them, twice of it backward.
@@ -43,8 +43,7 @@ Plan::Plan(const Problem& problem, Pass pass, int64_t chunk)
   chunk_ = std::min(chunk_, problem.length);
   chunks_ = (problem.length + chunk_ - 1) / chunk_;
   // by the shape alone, never by the number of threads: the results' bits follow from it
-  segments_ =
-      std::clamp<int64_t>(kItems / heads(), 1, std::max<int64_t>(1, chunks_ / kLeastChunks));
+  segments_ = std::clamp<int64_t>(kItems / heads(), 1, std::max<int64_t>(1, chunks_ / kMinChunks));
   chunks_per_segment_ = (chunks_ + segments_ - 1) / segments_;
   segments_ = (chunks_ + chunks_per_segment_ - 1) / chunks_per_segment_;
   reach_ = chunk_ + 64;  // a tile reads up to a whole panel beyond the diagonal

@@ -12,7 +12,7 @@ namespace cosdt::attention {
 namespace {
 
 // keys far from the origin have tiny features, and so has the normaliser: only 0 is out of bounds
-const LinearForm kForm{.features = FeatureMap::kIdentity, .eps = 1e-30};
+const LinearForm kPerformerForm{.features = FeatureMap::kIdentity, .eps = 1e-30};
 
 // log(phi(x) sqrt(m)), [.., m]
 torch::Tensor Exponents(const torch::Tensor& x, const torch::Tensor& projection) {
@@ -38,7 +38,7 @@ std::pair<torch::Tensor, torch::Tensor> Features(const torch::Tensor& q, const t
 class PerformerState : public LinearState {
  public:
   PerformerState(const Shape& shape, const torch::Tensor& projection)
-      : LinearState(shape, kForm, projection.size(0)), projection_(projection.clone()) {}
+      : LinearState(shape, kPerformerForm, projection.size(0)), projection_(projection.clone()) {}
 
   std::unique_ptr<AttentionState> Copy() const override {
     return std::unique_ptr<AttentionState>(new PerformerState(*this));
@@ -80,7 +80,8 @@ torch::Tensor PerformerAttention(const torch::Tensor& q, const torch::Tensor& k,
   inputs.ClearPadding();  // before the exponential, which could overflow on what stands there
   std::tie(inputs.q, inputs.k) = Features(inputs.q, inputs.k, projection);
   inputs.v = inputs.v.to(inputs.q.scalar_type());
-  return (options.causal ? CausalLinear(inputs, kForm) : FullLinear(inputs, kForm))
+  return (options.causal ? CausalLinear(inputs, kPerformerForm)
+                         : FullLinear(inputs, kPerformerForm))
       .reshape(inputs.output_shape)
       .to(q.scalar_type());
 }

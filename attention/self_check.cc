@@ -10,7 +10,7 @@ namespace {
 
 using torch::Tensor;
 
-struct Case {
+struct CheckedCase {
   int64_t length, width;
   FeatureMap features = FeatureMap::kEluPlusOne;
   bool reweight = true, masked = false;
@@ -19,7 +19,7 @@ struct Case {
 
 // Each width of the kernels with one chunk, with several and with segments; short ones first, so
 // that a fault is soon found.
-constexpr Case kCases[] = {
+constexpr CheckedCase kCases[] = {
     {1, 16},
     {1, 32},
     {31, 32, FeatureMap::kRelu, false},
@@ -38,19 +38,19 @@ constexpr Case kCases[] = {
 };
 
 // How the kernels compute.
-struct Form {
+struct Arithmetic {
   torch::ScalarType type;
   bool one_product;
   double tolerance;
 };
 // float32's tolerance allows for sums in another order, the others' for values and weights that are
 // rounded.
-constexpr Form kForms[] = {
+constexpr Arithmetic kArithmetics[] = {
     {torch::kFloat32, false, 2e-5}, {torch::kFloat32, true, 5e-3}, {torch::kBFloat16, false, 2e-2}};
 
 class Example {
  public:
-  Example(const Case& c, torch::ScalarType type, const torch::Device& device) {
+  Example(const CheckedCase& c, torch::ScalarType type, const torch::Device& device) {
     form.features = c.features;
     form.reweight_length = c.reweight ? 2 * c.length : 0;
     auto generator = at::make_generator<at::CPUGeneratorImpl>(3);
@@ -121,8 +121,8 @@ std::vector<double> Differences(const std::vector<Tensor>& found,
 std::string CheckKernels(const torch::Device& device, const SupportsProblem& supports,
                          const RunKernels& run) {
   const torch::AutoGradMode with_gradients(true);  // whatever the caller's is
-  for (const Case& c : kCases) {
-    for (const Form& form : kForms) {
+  for (const CheckedCase& c : kCases) {
+    for (const Arithmetic& form : kArithmetics) {
       // narrower heads' gradients are computed in float32 (linear_op.cc)
       if (form.type == torch::kBFloat16 && c.width < 32) continue;
       const Example example(c, form.type, device);

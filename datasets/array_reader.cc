@@ -24,7 +24,7 @@ namespace {
 using Lock = std::lock_guard<std::recursive_mutex>;
 
 // deflate cannot shrink data further than this (RFC 1951: 258 bytes for two bits)
-constexpr uint64_t kMostCompression = 1032;
+constexpr uint64_t kMaxCompression = 1032;
 
 // A number as stored.
 struct Stored {
@@ -209,7 +209,7 @@ class ChunkReader {
     if (applied(plan_.fletcher32)) data = WithoutChecksum(data, offset);
     if (applied(plan_.deflate)) {
       // sizes come from the file: memory is taken for what so many bytes can hold
-      if (plan_.chunk_bytes() > data.size() * kMostCompression + 64) {
+      if (plan_.chunk_bytes() > data.size() * kMaxCompression + 64) {
         Damaged(offset, std::to_string(data.size()) + " stored bytes");
       }
       plain_.resize(plan_.chunk_bytes());

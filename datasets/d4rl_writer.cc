@@ -32,7 +32,7 @@ bool Sync(const std::string& path) {
 }  // namespace
 
 std::vector<uint64_t> GuessChunk(const std::vector<uint64_t>& shape, size_t bytes) {
-  constexpr double kBase = 16 * 1024, kLeast = 8 * 1024, kMost = 1024 * 1024;
+  constexpr double kBase = 16 * 1024, kMin = 8 * 1024, kMax = 1024 * 1024;
   std::vector<uint64_t> chunk = shape;
   for (uint64_t& n : chunk) n = n == 0 ? 1024 : n;
   const auto size = [&] {
@@ -41,10 +41,10 @@ std::vector<uint64_t> GuessChunk(const std::vector<uint64_t>& shape, size_t byte
     return product;
   };
   const double target =
-      std::clamp(kBase * std::pow(2.0, std::log10(size() / (1024.0 * 1024.0))), kLeast, kMost);
+      std::clamp(kBase * std::pow(2.0, std::log10(size() / (1024.0 * 1024.0))), kMin, kMax);
   for (size_t i = 0;; ++i) {
     const double now = size();
-    if ((now < target || std::abs(now - target) / target < 0.5) && now < kMost) break;
+    if ((now < target || std::abs(now - target) / target < 0.5) && now < kMax) break;
     if (now == static_cast<double>(bytes)) break;
     uint64_t& n = chunk[i % chunk.size()];
     n = (n + 1) / 2;

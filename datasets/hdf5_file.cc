@@ -21,7 +21,7 @@ namespace {
 using Lock = std::lock_guard<std::recursive_mutex>;
 
 // deflate cannot shrink data further than this (RFC 1951: 258 bytes for two bits)
-constexpr uint64_t kMostCompression = 1032;
+constexpr uint64_t kMaxCompression = 1032;
 constexpr uint64_t kSmall = 4096;  // what any file may ask for
 
 // HDF5 asks before it follows an external link: no. A dataset has no reason to open whatever path
@@ -268,7 +268,7 @@ ArrayInfo Hdf5File::Info(const std::string& key) const {
   const uint64_t stored = H5Dget_storage_size(dataset);
   // beside what was never written there are arrays of as many rows, which take at least so much
   const bool sparse = layout == H5D_CHUNKED || stored == 0;
-  const bool fits = bytes <= kSmall || bytes <= (sparse ? file_size_ * kMostCompression : stored);
+  const bool fits = bytes <= kSmall || bytes <= (sparse ? file_size_ * kMaxCompression : stored);
   if (stored > file_size_ || !fits) {
     throw FileError(
         path_, key, "data for shape " + ShapeString(info.shape),

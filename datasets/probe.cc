@@ -19,7 +19,7 @@
 namespace cosdt::datasets {
 namespace {
 
-constexpr unsigned kMostSeconds = 60;  // a damaged index may run in a circle
+constexpr unsigned kMaxSeconds = 60;  // a damaged index may run in a circle
 
 // Looks up every chunk, as ReadArray will.
 void LookUpChunks(const Hdf5File& file, const std::string& key) {
@@ -73,7 +73,7 @@ void Send(int to, const FileError& error) {
   dup2(nowhere, STDOUT_FILENO);
   dup2(nowhere, STDERR_FILENO);  // where the C library says what it found before it aborts
   for (const int caught : {SIGSEGV, SIGBUS, SIGFPE, SIGABRT, SIGALRM}) signal(caught, SIG_DFL);
-  alarm(kMostSeconds);
+  alarm(kMaxSeconds);
   try {
     Walk(path);
   } catch (const FileError& error) {
@@ -110,7 +110,7 @@ void ProbeFile(const std::string& path) {
   if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return;
   if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM) {
     throw FileError(path, "", "a structure that can be walked through",
-                    "no end of it in " + std::to_string(kMostSeconds) + " s");
+                    "no end of it in " + std::to_string(kMaxSeconds) + " s");
   }
   std::vector<std::string> parts;
   for (size_t begin = 0, end; (end = text.find('\0', begin)) != std::string::npos;

@@ -9,7 +9,8 @@ namespace cosdt::envs {
 PartialObservation::PartialObservation(std::string name, const Env& body, int first, int count)
     : Task(std::move(name), body, count), first_(first) {}
 
-void PartialObservation::Show(std::span<const double> seen, std::span<double> observation) const {
+void PartialObservation::WriteObservation(std::span<const double> seen,
+                                          std::span<double> observation) const {
   std::ranges::copy(seen.subspan(first_, observation.size()), observation.begin());
 }
 
@@ -22,12 +23,13 @@ void DroppedObservations::Begin(uint64_t seed) {
   dropped_ = false;
 }
 
-StepResult DroppedObservations::Change(const StepResult& step) {
+StepResult DroppedObservations::TransformResult(const StepResult& step) {
   dropped_ = std::bernoulli_distribution(probability_)(rng_);
   return step;
 }
 
-void DroppedObservations::Show(std::span<const double> seen, std::span<double> observation) const {
+void DroppedObservations::WriteObservation(std::span<const double> seen,
+                                           std::span<double> observation) const {
   std::ranges::fill(observation, 0.0);
   if (!dropped_) std::ranges::copy(seen, observation.begin());
   observation.back() = dropped_;
@@ -38,14 +40,15 @@ DelayedReward::DelayedReward(std::string name, const Env& body)
 
 void DelayedReward::Begin(uint64_t) { sum_ = 0; }
 
-StepResult DelayedReward::Change(const StepResult& step) {
+StepResult DelayedReward::TransformResult(const StepResult& step) {
   sum_ += step.reward;
   StepResult paid = step;
   paid.reward = step.terminated || step.truncated ? sum_ : 0;
   return paid;
 }
 
-void DelayedReward::Show(std::span<const double> seen, std::span<double> observation) const {
+void DelayedReward::WriteObservation(std::span<const double> seen,
+                                     std::span<double> observation) const {
   std::ranges::copy(seen, observation.begin());
 }
 

@@ -20,7 +20,7 @@ class PartialObservation : public Task {
   }
 
  private:
-  void Show(std::span<const double> seen, std::span<double> observation) const override;
+  void WriteObservation(std::span<const double> seen, std::span<double> observation) const override;
 
   int first_;
 };
@@ -37,8 +37,8 @@ class DroppedObservations : public Task {
 
  private:
   void Begin(uint64_t seed) override;
-  StepResult Change(const StepResult& step) override;
-  void Show(std::span<const double> seen, std::span<double> observation) const override;
+  StepResult TransformResult(const StepResult& step) override;
+  void WriteObservation(std::span<const double> seen, std::span<double> observation) const override;
 
   double probability_;
   Rng rng_;
@@ -54,8 +54,8 @@ class DelayedReward : public Task {
 
  private:
   void Begin(uint64_t seed) override;
-  StepResult Change(const StepResult& step) override;
-  void Show(std::span<const double> seen, std::span<double> observation) const override;
+  StepResult TransformResult(const StepResult& step) override;
+  void WriteObservation(std::span<const double> seen, std::span<double> observation) const override;
 
   double sum_ = 0;
 };

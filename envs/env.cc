@@ -35,7 +35,7 @@ void CheckAction(const EnvSpec& spec, std::span<const double> action) {
   }
 }
 
-void CheckRoom(const EnvSpec& spec, std::span<const double> observation) {
+void CheckObservationSize(const EnvSpec& spec, std::span<const double> observation) {
   if (static_cast<int>(observation.size()) == spec.observation_size) return;
   throw std::invalid_argument(spec.name + ": observation: expected room for " +
                               std::to_string(spec.observation_size) + " numbers, found " +

@@ -57,7 +57,7 @@ struct StepResult {
 void CheckAction(const EnvSpec& spec, std::span<const double> action);
 
 // Throws std::invalid_argument where there is not room for exactly one observation.
-void CheckRoom(const EnvSpec& spec, std::span<const double> observation);
+void CheckObservationSize(const EnvSpec& spec, std::span<const double> observation);
 
 // One body or task. Observations and actions are rows of spec().observation_size and
 // spec().action_size numbers; everything inside is float64.
@@ -90,7 +90,7 @@ class Env {
 
   // The same episode with nothing hidden: of a task that shows less than its body does, the body.
   // Its actions are this environment's. It is what behaviour policies act on and what is filmed.
-  virtual const Env& full() const { return *this; }
+  virtual const Env& fully_observed() const { return *this; }
 };
 
 }  // namespace cosdt::envs

@@ -25,8 +25,8 @@ void HalfCheetah::SampleState(InitialNoise& noise, std::span<double> qpos,
   for (double& v : qvel) v = 0.1 * noise.Normal();
 }
 
-double HalfCheetah::Reward(double velocity, double control_cost) const {
-  return velocity - 0.1 * control_cost;
+double HalfCheetah::Reward(double velocity, double squared_action) const {
+  return velocity - 0.1 * squared_action;
 }
 
 }  // namespace cosdt::envs

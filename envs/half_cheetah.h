@@ -21,7 +21,7 @@ class HalfCheetah : public MujocoEnv {
   void WriteObservation(std::span<double> observation) const override;
   void SampleState(InitialNoise& noise, std::span<double> qpos,
                    std::span<double> qvel) const override;
-  double Reward(double velocity, double control_cost) const override;
+  double Reward(double velocity, double squared_action) const override;
 };
 
 }  // namespace cosdt::envs

@@ -35,8 +35,8 @@ bool Hopper::IsHealthy() const {
          std::ranges::all_of(qvel(), within_100);
 }
 
-double Hopper::Reward(double velocity, double control_cost) const {
-  return velocity + HealthyReward() - 1e-3 * control_cost;
+double Hopper::Reward(double velocity, double squared_action) const {
+  return velocity + HealthyReward() - 1e-3 * squared_action;
 }
 
 }  // namespace cosdt::envs

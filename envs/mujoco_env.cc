@@ -87,7 +87,7 @@ void MujocoEnv::CheckStateSizes(size_t qpos, size_t qvel) const {
 }
 
 void MujocoEnv::Observe(std::span<double> observation) const {
-  CheckRoom(spec_, observation);
+  CheckObservationSize(spec_, observation);
   WriteObservation(observation);
 }
 
@@ -129,13 +129,13 @@ StepResult MujocoEnv::Step(std::span<const double> action) {
   if (diverged_) {
     throw std::logic_error(spec_.name + ": the simulation diverged: Reset starts the next episode");
   }
-  double control_cost = 0;
+  double squared_action = 0;
   for (int i = 0; i < spec_.action_size; ++i) {
     double a = action[i];
     // D4RL's wrapper clips before the environment sees the action; gymnasium's control cost is that
     // of the action as given, and only MuJoCo's actuators clip
     if (physics_ == Physics::kD4rl) a = std::clamp(a, -1.0, 1.0);
-    control_cost += a * a;
+    squared_action += a * a;
     data_->ctrl[i] = a;
   }
   GetState(qpos_before_, qvel_before_);
@@ -160,7 +160,7 @@ StepResult MujocoEnv::Step(std::span<const double> action) {
     return result;
   }
   const double velocity = (data_->qpos[0] - qpos_before_[0]) / spec_.step_seconds;
-  result.reward = Reward(velocity, control_cost);
+  result.reward = Reward(velocity, squared_action);
   result.terminated = !IsHealthy();
   return result;
 }

@@ -58,8 +58,8 @@ class MujocoEnv : public Env {
   virtual bool IsHealthy() const { return true; }
 
   // The reward of the step that ended in the current state. `velocity` is the mean of dx/dt over
-  // the step in m/s; `control_cost` the sum of the squared actions, without its weight.
-  virtual double Reward(double velocity, double control_cost) const = 0;
+  // the step in m/s; `squared_action` the sum of the squared actions, without its weight.
+  virtual double Reward(double velocity, double squared_action) const = 0;
 
   // The healthy reward of hopper and walker2d: version 5 withholds it on the terminating step.
   double HealthyReward() const;

@@ -23,13 +23,15 @@ void Task::ResetFrom(InitialNoise& noise, uint64_t seed) {
   Begin(seed);
 }
 
-StepResult Task::Step(std::span<const double> action) { return Change(full_->Step(action)); }
+StepResult Task::Step(std::span<const double> action) {
+  return TransformResult(full_->Step(action));
+}
 
 void Task::Observe(std::span<double> observation) const {
-  CheckRoom(spec_, observation);
+  CheckObservationSize(spec_, observation);
   std::vector<double> seen(full_->spec().observation_size);
   full_->Observe(seen);
-  Show(seen, observation);
+  WriteObservation(seen, observation);
 }
 
 }  // namespace cosdt::envs

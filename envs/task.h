@@ -8,12 +8,12 @@
 
 namespace cosdt::envs {
 
-// A task made of another environment, full(), by changing what is shown of its observations or
-// paid of its rewards. Actions, episodes and their ends are the other's.
+// A task made of another environment, fully_observed(), by changing what is shown of its
+// observations or paid of its rewards. Actions, episodes and their ends are the other's.
 class Task : public Env {
  public:
   const EnvSpec& spec() const final { return spec_; }
-  const Env& full() const final { return *full_; }
+  const Env& fully_observed() const final { return *full_; }
   bool diverged() const final { return full_->diverged(); }
 
   void Reset(uint64_t seed) final;
@@ -31,10 +31,11 @@ class Task : public Env {
   virtual void Begin(uint64_t /*seed*/) {}
 
   // Called after a step with what it gave. Returns what the task gives.
-  virtual StepResult Change(const StepResult& step) { return step; }
+  virtual StepResult TransformResult(const StepResult& step) { return step; }
 
   // Writes what is shown of `seen`, the other environment's observation.
-  virtual void Show(std::span<const double> seen, std::span<double> observation) const = 0;
+  virtual void WriteObservation(std::span<const double> seen,
+                                std::span<double> observation) const = 0;
 
  private:
   std::unique_ptr<Env> full_;

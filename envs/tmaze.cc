@@ -40,7 +40,7 @@ class OpenMaze : public Env {
   }
 
   void Observe(std::span<double> observation) const override {
-    CheckRoom(spec_, observation);
+    CheckObservationSize(spec_, observation);
     observation[TMaze::kSign] = sign_;
     observation[TMaze::kJunction] = AtJunction();
   }
@@ -60,12 +60,12 @@ TMaze::TMaze(int corridor)
 
 void TMaze::Begin(uint64_t) { at_start_ = true; }
 
-StepResult TMaze::Change(const StepResult& step) {
+StepResult TMaze::TransformResult(const StepResult& step) {
   at_start_ = false;
   return step;
 }
 
-void TMaze::Show(std::span<const double> seen, std::span<double> observation) const {
+void TMaze::WriteObservation(std::span<const double> seen, std::span<double> observation) const {
   std::ranges::copy(seen, observation.begin());
   if (!at_start_) observation[kSign] = 0;
 }

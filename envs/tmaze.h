@@ -27,8 +27,8 @@ class TMaze : public Task {
 
  private:
   void Begin(uint64_t seed) override;
-  StepResult Change(const StepResult& step) override;
-  void Show(std::span<const double> seen, std::span<double> observation) const override;
+  StepResult TransformResult(const StepResult& step) override;
+  void WriteObservation(std::span<const double> seen, std::span<double> observation) const override;
 
   bool at_start_ = true;
 };

@@ -7,10 +7,10 @@
 namespace cosdt::envs {
 
 VectorEnv::VectorEnv(const Env& prototype, int count, ThreadPool& pool)
-    : pool_(pool), results_(count), hides_(&prototype.full() != &prototype) {
+    : pool_(pool), results_(count), hides_(&prototype.fully_observed() != &prototype) {
   const EnvSpec& spec = prototype.spec();
   for (int i = 0; i < count; ++i) envs_.push_back(prototype.Clone());
-  const int full_size = prototype.full().spec().observation_size;
+  const int full_size = prototype.fully_observed().spec().observation_size;
   observations_.resize(static_cast<size_t>(count) * spec.observation_size);
   if (hides_) full_observations_.resize(static_cast<size_t>(count) * full_size);
   wide_observations_.resize(std::max(observations_.size(), full_observations_.size()));
@@ -64,7 +64,7 @@ void VectorEnv::Observe(int row) {
                            [](double x) { return static_cast<float>(x); });
   };
   observe(*envs_[row], observations_);
-  if (hides_) observe(envs_[row]->full(), full_observations_);
+  if (hides_) observe(envs_[row]->fully_observed(), full_observations_);
 }
 
 }  // namespace cosdt::envs

@@ -35,10 +35,10 @@ class VectorEnv {
   // The observation of `row`: observation_size numbers.
   std::span<const float> observation(int row) const;
 
-  // What env(row).full() observes: full_observation_size() numbers. The same as observation(row)
-  // where nothing is hidden.
+  // What env(row).fully_observed() observes: full_observation_size() numbers. The same as
+  // observation(row) where nothing is hidden.
   std::span<const float> full_observation(int row) const;
-  int full_observation_size() const { return envs_[0]->full().spec().observation_size; }
+  int full_observation_size() const { return envs_[0]->fully_observed().spec().observation_size; }
 
   // What the last Step gave for `row`.
   const StepResult& result(int row) const { return results_[row]; }

@@ -47,8 +47,8 @@ bool Walker2d::IsHealthy() const {
   return qpos()[1] > 0.8 && qpos()[1] < 2.0 && std::abs(qpos()[2]) < 1.0;
 }
 
-double Walker2d::Reward(double velocity, double control_cost) const {
-  return velocity + HealthyReward() - 1e-3 * control_cost;
+double Walker2d::Reward(double velocity, double squared_action) const {
+  return velocity + HealthyReward() - 1e-3 * squared_action;
 }
 
 }  // namespace cosdt::envs

@@ -22,7 +22,7 @@ class Walker2d : public MujocoEnv {
   void SampleState(InitialNoise& noise, std::span<double> qpos,
                    std::span<double> qvel) const override;
   bool IsHealthy() const override;
-  double Reward(double velocity, double control_cost) const override;
+  double Reward(double velocity, double squared_action) const override;
 };
 
 }  // namespace cosdt::envs

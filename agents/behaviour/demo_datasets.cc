@@ -130,7 +130,7 @@ void MakeDemoDataset(const std::string& name, const std::string& path, const Dem
     const std::string& source = demo->parts[part];
     std::vector<WeightedPolicy> policies;
     const std::string policy = IsPolicyFile(source) ? "demo/" + source : source;
-    policies.push_back({MakePolicy(policy, env->full().spec(), false)});
+    policies.push_back({MakePolicy(policy, env->fully_observed().spec(), false)});
     const int64_t begin = total * part / parts;
     CollectOptions collect;
     collect.transitions = total * (part + 1) / parts - begin;

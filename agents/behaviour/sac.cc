@@ -10,7 +10,7 @@
 namespace cosdt::agents {
 namespace {
 
-constexpr double kLeastLogStd = -20, kMostLogStd = 2;
+constexpr double kMinLogStd = -20, kMaxLogStd = 2;
 
 // The policy's actions for a batch, and what their gradients need.
 struct Sample {
@@ -25,7 +25,7 @@ Sample SampleActions(const torch::Tensor& outputs, const torch::Tensor& noise) {
   const int64_t size = noise.size(1);
   Sample sample;
   sample.log_std = outputs.narrow(1, size, size);
-  const torch::Tensor log_std = sample.log_std.clamp(kLeastLogStd, kMostLogStd);
+  const torch::Tensor log_std = sample.log_std.clamp(kMinLogStd, kMaxLogStd);
   sample.std = log_std.exp();
   const torch::Tensor u = torch::addcmul(outputs.narrow(1, 0, size), sample.std, noise);
   sample.actions = u.tanh();
@@ -135,7 +135,7 @@ SacLosses Sac::ComputeGradients(const SacBatch& batch, const torch::Tensor& nois
   const torch::Tensor log_std_gradients =
       (u_gradients * sample.std.narrow(0, 0, rows) * noise.narrow(0, 0, rows))
           .sub_(alpha * scale)
-          .mul_(log_std.ge(kLeastLogStd).logical_and_(log_std.le(kMostLogStd)));
+          .mul_(log_std.ge(kMinLogStd).logical_and_(log_std.le(kMaxLogStd)));
   policy_.Backward(batch.observations, policy_activations_.Rows(0, rows),
                    torch::cat({u_gradients, log_std_gradients}, 1).t().contiguous().unsqueeze(0));
 

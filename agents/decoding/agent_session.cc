@@ -5,7 +5,7 @@
 
 namespace cosdt::agents {
 
-Actor::Actor(const std::string& checkpoint, DecodeMode decode, int horizon)
+AgentSession::AgentSession(const std::string& checkpoint, DecodeMode decode, int horizon)
     : checkpoint_(ReadCheckpoint(checkpoint)),
       pool_(std::make_unique<envs::ThreadPool>(1)),
       factory_(std::make_unique<DecoderFactory>(checkpoint_.agent, decode, horizon)),
@@ -13,16 +13,16 @@ Actor::Actor(const std::string& checkpoint, DecodeMode decode, int horizon)
       action_(checkpoint_.agent.options().action_size()),
       wide_action_(action_.size()) {}
 
-void Actor::Reset(double target) {
+void AgentSession::Reset(double target) {
   decoder_ = factory_->Make(1, *pool_);
   to_go_ = target;
   first_step_ = true;
 }
 
-std::span<const double> Actor::Act(std::span<const double> observation, double reward) {
-  if (!decoder_) throw std::logic_error("actor: expected Reset before Act");
+std::span<const double> AgentSession::Act(std::span<const double> observation, double reward) {
+  if (!decoder_) throw std::logic_error("agent: expected Reset before Act");
   if (observation.size() != observation_.size()) {
-    throw std::invalid_argument("actor: observation: expected " +
+    throw std::invalid_argument("agent: observation: expected " +
                                 std::to_string(observation_.size()) + " numbers, found " +
                                 std::to_string(observation.size()));
   }

@@ -1,8 +1,8 @@
 // A trained agent for programs of one's own: one episode at a time, in a few lines.
 //
-//   cosdt::agents::Actor actor("run/last.safetensors");
-//   actor.Reset(3600);
-//   while (..) step = env->Step(actor.Act(observation, step.reward));
+//   cosdt::agents::AgentSession agent("run/last.safetensors");
+//   agent.Reset(3600);
+//   while (..) step = env->Step(agent.Act(observation, step.reward));
 #pragma once
 
 #include <memory>
@@ -15,13 +15,13 @@
 
 namespace cosdt::agents {
 
-class Actor {
+class AgentSession {
  public:
   // Reads a checkpoint. `horizon` is the longest episode in steps, for the recurrent mode. Computes
   // on the calling thread. Throws FileError (datasets/hdf5_file.h) where the file is damaged, and
   // what DecoderFactory throws.
-  explicit Actor(const std::string& checkpoint, DecodeMode decode = DecodeMode::kWindow,
-                 int horizon = 1000);
+  explicit AgentSession(const std::string& checkpoint, DecodeMode decode = DecodeMode::kWindow,
+                        int horizon = 1000);
 
   // Begins an episode. `target` is the return to ask for, unscaled: info().targets are those that
   // the agent was trained for. Behaviour cloning does not read it.

@@ -5,7 +5,7 @@
 #include <numbers>
 #include <stdexcept>
 
-namespace cosdt::agents::acting {
+namespace cosdt::agents::decoding {
 namespace {
 
 constexpr float kEpsilon = 1e-6f;  // of the linear kinds' normaliser
@@ -14,18 +14,19 @@ Rows From(Rows rows, int64_t first) { return {rows.data + first * rows.stride, r
 
 }  // namespace
 
-bool AttentionForm::IsKnown(const attention::AttentionOptions& options) {
+bool CacheOptions::IsKnown(const attention::AttentionOptions& options) {
   return options.kind == "cosformer" || options.kind == "linear" || options.kind == "softmax";
 }
 
-AttentionForm::AttentionForm(const attention::AttentionOptions& options, int64_t head_count,
-                             int64_t head_width)
+CacheOptions::CacheOptions(const attention::AttentionOptions& options, int64_t head_count,
+                           int64_t head_width)
     : heads(head_count),
       width(head_width),
       softmax(options.kind == "softmax"),
-      features(softmax                                                        ? Then::kStore
-               : options.kind == "cosformer" && options.feature_map == "relu" ? Then::kRelu
-                                                                              : Then::kEluPlusOne),
+      features(softmax ? Epilogue::kStore
+               : options.kind == "cosformer" && options.feature_map == "relu"
+                   ? Epilogue::kRelu
+                   : Epilogue::kEluPlusOne),
       query_scale(softmax ? 1 / std::sqrt(static_cast<float>(width)) : 1),
       reweight_length(options.kind == "cosformer" && options.reweight ? options.reweight_length
                                                                       : 0),
@@ -43,14 +44,14 @@ AttentionForm::AttentionForm(const attention::AttentionOptions& options, int64_t
   }
 }
 
-void AttentionMemory::Clear() { length_ = folded_ = 0; }
+void AttentionCache::Clear() { length_ = folded_ = 0; }
 
-int64_t AttentionMemory::bytes() const {
+int64_t AttentionCache::bytes() const {
   return (keys_.size() + values_.size() + sums_.size() + key_sums_.size()) *
          static_cast<int64_t>(sizeof(float));
 }
 
-Memory AttentionMemory::View() const {
+CacheView AttentionCache::View() const {
   return {.heads = form_->heads,
           .width = form_->width,
           .length = length_,
@@ -60,7 +61,7 @@ Memory AttentionMemory::View() const {
           .key_sums = folded_ > 0 ? key_sums_.data() : nullptr};
 }
 
-void AttentionMemory::WritePhases(int64_t position, float* to, ptrdiff_t stride) const {
+void AttentionCache::WritePhases(int64_t position, float* to, ptrdiff_t stride) const {
   if (form_->parts() == 1) {
     to[0] = 1;
     return;
@@ -71,7 +72,7 @@ void AttentionMemory::WritePhases(int64_t position, float* to, ptrdiff_t stride)
   to[stride] = static_cast<float>(std::sin(angle));
 }
 
-void AttentionMemory::Append(Rows k, Rows v, int64_t count) {
+void AttentionCache::Append(Rows k, Rows v, int64_t count) {
   const int64_t columns = form_->columns();
   const int64_t needed = std::max(kRecent, Padded(length_ + count)) * columns;
   if (keys_.size() < needed) {  // softmax's alone grow
@@ -98,7 +99,7 @@ void AttentionMemory::Append(Rows k, Rows v, int64_t count) {
   length_ += count;
 }
 
-void AttentionMemory::FoldLatest() {
+void AttentionCache::FoldLatest() {
   const int64_t parts = form_->parts();
   const int64_t features = form_->heads * parts * form_->width;
   if (folded_ == 0) {
@@ -117,7 +118,7 @@ void AttentionMemory::FoldLatest() {
   length_ = 0;
 }
 
-void AttentionMemory::Advance(Rows q, int64_t queries, Rows k, Rows v, int64_t count, Rows out) {
+void AttentionCache::Advance(Rows q, int64_t queries, Rows k, Rows v, int64_t count, Rows out) {
   if (form_->softmax) {
     Append(k, v, count);
     AttendSoftmax(View(), q, queries, out);
@@ -141,4 +142,4 @@ void AttentionMemory::Advance(Rows q, int64_t queries, Rows k, Rows v, int64_t c
   }
 }
 
-}  // namespace cosdt::agents::acting
+}  // namespace cosdt::agents::decoding

@@ -8,12 +8,21 @@
 #include "agents/kernels/decode_kernels.h"
 #include "attention/attention.h"
 
-namespace cosdt::agents::acting {
+namespace cosdt::agents::decoding {
+
+using kernels::CacheView;
+using kernels::Epilogue;
+using kernels::Floats;
+using kernels::kPanel;
+using kernels::kRecent;
+using kernels::Packed;
+using kernels::Padded;
+using kernels::Rows;
 
 // A kind of attention, for all layers and rows. Shared, and must outlive the memories.
-struct AttentionForm {
+struct CacheOptions {
   // Throws std::invalid_argument for a kind that is not in IsKnown.
-  AttentionForm(const attention::AttentionOptions& options, int64_t heads, int64_t head_width);
+  CacheOptions(const attention::AttentionOptions& options, int64_t heads, int64_t head_width);
 
   // cosformer, linear and softmax.
   static bool IsKnown(const attention::AttentionOptions& options);
@@ -21,16 +30,16 @@ struct AttentionForm {
   int64_t heads, width;
   int64_t columns() const { return heads * Padded(width); }
   bool softmax;
-  Then features;            // of queries and keys
+  Epilogue features;        // of queries and keys
   float query_scale;        // of queries
   int64_t reweight_length;  // M; 0: all weights are 1
   int64_t parts() const { return reweight_length > 0 ? 2 : 1; }
   std::vector<float> weights;  // of AttendLinear, from -kRecent on
 };
 
-class AttentionMemory {
+class AttentionCache {
  public:
-  explicit AttentionMemory(const AttentionForm& form) : form_(&form) {}
+  explicit AttentionCache(const CacheOptions& form) : form_(&form) {}
 
   // Forgets all tokens.
   void Clear();
@@ -45,14 +54,14 @@ class AttentionMemory {
  private:
   void Append(Rows k, Rows v, int64_t count);
   void FoldLatest();
-  Memory View() const;
+  CacheView View() const;
   // cos and sin of pi/2 position / M, or 1.
   void WritePhases(int64_t position, float* to, ptrdiff_t stride) const;
 
-  const AttentionForm* form_;
+  const CacheOptions* form_;
   int64_t length_ = 0;  // latest tokens
   int64_t folded_ = 0;  // tokens in the sums
   Floats keys_, values_, sums_, key_sums_;
 };
 
-}  // namespace cosdt::agents::acting
+}  // namespace cosdt::agents::decoding

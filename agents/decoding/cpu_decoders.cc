@@ -4,7 +4,7 @@
 #include <stdexcept>
 #include <utility>
 
-namespace cosdt::agents::acting {
+namespace cosdt::agents::decoding {
 namespace {
 
 // About as many as keep the activations in the second level of a processor's cache.
@@ -39,11 +39,11 @@ void Expect(const char* name, size_t expected, size_t found) {
 
 }  // namespace
 
-ActingDecoder::ActingDecoder(const ActingModel& model, int rows, envs::ThreadPool& pool)
+CpuDecoder::CpuDecoder(const CpuModel& model, int rows, envs::ThreadPool& pool)
     : model_(model), pool_(pool), rows_(rows), actions_(rows * model.action_size()) {}
 
-void ActingDecoder::Decide(std::span<const float> returns_to_go,
-                           std::span<const float> observations, std::span<float> actions) {
+void CpuDecoder::Decide(std::span<const float> returns_to_go, std::span<const float> observations,
+                        std::span<float> actions) {
   const int64_t observation_size = model_.observation_size(), action_size = model_.action_size();
   Expect("returns_to_go", rows_, returns_to_go.size());
   Expect("observations", rows_ * observation_size, observations.size());
@@ -57,9 +57,9 @@ void ActingDecoder::Decide(std::span<const float> returns_to_go,
   pool_.ForEach(static_cast<int>(pieces), [&](int i) {
     const int64_t begin = i * piece, end = std::min(begin + piece, rows_);
     if (begin >= end) return;
-    ActingModel::Step step{.returns_to_go = returns_to_go.data() + begin,
-                           .observations = observations.data() + begin * observation_size,
-                           .timestep = step_};
+    CpuModel::Step step{.returns_to_go = returns_to_go.data() + begin,
+                        .observations = observations.data() + begin * observation_size,
+                        .timestep = step_};
     if (step_ > 0) step.actions = actions_.data() + begin * action_size;
     DecideRows(begin, end, step, actions.subspan(begin * action_size, (end - begin) * action_size));
   });
@@ -67,7 +67,7 @@ void ActingDecoder::Decide(std::span<const float> returns_to_go,
   ++step_;
 }
 
-void ActingDecoder::Keep(std::span<const int> rows) {
+void CpuDecoder::Keep(std::span<const int> rows) {
   const int64_t size = model_.action_size();
   for (size_t i = 0; i < rows.size(); ++i) {
     std::copy_n(actions_.begin() + rows[i] * size, size,
@@ -78,9 +78,9 @@ void ActingDecoder::Keep(std::span<const int> rows) {
   KeepRows(rows);
 }
 
-WindowDecoder::WindowDecoder(const ActingModel& model, int64_t context, int rows,
+WindowDecoder::WindowDecoder(const CpuModel& model, int64_t context, int rows,
                              envs::ThreadPool& pool)
-    : ActingDecoder(model, rows, pool), context_(context), rows_(rows) {
+    : CpuDecoder(model, rows, pool), context_(context), rows_(rows) {
   // twice the window: it moves to the front once in K steps
   const int64_t room = 2 * context * kTokensPerStep;
   for (Row& row : rows_) {
@@ -112,7 +112,7 @@ void WindowDecoder::BeginStep() {
   first_ -= begin;
 }
 
-void WindowDecoder::DecideRows(int64_t begin, int64_t end, const ActingModel::Step& step,
+void WindowDecoder::DecideRows(int64_t begin, int64_t end, const CpuModel::Step& step,
                                std::span<float> actions) {
   const int64_t rows = end - begin, added = step.tokens(), count = end_ - first_;
   const int64_t width = model().width(), qkv_width = 3 * model().columns();
@@ -132,10 +132,10 @@ void WindowDecoder::DecideRows(int64_t begin, int64_t end, const ActingModel::St
     std::copy_n(row.x.data() + first_ * width, count * width, b.window.data() + i * count * width);
     b.first[i] = row.qkv.data() + first_ * qkv_width;
   }
-  AttentionMemory memory(model().form());
+  AttentionCache memory(model().form());
   model().Run(
       b.window.data(), rows, count, b.first,
-      [&](int64_t, size_t) -> AttentionMemory& {
+      [&](int64_t, size_t) -> AttentionCache& {
         memory.Clear();
         return memory;
       },
@@ -144,9 +144,9 @@ void WindowDecoder::DecideRows(int64_t begin, int64_t end, const ActingModel::St
 
 void WindowDecoder::KeepRows(std::span<const int> rows) { KeepElements(rows, rows_); }
 
-StreamDecoder::StreamDecoder(const ActingModel& model, int64_t period, int rows,
+StreamDecoder::StreamDecoder(const CpuModel& model, int64_t period, int rows,
                              envs::ThreadPool& pool)
-    : ActingDecoder(model, rows, pool), period_(period), rows_(rows) {
+    : CpuDecoder(model, rows, pool), period_(period), rows_(rows) {
   for (Row& row : rows_) {
     for (int stream = 0; stream < (period > 0 ? 2 : 1); ++stream) {
       for (size_t i = 0; i < model.layers(); ++i) row.streams[stream].emplace_back(model.form());
@@ -154,7 +154,7 @@ StreamDecoder::StreamDecoder(const ActingModel& model, int64_t period, int rows,
   }
 }
 
-void StreamDecoder::DecideRows(int64_t begin, int64_t end, const ActingModel::Step& step,
+void StreamDecoder::DecideRows(int64_t begin, int64_t end, const CpuModel::Step& step,
                                std::span<float> actions) {
   const int64_t rows = end - begin, added = step.tokens();
   const int64_t width = model().width(), qkv_width = 3 * model().columns();
@@ -181,8 +181,8 @@ void StreamDecoder::DecideRows(int64_t begin, int64_t end, const ActingModel::St
     const bool answers = period_ == 0 || steps >= half || now < half;
     model().Run(
         b.window.data(), rows, tokens, b.first,
-        [&](int64_t i, size_t layer) -> AttentionMemory& {
-          AttentionMemory& memory = rows_[begin + i].streams[stream][layer];
+        [&](int64_t i, size_t layer) -> AttentionCache& {
+          AttentionCache& memory = rows_[begin + i].streams[stream][layer];
           if (steps == 0) memory.Clear();
           return memory;
         },
@@ -192,4 +192,4 @@ void StreamDecoder::DecideRows(int64_t begin, int64_t end, const ActingModel::St
 
 void StreamDecoder::KeepRows(std::span<const int> rows) { KeepElements(rows, rows_); }
 
-}  // namespace cosdt::agents::acting
+}  // namespace cosdt::agents::decoding

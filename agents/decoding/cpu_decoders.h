@@ -1,4 +1,4 @@
-// Decoders on ActingModel (decoder.h says what the modes are).
+// Decoders on CpuModel (decoder.h says what the modes are).
 #pragma once
 
 #include <memory>
@@ -7,18 +7,18 @@
 #include "agents/decoding/cpu_model.h"
 #include "agents/decoding/decoder.h"
 
-namespace cosdt::agents::acting {
+namespace cosdt::agents::decoding {
 
 // Cuts the rows into pieces for threads and caches, and keeps what was done.
-class ActingDecoder : public Decoder {
+class CpuDecoder : public Decoder {
  public:
-  ActingDecoder(const ActingModel& model, int rows, envs::ThreadPool& pool);
+  CpuDecoder(const CpuModel& model, int rows, envs::ThreadPool& pool);
   void Decide(std::span<const float> returns_to_go, std::span<const float> observations,
               std::span<float> actions) final;
   void Keep(std::span<const int> rows) final;
 
  protected:
-  const ActingModel& model() const { return model_; }
+  const CpuModel& model() const { return model_; }
   int64_t step() const { return step_; }
 
   // Tokens of a row that go through the blocks in this step.
@@ -26,21 +26,21 @@ class ActingDecoder : public Decoder {
   // Called once a step, before the pieces.
   virtual void BeginStep() {}
   // Decides for rows [begin, end); `step` begins at row `begin`, `actions` likewise.
-  virtual void DecideRows(int64_t begin, int64_t end, const ActingModel::Step& step,
+  virtual void DecideRows(int64_t begin, int64_t end, const CpuModel::Step& step,
                           std::span<float> actions) = 0;
   virtual void KeepRows(std::span<const int> rows) = 0;
 
  private:
-  const ActingModel& model_;
+  const CpuModel& model_;
   envs::ThreadPool& pool_;
   int64_t rows_, step_ = 0;
   std::vector<float> actions_;  // of the last step
 };
 
 // window. Embeddings and the first block's projections are kept, since no context enters them.
-class WindowDecoder : public ActingDecoder {
+class WindowDecoder : public CpuDecoder {
  public:
-  WindowDecoder(const ActingModel& model, int64_t context, int rows, envs::ThreadPool& pool);
+  WindowDecoder(const CpuModel& model, int64_t context, int rows, envs::ThreadPool& pool);
 
  private:
   struct Row {
@@ -48,7 +48,7 @@ class WindowDecoder : public ActingDecoder {
   };
   int64_t tokens() const override { return end_ - first_; }
   void BeginStep() override;
-  void DecideRows(int64_t begin, int64_t end, const ActingModel::Step& step,
+  void DecideRows(int64_t begin, int64_t end, const CpuModel::Step& step,
                   std::span<float> actions) override;
   void KeepRows(std::span<const int> rows) override;
 
@@ -58,17 +58,17 @@ class WindowDecoder : public ActingDecoder {
 };
 
 // recurrent and staggered: one or two streams of all tokens.
-class StreamDecoder : public ActingDecoder {
+class StreamDecoder : public CpuDecoder {
  public:
   // A stream's period in steps; 0: one stream without end.
-  StreamDecoder(const ActingModel& model, int64_t period, int rows, envs::ThreadPool& pool);
+  StreamDecoder(const CpuModel& model, int64_t period, int rows, envs::ThreadPool& pool);
 
  private:
   struct Row {
-    std::vector<AttentionMemory> streams[2];  // [layers]
+    std::vector<AttentionCache> streams[2];  // [layers]
   };
   int64_t tokens() const override { return kTokensPerStep; }
-  void DecideRows(int64_t begin, int64_t end, const ActingModel::Step& step,
+  void DecideRows(int64_t begin, int64_t end, const CpuModel::Step& step,
                   std::span<float> actions) override;
   void KeepRows(std::span<const int> rows) override;
 
@@ -76,4 +76,4 @@ class StreamDecoder : public ActingDecoder {
   std::vector<Row> rows_;
 };
 
-}  // namespace cosdt::agents::acting
+}  // namespace cosdt::agents::decoding

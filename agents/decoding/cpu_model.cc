@@ -5,7 +5,7 @@
 
 #include "agents/models/packed_weights.h"
 
-namespace cosdt::agents::acting {
+namespace cosdt::agents::decoding {
 namespace {
 
 using torch::Tensor;
@@ -16,7 +16,7 @@ Packed Pack(const torch::nn::Linear& layer, torch::ScalarType type = torch::kFlo
 }
 
 // Queries are scaled; each head's columns are padded.
-Packed PackAttentionIn(const torch::nn::Linear& layer, const AttentionForm& form,
+Packed PackAttentionIn(const torch::nn::Linear& layer, const CacheOptions& form,
                        torch::ScalarType type) {
   const auto pad = [&](const Tensor& x) {  // [3 heads width, ..]
     Tensor parts = x.detach().unflatten(0, {3, form.heads, form.width}).clone();
@@ -26,7 +26,7 @@ Packed PackAttentionIn(const torch::nn::Linear& layer, const AttentionForm& form
   return Pack(pad(layer->weight), pad(layer->bias), type);
 }
 
-Packed PackAttentionOut(const torch::nn::Linear& layer, const AttentionForm& form,
+Packed PackAttentionOut(const torch::nn::Linear& layer, const CacheOptions& form,
                         torch::ScalarType type) {
   return Pack(PadLast(layer->weight.detach().unflatten(1, {form.heads, form.width})).flatten(1),
               layer->bias, type);
@@ -35,32 +35,32 @@ Packed PackAttentionOut(const torch::nn::Linear& layer, const AttentionForm& for
 }  // namespace
 
 // A thread's buffers: grown, and kept, because touching fresh memory costs more than arithmetic.
-struct ActingModel::Workspace {
+struct CpuModel::Workspace {
   Floats y, qkv, mixed, hidden, last, time;
 };
 
-ActingModel::Workspace& ActingModel::ThreadWorkspace() {
+CpuModel::Workspace& CpuModel::ThreadWorkspace() {
   static thread_local Workspace workspace;
   return workspace;
 }
 
-bool ActingModel::Supports(const DecisionTransformerOptions& options) {
-  return AttentionForm::IsKnown(options.attention);
+bool CpuModel::Supports(const DecisionTransformerOptions& options) {
+  return CacheOptions::IsKnown(options.attention);
 }
 
-ActingModel::Norm ActingModel::CopyNorm(const torch::nn::LayerNorm& norm) {
+CpuModel::Norm CpuModel::CopyNorm(const torch::nn::LayerNorm& norm) {
   return {CopyNumbers(PadLast(norm->weight.detach())), CopyNumbers(PadLast(norm->bias.detach())),
           static_cast<float>(norm->options.eps())};
 }
 
-ActingModel::ActingModel(const DecisionTransformer& model, torch::ScalarType type)
+CpuModel::CpuModel(const DecisionTransformer& model, torch::ScalarType type)
     : width_(model->options().width),
       observation_size_(model->options().observation_size),
       action_size_(model->options().action_size),
       max_timestep_(model->options().max_timestep),
       form_(model->options().ResolvedAttention(), model->options().heads,
             model->options().width / model->options().heads),
-      activation_(model->options().activation == "relu" ? Then::kRelu : Then::kGelu),
+      activation_(model->options().activation == "relu" ? Epilogue::kRelu : Epilogue::kGelu),
       embed_return_(Pack(model->embed_return)),
       embed_observation_(Pack(model->embed_observation)),
       embed_action_(Pack(model->embed_action)),
@@ -76,7 +76,7 @@ ActingModel::ActingModel(const DecisionTransformer& model, torch::ScalarType typ
   }
 }
 
-void ActingModel::Embed(const Step& step, int64_t rows, float* x) const {
+void CpuModel::Embed(const Step& step, int64_t rows, float* x) const {
   Workspace& w = ThreadWorkspace();
   w.time.Require(width());
   int64_t token = 0;
@@ -85,8 +85,8 @@ void ActingModel::Embed(const Step& step, int64_t rows, float* x) const {
         times_.data() + std::clamp<int64_t>(timestep, 0, max_timestep_ - 1) * width();
     std::transform(time, time + width(), layer.bias.data(), w.time.data(), std::plus<>());
     // read only
-    Multiply({const_cast<float*>(from), layer.inputs}, rows, layer, w.time.data(), 0, width(),
-             Then::kStore, {x + token++ * width(), step.tokens() * width()});
+    Gemm({const_cast<float*>(from), layer.inputs}, rows, layer, w.time.data(), 0, width(),
+         Epilogue::kStore, {x + token++ * width(), step.tokens() * width()});
   };
   if (step.actions) embed(embed_action_, step.actions, step.timestep - 1);
   embed(embed_return_, step.returns_to_go, step.timestep);
@@ -97,17 +97,17 @@ void ActingModel::Embed(const Step& step, int64_t rows, float* x) const {
 }
 
 // Queries, keys and values: parts 0, 1, 2, from `begin_part` on.
-void ActingModel::ProjectNormalized(const Block& block, Rows y, int64_t tokens, int64_t begin_part,
-                                    Rows to) const {
+void CpuModel::ProjectNormalized(const Block& block, Rows y, int64_t tokens, int64_t begin_part,
+                                 Rows to) const {
   const Packed& layer = block.attention_in;
   const int64_t begin = begin_part * columns();
-  Multiply(y, tokens, layer, layer.bias.data(), begin, 2 * columns(), form_.features,
-           {to.data + begin, to.stride});
-  Multiply(y, tokens, layer, layer.bias.data(), 2 * columns(), 3 * columns(), Then::kStore,
-           {to.data + 2 * columns(), to.stride});
+  Gemm(y, tokens, layer, layer.bias.data(), begin, 2 * columns(), form_.features,
+       {to.data + begin, to.stride});
+  Gemm(y, tokens, layer, layer.bias.data(), 2 * columns(), 3 * columns(), Epilogue::kStore,
+       {to.data + 2 * columns(), to.stride});
 }
 
-void ActingModel::Project(const float* x, int64_t tokens, float* qkv) const {
+void CpuModel::Project(const float* x, int64_t tokens, float* qkv) const {
   Workspace& w = ThreadWorkspace();
   w.y.Require(tokens * width());
   const Norm& norm = blocks_.front().norm_1;
@@ -117,8 +117,8 @@ void ActingModel::Project(const float* x, int64_t tokens, float* qkv) const {
   ProjectNormalized(blocks_.front(), y, tokens, 0, {qkv, 3 * columns()});
 }
 
-void ActingModel::Run(float* x, int64_t rows, int64_t tokens, std::span<float* const> first,
-                      const FindMemory& memory, std::span<float> actions) const {
+void CpuModel::Run(float* x, int64_t rows, int64_t tokens, std::span<float* const> first,
+                   const FindMemory& memory, std::span<float> actions) const {
   Workspace& w = ThreadWorkspace();
   const int64_t total = rows * tokens, stride = 3 * columns();
   w.y.Require(total * width());
@@ -133,8 +133,8 @@ void ActingModel::Run(float* x, int64_t rows, int64_t tokens, std::span<float* c
   const auto normalize = [&](const Norm& norm) {
     Normalize(stream, rows * count, width_, norm.gamma.data(), norm.beta.data(), norm.epsilon, y);
   };
-  const auto multiply = [&](Rows from, const Packed& layer, Then then, Rows to) {
-    Multiply(from, rows * count, layer, layer.bias.data(), 0, layer.outputs, then, to);
+  const auto multiply = [&](Rows from, const Packed& layer, Epilogue epilogue, Rows to) {
+    Gemm(from, rows * count, layer, layer.bias.data(), 0, layer.outputs, epilogue, to);
   };
   for (size_t i = 0; i < blocks_.size(); ++i) {
     const Block& block = blocks_[i];
@@ -146,9 +146,9 @@ void ActingModel::Run(float* x, int64_t rows, int64_t tokens, std::span<float* c
       ProjectNormalized(block, y, total, last ? 1 : 0, {w.qkv.data(), stride});
       if (last && queries > 0) {
         last_queries = w.last.data();
-        Multiply({y.data + (tokens - 1) * width(), tokens * width()}, rows, block.attention_in,
-                 block.attention_in.bias.data(), 0, columns(), form_.features,
-                 {last_queries, columns()});
+        Gemm({y.data + (tokens - 1) * width(), tokens * width()}, rows, block.attention_in,
+             block.attention_in.bias.data(), 0, columns(), form_.features,
+             {last_queries, columns()});
       }
     }
     for (int64_t row = 0; row < rows; ++row) {
@@ -168,14 +168,14 @@ void ActingModel::Run(float* x, int64_t rows, int64_t tokens, std::span<float* c
       stream.data = w.last.data();
     }
     const Rows hidden{w.hidden.data(), block.mlp_in.outputs};
-    multiply({w.mixed.data(), columns()}, block.attention_out, Then::kAdd, stream);
+    multiply({w.mixed.data(), columns()}, block.attention_out, Epilogue::kAdd, stream);
     normalize(block.norm_2);
     multiply(y, block.mlp_in, activation_, hidden);
-    multiply(hidden, block.mlp_out, Then::kAdd, stream);
+    multiply(hidden, block.mlp_out, Epilogue::kAdd, stream);
   }
   normalize(norm_);
   const Rows out{w.hidden.data(), head_.outputs};
-  multiply(y, head_, Then::kStore, out);
+  multiply(y, head_, Epilogue::kStore, out);
   for (int64_t row = 0; row < rows; ++row) {
     for (int64_t j = 0; j < action_size_; ++j) {
       actions[row * action_size_ + j] = std::tanh(out.data[row * out.stride + j]);
@@ -183,4 +183,4 @@ void ActingModel::Run(float* x, int64_t rows, int64_t tokens, std::span<float* c
   }
 }
 
-}  // namespace cosdt::agents::acting
+}  // namespace cosdt::agents::decoding

@@ -11,16 +11,16 @@
 #include "agents/decoding/attention_cache.h"
 #include "agents/models/decision_transformer.h"
 
-namespace cosdt::agents::acting {
+namespace cosdt::agents::decoding {
 
-class ActingModel {
+class CpuModel {
  public:
   // Copies the weights. `type`, float32 or bfloat16, is that of the blocks' matrix products;
   // embeddings, head, attention and all sums are in float32. Throws std::invalid_argument where
   // Supports is false.
-  explicit ActingModel(const DecisionTransformer& model, torch::ScalarType type = torch::kFloat32);
+  explicit CpuModel(const DecisionTransformer& model, torch::ScalarType type = torch::kFloat32);
 
-  // Whether the attention is of a kind that AttentionForm knows.
+  // Whether the attention is of a kind that CacheOptions knows.
   static bool Supports(const DecisionTransformerOptions& options);
 
   // A step's numbers of some rows, all at the same timestep.
@@ -43,11 +43,11 @@ class ActingModel {
   // first[row] is what Project made of them, rows 3 columns() apart; memory(row, layer) has the
   // tokens before them. Writes the actions [rows, action_size] that follow the last token, unless
   // `actions` is empty. x is used as scratch.
-  using FindMemory = std::function<AttentionMemory&(int64_t row, size_t layer)>;
+  using FindMemory = std::function<AttentionCache&(int64_t row, size_t layer)>;
   void Run(float* x, int64_t rows, int64_t tokens, std::span<float* const> first,
            const FindMemory& memory, std::span<float> actions) const;
 
-  const AttentionForm& form() const { return form_; }
+  const CacheOptions& form() const { return form_; }
   size_t layers() const { return blocks_.size(); }
   int64_t width() const { return Padded(width_); }  // of an embedding in memory
   int64_t columns() const { return form_.columns(); }
@@ -70,12 +70,12 @@ class ActingModel {
                          Rows to) const;
 
   int64_t width_, observation_size_, action_size_, max_timestep_;
-  AttentionForm form_;
-  Then activation_;
+  CacheOptions form_;
+  Epilogue activation_;
   Packed embed_return_, embed_observation_, embed_action_, head_;
   Floats times_;  // [max_timestep, width()]
   Norm embed_norm_, norm_;
   std::vector<Block> blocks_;
 };
 
-}  // namespace cosdt::agents::acting
+}  // namespace cosdt::agents::decoding

@@ -31,7 +31,7 @@ DecodeMode ParseDecodeMode(const std::string& name) {
 struct DecoderFactory::Parts {
   Agent agent;
   DecodeMode mode;
-  std::optional<acting::ActingModel> model;
+  std::optional<decoding::CpuModel> model;
 };
 
 DecoderFactory::DecoderFactory(const Agent& agent, DecodeMode mode, int horizon,
@@ -57,7 +57,7 @@ DecoderFactory::DecoderFactory(const Agent& agent, DecodeMode mode, int horizon,
                                 c10::toString(compute_type));
   }
   auto parts = std::make_unique<Parts>(Parts{agent, mode, {}});
-  if (agent.dt() && agent.device().is_cpu() && acting::ActingModel::Supports(options)) {
+  if (agent.dt() && agent.device().is_cpu() && decoding::CpuModel::Supports(options)) {
     parts->model.emplace(agent.dt(), compute_type);
   } else if (compute_type != torch::kFloat32 && !agent.device().is_cpu()) {
     throw std::invalid_argument("precision: bf16 acts on the CPU only, found device " +
@@ -76,15 +76,15 @@ std::unique_ptr<Decoder> DecoderFactory::Make(int rows, envs::ThreadPool& pool) 
   if (!parts_->model) return std::make_unique<TorchDecoder>(parts_->agent, parts_->mode, rows);
   const int64_t context = parts_->agent.options().dt.context;
   if (parts_->mode == DecodeMode::kWindow) {
-    return std::make_unique<acting::WindowDecoder>(*parts_->model, context, rows, pool);
+    return std::make_unique<decoding::WindowDecoder>(*parts_->model, context, rows, pool);
   }
-  return std::make_unique<acting::StreamDecoder>(
+  return std::make_unique<decoding::StreamDecoder>(
       *parts_->model, parts_->mode == DecodeMode::kStaggered ? context : 0, rows, pool);
 }
 
 int DecoderFactory::RowsAtOnce(int threads) const {
-  constexpr int kMost = TorchDecoder::kMostRows;  // bounds memory
-  return parts_->model ? std::min(kMost, 12 * threads) : kMost;
+  constexpr int kMax = TorchDecoder::kMaxRows;  // bounds memory
+  return parts_->model ? std::min(kMax, 12 * threads) : kMax;
 }
 
 }  // namespace cosdt::agents

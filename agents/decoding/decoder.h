@@ -55,7 +55,7 @@ class DecoderFactory {
   // even context. Behaviour cloning remembers nothing and takes any mode.
   // `compute_type`, float32 or bfloat16, is that of the blocks' matrix products; all else is in
   // float32. bfloat16 takes the CPU and a kind with kernels of its own. It is faster where
-  // products::ProcessorHasBFloat16, slower elsewhere; results differ in last bits between them.
+  // kernels::ProcessorHasBFloat16, slower elsewhere; results differ in last bits between them.
   DecoderFactory(const Agent& agent, DecodeMode mode, int horizon,
                  torch::ScalarType compute_type = torch::kFloat32);
   ~DecoderFactory();

@@ -65,7 +65,7 @@ class StreamBlock : public TorchBlock {
  public:
   StreamBlock(const DecisionTransformer& model, int64_t period, int64_t rows) : period_(period) {
     for (int i = 0; i < (period > 0 ? 2 : 1); ++i) {
-      streams_.push_back(std::make_unique<DecisionTransformerState>(model, rows));
+      streams_.push_back(std::make_unique<TorchStepper>(model, rows));
     }
   }
 
@@ -92,7 +92,7 @@ class StreamBlock : public TorchBlock {
 
  private:
   int64_t period_, step_ = 0;
-  std::vector<std::unique_ptr<DecisionTransformerState>> streams_;
+  std::vector<std::unique_ptr<TorchStepper>> streams_;
 };
 
 std::unique_ptr<TorchBlock> MakeBlock(const Agent& agent, DecodeMode mode, int64_t rows) {
@@ -106,7 +106,7 @@ std::unique_ptr<TorchBlock> MakeBlock(const Agent& agent, DecodeMode mode, int64
 
 TorchDecoder::TorchDecoder(const Agent& agent, DecodeMode mode, int rows)
     : device_(agent.device()),
-      block_rows_(device_.is_cpu() ? 32 : kMostRows),
+      block_rows_(device_.is_cpu() ? 32 : kMaxRows),
       observation_size_(agent.options().observation_size()),
       action_size_(agent.options().action_size()),
       slots_(rows),

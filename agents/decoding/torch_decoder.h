@@ -15,7 +15,7 @@ class TorchBlock;
 class TorchDecoder : public Decoder {
  public:
   // How many rows are best decided at once: on a GPU they take as long as one does.
-  static constexpr int kMostRows = 256;
+  static constexpr int kMaxRows = 256;
 
   TorchDecoder(const Agent& agent, DecodeMode mode, int rows);
   ~TorchDecoder() override;

@@ -18,7 +18,7 @@ void CheckShape(const char* name, const Tensor& input, torch::IntArrayRef shape)
 
 }  // namespace
 
-DecisionTransformerState::DecisionTransformerState(DecisionTransformer model, int64_t batch)
+TorchStepper::TorchStepper(DecisionTransformer model, int64_t batch)
     : model_(std::move(model)), batch_(batch) {
   const DecisionTransformerOptions& options = model_->options();
   const auto type = torch::TensorOptions(model_->type()).device(model_->device());
@@ -28,9 +28,8 @@ DecisionTransformerState::DecisionTransformerState(DecisionTransformer model, in
   }
 }
 
-torch::Tensor DecisionTransformerState::Observe(const Tensor& returns_to_go,
-                                                const Tensor& observations,
-                                                const Tensor& timesteps) {
+torch::Tensor TorchStepper::Observe(const Tensor& returns_to_go, const Tensor& observations,
+                                    const Tensor& timesteps) {
   const torch::NoGradGuard no_grad;
   const DecisionTransformerOptions& options = model_->options();
   CheckShape("returns_to_go", returns_to_go, {batch_});
@@ -101,14 +100,14 @@ torch::Tensor DecisionTransformerState::Observe(const Tensor& returns_to_go,
   return torch::tanh(model_->head(model_->norm(x)));
 }
 
-void DecisionTransformerState::Act(const Tensor& actions) {
+void TorchStepper::Act(const Tensor& actions) {
   CheckShape("actions", actions, {batch_, model_->options().action_size});
   TORCH_CHECK_VALUE(timesteps_.defined() && !actions_.defined(),
                     "decoding: expected Observe before Act, found none");
   actions_ = actions.detach().clone();
 }
 
-void DecisionTransformerState::Reset(const std::vector<int64_t>& rows) {
+void TorchStepper::Reset(const std::vector<int64_t>& rows) {
   for (const int64_t row : rows) {
     TORCH_CHECK_INDEX(row >= 0 && row < batch_, "decoding: row must be in [0, ", batch_,
                       "), found ", row);
@@ -116,8 +115,8 @@ void DecisionTransformerState::Reset(const std::vector<int64_t>& rows) {
   if (timesteps_.defined()) resets_.insert(resets_.end(), rows.begin(), rows.end());
 }
 
-std::unique_ptr<DecisionTransformerState> DecisionTransformerState::Copy() const {
-  auto copy = std::make_unique<DecisionTransformerState>(model_, batch_);
+std::unique_ptr<TorchStepper> TorchStepper::Copy() const {
+  auto copy = std::make_unique<TorchStepper>(model_, batch_);
   for (size_t i = 0; i < states_.size(); ++i) copy->states_[i] = states_[i]->Copy();
   copy->actions_ = actions_;  // neither is ever changed in place
   copy->timesteps_ = timesteps_;
@@ -125,7 +124,7 @@ std::unique_ptr<DecisionTransformerState> DecisionTransformerState::Copy() const
   return copy;
 }
 
-int64_t DecisionTransformerState::bytes() const {
+int64_t TorchStepper::bytes() const {
   int64_t sum = 0;
   for (const auto& state : states_) sum += state->bytes();
   return sum;

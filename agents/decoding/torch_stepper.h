@@ -18,14 +18,14 @@ namespace cosdt::agents {
 // Predictions equal the parallel form's over the whole episode so far (to rounding). Constant time
 // and memory a step for the kinds whose states are. The model must outlive this object; its
 // parameters' type and device are those of the computation.
-class DecisionTransformerState {
+class TorchStepper {
  public:
   // All rows are at the beginning of an episode. The attention limits how long a row may grow
   // (cosformer: reweight_length tokens). `model` must have no dropout active (eval()).
-  DecisionTransformerState(DecisionTransformer model, int64_t batch);
+  TorchStepper(DecisionTransformer model, int64_t batch);
 
-  DecisionTransformerState(const DecisionTransformerState&) = delete;
-  DecisionTransformerState& operator=(const DecisionTransformerState&) = delete;
+  TorchStepper(const TorchStepper&) = delete;
+  TorchStepper& operator=(const TorchStepper&) = delete;
 
   // The next return-to-go [batch], scaled, observation [batch, observation_size], normalised, and
   // timestep [batch] (int64, clamped) of every row. Returns the actions predicted, [batch,
@@ -41,7 +41,7 @@ class DecisionTransformerState {
   // c10::IndexError for a row outside the batch.
   void Reset(const std::vector<int64_t>& rows);
 
-  std::unique_ptr<DecisionTransformerState> Copy() const;
+  std::unique_ptr<TorchStepper> Copy() const;
 
   // Memory of the attention states.
   int64_t bytes() const;

@@ -19,10 +19,9 @@
 #include "agents/kernels/gemm_tiles-inl.h"
 
 HWY_BEFORE_NAMESPACE();
-namespace cosdt::agents::acting::HWY_NAMESPACE {
+namespace cosdt::agents::kernels::HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
-using namespace products::HWY_NAMESPACE;  // NOLINT: the tiles of this instruction set
 
 // n is a multiple of kPanel.
 HWY_INLINE float SumVectors(const float* x, int64_t n) {
@@ -105,23 +104,23 @@ struct SumsTile {
   }
 };
 
-void AttendLinear(const Memory& memory, const float* weights, const float* phases, int64_t parts,
+void AttendLinear(const CacheView& cache, const float* weights, const float* phases, int64_t parts,
                   float epsilon, Rows q, int64_t count, Rows out) {
-  const int64_t d = memory.width, padded = Padded(d), columns = memory.columns();
-  const int64_t features = memory.sums ? parts * d : 0;
+  const int64_t d = cache.width, padded = Padded(d), columns = cache.columns();
+  const int64_t features = cache.sums ? parts * d : 0;
   HWY_ALIGN float scores[kTileRows * kRecent];
   float* const phased = Scratch(kTileRows * features);
   float inverse[kTileRows];
-  for (int64_t head = 0; head < memory.heads; ++head) {
-    const float* const sums = memory.sums + head * features * padded;
+  for (int64_t head = 0; head < cache.heads; ++head) {
+    const float* const sums = cache.sums + head * features * padded;
     ForRows(count, [&](int64_t first, auto rows) HWY_ATTR {
       const float* const queries = q.data + first * q.stride + head * padded;
-      const int64_t token = memory.length - count + first;  // of the first query
+      const int64_t token = cache.length - count + first;  // of the first query
       const int64_t seen = token + static_cast<int64_t>(rows);
       ForColumns(Padded(seen), [&](int64_t column, auto panels) HWY_ATTR {
         Tile<rows, panels> tile;
         tile.Clear();
-        tile.MulAdd(queries, q.stride, memory.keys + column * columns + head * padded * kPanel,
+        tile.MulAdd(queries, q.stride, cache.keys + column * columns + head * padded * kPanel,
                     kPanel, columns * kPanel, d);
         tile.Store(scores + column, kRecent, [&](auto y, size_t row, const float* at) HWY_ATTR {
           const ptrdiff_t j = at - scores - static_cast<ptrdiff_t>(row) * kRecent;
@@ -138,14 +137,14 @@ void AttendLinear(const Memory& memory, const float* weights, const float* phase
             Scale(queries + static_cast<ptrdiff_t>(r) * q.stride,
                   phases[(first + static_cast<int64_t>(r)) * parts + part], d, to + part * d);
           }
-          sum += Dot(to, memory.key_sums + head * features, features);
+          sum += Dot(to, cache.key_sums + head * features, features);
         }
         inverse[r] = 1 / std::max(sum, epsilon);
       }
       ForColumns(padded, [&](int64_t column, auto panels) HWY_ATTR {
         Tile<rows, panels> tile;
         tile.Clear();
-        tile.MulAdd(scores, kRecent, memory.values + head * padded + column, columns, kPanel, seen);
+        tile.MulAdd(scores, kRecent, cache.values + head * padded + column, columns, kPanel, seen);
         if (features > 0) {
           SumsTile<panels>::MulAdd(phased, features, sums + column * features, tile);
         }
@@ -173,21 +172,21 @@ HWY_INLINE float Exponentials(float* x, int64_t n, int64_t size) {
   return hn::GetLane(hn::SumOfLanes(kTag, sums));
 }
 
-void AttendSoftmax(const Memory& memory, Rows q, int64_t count, Rows out) {
-  const int64_t padded = Padded(memory.width), columns = memory.columns();
-  const int64_t room = Padded(memory.length);
+void AttendSoftmax(const CacheView& cache, Rows q, int64_t count, Rows out) {
+  const int64_t padded = Padded(cache.width), columns = cache.columns();
+  const int64_t room = Padded(cache.length);
   float* const scores = Scratch(kTileRows * room);
   float inverse[kTileRows];
-  for (int64_t head = 0; head < memory.heads; ++head) {
+  for (int64_t head = 0; head < cache.heads; ++head) {
     ForRows(count, [&](int64_t first, auto rows) HWY_ATTR {
-      const int64_t token = memory.length - count + first;
+      const int64_t token = cache.length - count + first;
       const int64_t seen = token + static_cast<int64_t>(rows);
       ForColumns(Padded(seen), [&](int64_t column, auto panels) HWY_ATTR {
         Tile<rows, panels> tile;
         tile.Clear();
         tile.MulAdd(q.data + first * q.stride + head * padded, q.stride,
-                    memory.keys + column * columns + head * padded * kPanel, kPanel,
-                    columns * kPanel, memory.width);
+                    cache.keys + column * columns + head * padded * kPanel, kPanel,
+                    columns * kPanel, cache.width);
         tile.Store(scores + column, room, [](auto y, size_t, const float*) HWY_ATTR { return y; });
       });
       for (size_t r = 0; r < rows; ++r) {
@@ -197,7 +196,7 @@ void AttendSoftmax(const Memory& memory, Rows q, int64_t count, Rows out) {
       ForColumns(padded, [&](int64_t column, auto panels) HWY_ATTR {
         Tile<rows, panels> tile;
         tile.Clear();
-        tile.MulAdd(scores, room, memory.values + head * padded + column, columns, kPanel, seen);
+        tile.MulAdd(scores, room, cache.values + head * padded + column, columns, kPanel, seen);
         tile.Store(out.data + first * out.stride + head * padded + column, out.stride,
                    [&](auto y, size_t row, const float*)
                        HWY_ATTR { return hn::Mul(y, hn::Set(kTag, inverse[row])); });
@@ -206,16 +205,17 @@ void AttendSoftmax(const Memory& memory, Rows q, int64_t count, Rows out) {
   }
 }
 
-void Fold(const Memory& memory, const float* phases, int64_t parts, float* sums, float* key_sums) {
-  const int64_t d = memory.width, padded = Padded(d), columns = memory.columns();
-  const int64_t length = Padded(memory.length);
+void Fold(const CacheView& cache, const float* phases, int64_t parts, float* sums,
+          float* key_sums) {
+  const int64_t d = cache.width, padded = Padded(d), columns = cache.columns();
+  const int64_t length = Padded(cache.length);
   float* const phased = Scratch(d * kRecent);
-  for (int64_t head = 0; head < memory.heads; ++head) {
+  for (int64_t head = 0; head < cache.heads; ++head) {
     for (int64_t part = 0; part < parts; ++part) {
       const float* const phase = phases + part * kRecent;
       const int64_t at = head * parts + part;
       for (int64_t f = 0; f < d; ++f) {
-        const float* const key = memory.keys + (head * padded + f) * kPanel;
+        const float* const key = cache.keys + (head * padded + f) * kPanel;
         float* const to = phased + f * kRecent;
         for (int64_t block = 0; block < length; block += kPanel) {
           for (int64_t j = 0; j < kPanel; ++j) {
@@ -230,19 +230,19 @@ void Fold(const Memory& memory, const float* phases, int64_t parts, float* sums,
         constexpr ptrdiff_t kStep = SumsTile<panels>::kStep;
         float* const tile_sums = to + column * parts * d + (part * d + row) * kStep;
         tile.Start(tile_sums, kStep);
-        tile.MulAdd(phased + row * kRecent, kRecent, memory.values + head * padded + column,
-                    columns, kPanel, memory.length);
+        tile.MulAdd(phased + row * kRecent, kRecent, cache.values + head * padded + column, columns,
+                    kPanel, cache.length);
         tile.Store(tile_sums, kStep, [](auto y, size_t, const float*) HWY_ATTR { return y; });
       });
     }
   }
 }
 
-}  // namespace cosdt::agents::acting::HWY_NAMESPACE
+}  // namespace cosdt::agents::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-namespace cosdt::agents::acting {
+namespace cosdt::agents::kernels {
 
 HWY_EXPORT(Normalize);
 HWY_EXPORT(AttendLinear);
@@ -254,18 +254,19 @@ void Normalize(Rows from, int64_t rows, int64_t width, const float* gamma, const
   HWY_DYNAMIC_DISPATCH(Normalize)(from, rows, width, gamma, beta, epsilon, to);
 }
 
-void AttendLinear(const Memory& memory, const float* weights, const float* phases, int64_t parts,
+void AttendLinear(const CacheView& cache, const float* weights, const float* phases, int64_t parts,
                   float epsilon, Rows q, int64_t count, Rows out) {
-  HWY_DYNAMIC_DISPATCH(AttendLinear)(memory, weights, phases, parts, epsilon, q, count, out);
+  HWY_DYNAMIC_DISPATCH(AttendLinear)(cache, weights, phases, parts, epsilon, q, count, out);
 }
 
-void AttendSoftmax(const Memory& memory, Rows q, int64_t count, Rows out) {
-  HWY_DYNAMIC_DISPATCH(AttendSoftmax)(memory, q, count, out);
+void AttendSoftmax(const CacheView& cache, Rows q, int64_t count, Rows out) {
+  HWY_DYNAMIC_DISPATCH(AttendSoftmax)(cache, q, count, out);
 }
 
-void Fold(const Memory& memory, const float* phases, int64_t parts, float* sums, float* key_sums) {
-  HWY_DYNAMIC_DISPATCH(Fold)(memory, phases, parts, sums, key_sums);
+void Fold(const CacheView& cache, const float* phases, int64_t parts, float* sums,
+          float* key_sums) {
+  HWY_DYNAMIC_DISPATCH(Fold)(cache, phases, parts, sums, key_sums);
 }
 
-}  // namespace cosdt::agents::acting
+}  // namespace cosdt::agents::kernels
 #endif

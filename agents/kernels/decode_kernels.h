@@ -10,15 +10,7 @@
 
 #include "agents/kernels/gemm.h"
 
-namespace cosdt::agents::acting {
-
-using products::Floats;
-using products::kPanel;
-using products::Multiply;
-using products::Packed;
-using products::Padded;
-using products::Rows;
-using products::Then;
+namespace cosdt::agents::kernels {
 
 // to[row] = LayerNorm(from[row]) gamma + beta; the padding becomes 0. May be in place.
 void Normalize(Rows from, int64_t rows, int64_t width, const float* gamma, const float* beta,
@@ -27,7 +19,7 @@ void Normalize(Rows from, int64_t rows, int64_t width, const float* gamma, const
 // One layer's memory of one row's tokens: the latest ones with their keys and values, and of those
 // before them sums, from which linear kinds go on.
 inline constexpr int64_t kRecent = 64;  // tokens that linear kinds keep at most
-struct Memory {
+struct CacheView {
   int64_t heads = 1, width = 1;     // of a head; its columns begin at multiples of Padded(width)
   int64_t length = 0;               // of the latest tokens; linear kinds: at most kRecent
   const float* keys = nullptr;      // [length / kPanel][columns][kPanel]: token by token in a row
@@ -43,14 +35,14 @@ struct Memory {
 //   out_i = sum_j w_ij (q_i . k_j) v_j / max(sum_j w_ij (q_i . k_j), epsilon)
 // w_ij is weights[j - i], for |j - i| < kRecent and 0 beyond the diagonal; the sums' parts, one or
 // two, are weighted with the numbers of phases [count][parts].
-void AttendLinear(const Memory& memory, const float* weights, const float* phases, int64_t parts,
+void AttendLinear(const CacheView& cache, const float* weights, const float* phases, int64_t parts,
                   float epsilon, Rows q, int64_t count, Rows out);
 
 // The same for softmax(q_i . k_j), where q is already divided by the root of the width.
-void AttendSoftmax(const Memory& memory, Rows q, int64_t count, Rows out);
+void AttendSoftmax(const CacheView& cache, Rows q, int64_t count, Rows out);
 
 // sums += sum_j phases[part][j] k_j v_j over the memory's latest tokens, key_sums likewise.
 // phases [parts][kRecent] is 0 from `length` on.
-void Fold(const Memory& memory, const float* phases, int64_t parts, float* sums, float* key_sums);
+void Fold(const CacheView& cache, const float* phases, int64_t parts, float* sums, float* key_sums);
 
-}  // namespace cosdt::agents::acting
+}  // namespace cosdt::agents::kernels

@@ -107,9 +107,9 @@ void DropRange(const void* from, const DropPattern& drop, int64_t begin, int64_t
   });
 }
 
-void DropAny(bool half, const void* from, const DropPattern& drop, int64_t begin, int64_t end,
+void DropAny(bool bfloat16, const void* from, const DropPattern& drop, int64_t begin, int64_t end,
              void* to) {
-  if (half) return DropRange<uint16_t>(from, drop, begin, end, to);
+  if (bfloat16) return DropRange<uint16_t>(from, drop, begin, end, to);
   DropRange<float>(from, drop, begin, end, to);
 }
 
@@ -197,13 +197,13 @@ void BackwardRows(const AddNorm& op, const AddNormGradient& gradient, int64_t be
 }
 
 void ForwardAny(const AddNorm& op, int64_t begin, int64_t end) {
-  if (op.half) return ForwardRows<uint16_t>(op, begin, end);
+  if (op.bfloat16) return ForwardRows<uint16_t>(op, begin, end);
   ForwardRows<float>(op, begin, end);
 }
 
 void BackwardAny(const AddNorm& op, const AddNormGradient& gradient, int64_t begin, int64_t end,
                  float* grad_affine) {
-  if (op.half) return BackwardRows<uint16_t>(op, gradient, begin, end, grad_affine);
+  if (op.bfloat16) return BackwardRows<uint16_t>(op, gradient, begin, end, grad_affine);
   BackwardRows<float>(op, gradient, begin, end, grad_affine);
 }
 
@@ -217,17 +217,17 @@ HWY_EXPORT(DropAny);
 HWY_EXPORT(ForwardAny);
 HWY_EXPORT(BackwardAny);
 
-void Drop(bool half, const void* from, const DropPattern& drop, int64_t begin, int64_t end,
+void Drop(bool bfloat16, const void* from, const DropPattern& drop, int64_t begin, int64_t end,
           void* to) {
-  HWY_DYNAMIC_DISPATCH(DropAny)(half, from, drop, begin, end, to);
+  HWY_DYNAMIC_DISPATCH(DropAny)(bfloat16, from, drop, begin, end, to);
 }
 
-void Forward(const AddNorm& op, int64_t begin, int64_t end) {
+void FusedAddNorm(const AddNorm& op, int64_t begin, int64_t end) {
   HWY_DYNAMIC_DISPATCH(ForwardAny)(op, begin, end);
 }
 
-void Backward(const AddNorm& op, const AddNormGradient& gradient, int64_t begin, int64_t end,
-              float* grad_affine) {
+void FusedAddNormBackward(const AddNorm& op, const AddNormGradient& gradient, int64_t begin,
+                          int64_t end, float* grad_affine) {
   HWY_DYNAMIC_DISPATCH(BackwardAny)(op, gradient, begin, end, grad_affine);
 }
 

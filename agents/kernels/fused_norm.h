@@ -16,16 +16,16 @@ struct DropPattern {
   uint64_t key = 0;
 };
 
-// to[i] = from[i] times 0 or 1 / (1 - p), for i in [begin, end). `half`: numbers are bfloat16, else
-// float32.
-void Drop(bool half, const void* from, const DropPattern& drop, int64_t begin, int64_t end,
+// to[i] = from[i] times 0 or 1 / (1 - p), for i in [begin, end). `bfloat16`: numbers are bfloat16,
+// else float32.
+void Drop(bool bfloat16, const void* from, const DropPattern& drop, int64_t begin, int64_t end,
           void* to);
 
 // sum = x + drop(update), norm = LayerNorm(sum) gamma + beta, row by row of `width` numbers, all
 // contiguous.
 struct AddNorm {
   int64_t width = 0;
-  bool half = false;         // update and norm are bfloat16; all else is float32
+  bool bfloat16 = false;     // update and norm are bfloat16; all else is float32
   const float* x = nullptr;  // or null: 0
   const void* update = nullptr;
   DropPattern drop;
@@ -37,7 +37,7 @@ struct AddNorm {
   float* mean = nullptr;         // [rows]
   float* inverse_std = nullptr;  // [rows]
 };
-void Forward(const AddNorm& op, int64_t begin, int64_t end);
+void FusedAddNorm(const AddNorm& op, int64_t begin, int64_t end);
 
 // Gradients of the same: of x in grad_x (also the residual's), of update in grad_update, and of
 // gamma and beta added to the 2 `width` numbers at grad_affine. grad_sum or grad_norm may be null:
@@ -48,7 +48,7 @@ struct AddNormGradient {
   float* grad_x = nullptr;  // or null: nobody wants it
   void* grad_update = nullptr;
 };
-void Backward(const AddNorm& op, const AddNormGradient& gradient, int64_t begin, int64_t end,
-              float* grad_affine);
+void FusedAddNormBackward(const AddNorm& op, const AddNormGradient& gradient, int64_t begin,
+                          int64_t end, float* grad_affine);
 
 }  // namespace cosdt::agents::kernels

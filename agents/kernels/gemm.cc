@@ -18,7 +18,7 @@
 #include "attention/bfloat16-inl.h"
 
 HWY_BEFORE_NAMESPACE();
-namespace cosdt::agents::products::HWY_NAMESPACE {
+namespace cosdt::agents::kernels::HWY_NAMESPACE {
 
 // erf by Abramowitz and Stegun's 7.1.26, within 1.5e-7.
 template <class V>
@@ -36,19 +36,19 @@ HWY_INLINE V Gelu(V x) {
 }
 
 template <class V>
-HWY_INLINE V Apply(Then then, V y, const float* to) {
+HWY_INLINE V Apply(Epilogue epilogue, V y, const float* to) {
   const auto zero = hn::Zero(kTag);
-  switch (then) {
-    case Then::kAdd:
+  switch (epilogue) {
+    case Epilogue::kAdd:
       return hn::Add(hn::LoadU(kTag, to), y);
-    case Then::kRelu:  // not the maximum, which would lose a NaN
+    case Epilogue::kRelu:  // not the maximum, which would lose a NaN
       return hn::IfThenElse(hn::Lt(y, zero), zero, y);
-    case Then::kGelu:
+    case Epilogue::kGelu:
       return Gelu(y);
-    case Then::kEluPlusOne:
+    case Epilogue::kEluPlusOne:
       return hn::IfThenElse(hn::Gt(y, zero), hn::Add(y, hn::Set(kTag, 1.0f)),
                             hn::Exp(kTag, hn::Min(y, zero)));
-    case Then::kStore:
+    case Epilogue::kStore:
       break;
   }
   return y;
@@ -137,8 +137,8 @@ __attribute__((noinline, target(HWY_TARGET_STR ",avx512bf16"))) void DotPairs(
 #endif
 
 // Of w in bfloat16.
-void MultiplyPairs(Rows from, int64_t rows, const Packed& w, const float* bias, int64_t begin,
-                   int64_t end, Then then, Rows to) {
+void GemmPairs(Rows from, int64_t rows, const Packed& w, const float* bias, int64_t begin,
+               int64_t end, Epilogue epilogue, Rows to) {
   static thread_local Numbers<uint16_t> scratch;
   const int64_t pairs = Pairs(w.inputs);
   scratch.Require(rows * 2 * pairs);
@@ -156,13 +156,13 @@ void MultiplyPairs(Rows from, int64_t rows, const Packed& w, const float* bias, 
     mul_add(rounded + row * 2 * pairs, 2 * pairs, w.pairs.data() + output / kPanel * panel, panel,
             pairs, tile);
     tile.Store(to.data + row * to.stride + column, to.stride,
-               [&](auto y, size_t, const float* at) HWY_ATTR { return Apply(then, y, at); });
+               [&](auto y, size_t, const float* at) HWY_ATTR { return Apply(epilogue, y, at); });
   });
 }
 
-void Multiply(Rows from, int64_t rows, const Packed& w, const float* bias, int64_t begin,
-              int64_t end, Then then, Rows to) {
-  if (w.pairs.size() > 0) return MultiplyPairs(from, rows, w, bias, begin, end, then, to);
+void Gemm(Rows from, int64_t rows, const Packed& w, const float* bias, int64_t begin, int64_t end,
+          Epilogue epilogue, Rows to) {
+  if (w.pairs.size() > 0) return GemmPairs(from, rows, w, bias, begin, end, epilogue, to);
   const ptrdiff_t panel = w.inputs * kPanel;
   ForTiles(rows, end - begin, [&](int64_t row, auto count, int64_t column, auto panels) HWY_ATTR {
     const int64_t output = begin + column;
@@ -171,7 +171,7 @@ void Multiply(Rows from, int64_t rows, const Packed& w, const float* bias, int64
     tile.MulAdd(from.data + row * from.stride, from.stride,
                 w.panels.data() + output / kPanel * panel, kPanel, panel, w.inputs);
     tile.Store(to.data + row * to.stride + column, to.stride,
-               [&](auto y, size_t, const float* at) HWY_ATTR { return Apply(then, y, at); });
+               [&](auto y, size_t, const float* at) HWY_ATTR { return Apply(epilogue, y, at); });
   });
 }
 
@@ -192,18 +192,18 @@ void AddTransposedProduct(Rows a, Rows b, int64_t rows, int64_t begin, int64_t e
   }
 }
 
-}  // namespace cosdt::agents::products::HWY_NAMESPACE
+}  // namespace cosdt::agents::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-namespace cosdt::agents::products {
+namespace cosdt::agents::kernels {
 
-HWY_EXPORT(Multiply);
+HWY_EXPORT(Gemm);
 HWY_EXPORT(AddTransposedProduct);
 
-void Multiply(Rows from, int64_t rows, const Packed& w, const float* bias, int64_t begin,
-              int64_t end, Then then, Rows to) {
-  HWY_DYNAMIC_DISPATCH(Multiply)(from, rows, w, bias, begin, end, then, to);
+void Gemm(Rows from, int64_t rows, const Packed& w, const float* bias, int64_t begin, int64_t end,
+          Epilogue epilogue, Rows to) {
+  HWY_DYNAMIC_DISPATCH(Gemm)(from, rows, w, bias, begin, end, epilogue, to);
 }
 
 void AddTransposedProduct(Rows a, Rows b, int64_t rows, int64_t begin, int64_t end, int64_t columns,
@@ -221,5 +221,5 @@ bool ProcessorHasBFloat16() {
 #endif
 }
 
-}  // namespace cosdt::agents::products
+}  // namespace cosdt::agents::kernels
 #endif

@@ -14,7 +14,7 @@
 #include <memory>
 #include <new>
 
-namespace cosdt::agents::products {
+namespace cosdt::agents::kernels {
 
 // Rows in memory are padded with zeros to whole panels of this many numbers.
 inline constexpr int64_t kPanel = 16;
@@ -68,13 +68,13 @@ struct Packed {
 };
 
 // What becomes of a product y: y, to + y, or a function of y.
-enum class Then { kStore, kAdd, kRelu, kGelu, kEluPlusOne };
+enum class Epilogue { kStore, kAdd, kRelu, kGelu, kEluPlusOne };
 
-// to[row] = then(bias + from[row] w) for the outputs [begin, end), multiples of 16; output `begin`
-// goes to column 0. `bias` stands for w.bias. Where w is in bfloat16, `from` is rounded to it, to
-// the nearest and of two the even one. The instructions for it take subnormal numbers as 0.
-void Multiply(Rows from, int64_t rows, const Packed& w, const float* bias, int64_t begin,
-              int64_t end, Then then, Rows to);
+// to[row] = epilogue(bias + from[row] w) for the outputs [begin, end), multiples of 16; output
+// `begin` goes to column 0. `bias` stands for w.bias. Where w is in bfloat16, `from` is rounded to
+// it, to the nearest and of two the even one. The instructions for it take subnormal numbers as 0.
+void Gemm(Rows from, int64_t rows, const Packed& w, const float* bias, int64_t begin, int64_t end,
+          Epilogue epilogue, Rows to);
 
 // to[i] += sum_n a[n][i] b[n], of n = 0 .. rows, for i in [begin, end): the gradient of weights.
 // b and to have `columns` columns, a multiple of 16.
@@ -87,4 +87,4 @@ bool ProcessorHasBFloat16();
 // The same, for tests to turn off.
 extern bool use_bfloat16_instructions;
 
-}  // namespace cosdt::agents::products
+}  // namespace cosdt::agents::kernels

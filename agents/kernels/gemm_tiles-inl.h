@@ -13,7 +13,7 @@
 #include "agents/kernels/gemm.h"
 
 HWY_BEFORE_NAMESPACE();
-namespace cosdt::agents::products::HWY_NAMESPACE {
+namespace cosdt::agents::kernels::HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
@@ -45,13 +45,13 @@ struct Tile {
       }
     }
   }
-  // to = then(sum, row, to)
-  template <class Then>
-  HWY_INLINE void Store(float* to, ptrdiff_t stride, const Then& then) const {
+  // to = epilogue(sum, row, to)
+  template <class Epilogue>
+  HWY_INLINE void Store(float* to, ptrdiff_t stride, const Epilogue& epilogue) const {
     for (size_t r = 0; r < kRows; ++r) {
       for (size_t c = 0; c < kVectors; ++c) {
         float* const at = to + static_cast<ptrdiff_t>(r) * stride + c * kLanes;
-        hn::StoreU(then(sum[r][c], r, at), kTag, at);
+        hn::StoreU(epilogue(sum[r][c], r, at), kTag, at);
       }
     }
   }
@@ -107,7 +107,7 @@ HWY_INLINE void ForTiles(int64_t rows, int64_t columns, const Body& body) {
   });
 }
 
-}  // namespace cosdt::agents::products::HWY_NAMESPACE
+}  // namespace cosdt::agents::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #endif

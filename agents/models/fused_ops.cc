@@ -23,7 +23,7 @@ bool IsFused(const Tensor& x) {
   return x.is_cpu() && (x.scalar_type() == torch::kFloat32 || x.scalar_type() == torch::kBFloat16);
 }
 
-bool IsHalf(const Tensor& x) { return x.scalar_type() == torch::kBFloat16; }
+bool IsBFloat16(const Tensor& x) { return x.scalar_type() == torch::kBFloat16; }
 
 Tensor DropNumbers(const Tensor& x_any, const kernels::DropPattern& drop) {
   const Tensor x = x_any.contiguous();
@@ -31,7 +31,7 @@ Tensor DropNumbers(const Tensor& x_any, const kernels::DropPattern& drop) {
   const void* const from = x.data_ptr();
   void* const to = out.data_ptr();
   at::parallel_for(0, x.numel(), kGrain, [&](int64_t begin, int64_t end) {
-    kernels::Drop(IsHalf(x), from, drop, begin, end, to);
+    kernels::Drop(IsBFloat16(x), from, drop, begin, end, to);
   });
   return out;
 }
@@ -64,18 +64,18 @@ class AddNormFunction : public torch::autograd::Function<AddNormFunction> {
     const Tensor sum = torch::empty(update.sizes(), type), mean = torch::empty({rows}, type),
                  inverse_std = torch::empty({rows}, type), norm = torch::empty_like(update);
     kernels::AddNorm op = MakeOp(gamma, beta, epsilon, p, key, sum, mean, inverse_std);
-    op.half = IsHalf(update);
+    op.bfloat16 = IsBFloat16(update);
     op.x = x.defined() ? x.const_data_ptr<float>() : nullptr;
     op.update = update.data_ptr();
     op.norm = norm.data_ptr();
     at::parallel_for(0, rows, std::max<int64_t>(1, kGrain / op.width),
-                     [&](int64_t begin, int64_t end) { kernels::Forward(op, begin, end); });
+                     [&](int64_t begin, int64_t end) { kernels::FusedAddNorm(op, begin, end); });
     context->set_materialize_grads(false);
     context->save_for_backward({gamma, beta, sum, mean, inverse_std});
     context->saved_data["epsilon"] = epsilon;
     context->saved_data["p"] = p;
     context->saved_data["key"] = key;
-    context->saved_data["half"] = op.half;
+    context->saved_data["bfloat16"] = op.bfloat16;
     context->saved_data["has_x"] = x.defined();
     return {sum, norm};
   }
@@ -86,12 +86,12 @@ class AddNormFunction : public torch::autograd::Function<AddNormFunction> {
     kernels::AddNorm op = MakeOp(gamma, saved[1], context->saved_data["epsilon"].toDouble(),
                                  context->saved_data["p"].toDouble(),
                                  context->saved_data["key"].toInt(), sum, mean, inverse_std);
-    op.half = context->saved_data["half"].toBool();
+    op.bfloat16 = context->saved_data["bfloat16"].toBool();
     const auto contiguous = [](const Tensor& g) { return g.defined() ? g.contiguous() : g; };
     const Tensor grad_sum = contiguous(grads[0]), grad_norm = contiguous(grads[1]);
     const bool has_x = context->saved_data["has_x"].toBool();
     const Tensor grad_update = torch::empty(
-        sum.sizes(), sum.options().dtype(op.half ? torch::kBFloat16 : torch::kFloat32));
+        sum.sizes(), sum.options().dtype(op.bfloat16 ? torch::kBFloat16 : torch::kFloat32));
     const Tensor grad_x = has_x ? torch::empty_like(sum) : Tensor();
     kernels::AddNormGradient gradient;
     gradient.grad_sum = grad_sum.defined() ? grad_sum.const_data_ptr<float>() : nullptr;
@@ -103,8 +103,9 @@ class AddNormFunction : public torch::autograd::Function<AddNormFunction> {
     float* const sums = affine.data_ptr<float>();
     at::parallel_for(0, blocks, 1, [&](int64_t begin, int64_t end) {
       for (int64_t block = begin; block < end; ++block) {
-        kernels::Backward(op, gradient, block * kBlockRows,
-                          std::min(rows, (block + 1) * kBlockRows), sums + block * 2 * op.width);
+        kernels::FusedAddNormBackward(op, gradient, block * kBlockRows,
+                                      std::min(rows, (block + 1) * kBlockRows),
+                                      sums + block * 2 * op.width);
       }
     });
     const Tensor total = affine.sum(0);
@@ -138,7 +139,7 @@ class RightHandSide {
 
   static bool HasKernel(const Tensor& weight) {
     return weight.is_cpu() && weight.scalar_type() == torch::kFloat32 &&
-           weight.size(0) % products::kPanel == 0 && weight.size(1) % products::kPanel == 0;
+           weight.size(0) % kernels::kPanel == 0 && weight.size(1) % kernels::kPanel == 0;
   }
 
   // to [rows, outputs] = x [rows, inputs] w^T + bias, or with `relu` what is positive of it; the
@@ -159,17 +160,17 @@ class RightHandSide {
     float* const out = to.data_ptr<float>();
     at::parallel_for(0, (rows + kRows - 1) / kRows, 1, [&](int64_t begin, int64_t end) {
       for (int64_t row = begin * kRows; row < std::min(rows, end * kRows); row += kRows) {
-        products::Multiply({from + row * inputs, inputs}, std::min(kRows, rows - row), *packed_,
-                           packed_->bias.data(), 0, outputs,
-                           relu ? products::Then::kRelu : products::Then::kStore,
-                           {out + row * outputs, outputs});
+        kernels::Gemm({from + row * inputs, inputs}, std::min(kRows, rows - row), *packed_,
+                      packed_->bias.data(), 0, outputs,
+                      relu ? kernels::Epilogue::kRelu : kernels::Epilogue::kStore,
+                      {out + row * outputs, outputs});
       }
     });
   }
 
  private:
   Tensor weight_, bias_;
-  std::optional<products::Packed> packed_;
+  std::optional<kernels::Packed> packed_;
 };
 
 // sum [outputs, inputs] += a^T b, the gradient of weights, for a [rows, outputs] and
@@ -181,10 +182,10 @@ void AddTransposedProduct(const Tensor& a, const Tensor& b, Tensor& sum) {
     sum.addmm_(a.t(), b);
   } else {
     const int64_t outputs = sum.size(0), inputs = sum.size(1);
-    const products::Rows from{a.data_ptr<float>(), outputs}, right{b.data_ptr<float>(), inputs},
+    const kernels::Rows from{a.data_ptr<float>(), outputs}, right{b.data_ptr<float>(), inputs},
         to{sum.data_ptr<float>(), inputs};
-    at::parallel_for(0, outputs, products::kPanel, [&](int64_t begin, int64_t end) {
-      products::AddTransposedProduct(from, right, a.size(0), begin, end, inputs, to);
+    at::parallel_for(0, outputs, kernels::kPanel, [&](int64_t begin, int64_t end) {
+      kernels::AddTransposedProduct(from, right, a.size(0), begin, end, inputs, to);
     });
   }
 }

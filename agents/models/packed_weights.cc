@@ -9,45 +9,45 @@ namespace {
 using torch::Tensor;
 
 // Of panels [panels, inputs, kPanel]: [panels, Pairs(inputs), kPanel].
-products::Numbers<products::Pair> CopyPairs(const Tensor& panels) {
-  const int64_t inputs = panels.size(1), pairs = products::Pairs(inputs);
+kernels::Numbers<kernels::Pair> CopyPairs(const Tensor& panels) {
+  const int64_t inputs = panels.size(1), pairs = kernels::Pairs(inputs);
   const Tensor halves = torch::constant_pad_nd(panels, {0, 0, 0, 2 * pairs - inputs})
                             .to(torch::kCPU, torch::kBFloat16)
                             .unflatten(1, {pairs, 2})
                             .transpose(2, 3)
                             .contiguous();
-  products::Numbers<products::Pair> copy(halves.numel() / 2);
+  kernels::Numbers<kernels::Pair> copy(halves.numel() / 2);
   std::memcpy(copy.data(), halves.const_data_ptr(), halves.nbytes());
   return copy;
 }
 
 }  // namespace
 
-products::Packed Pack(const Tensor& weight, const Tensor& bias, torch::ScalarType type) {
+kernels::Packed Pack(const Tensor& weight, const Tensor& bias, torch::ScalarType type) {
   const Tensor columns = PadLast(weight.detach().t());
-  products::Packed packed;
+  kernels::Packed packed;
   packed.inputs = columns.size(0);
   packed.outputs = columns.size(1);
-  const Tensor panels = columns.unflatten(1, {-1, products::kPanel}).transpose(0, 1);
+  const Tensor panels = columns.unflatten(1, {-1, kernels::kPanel}).transpose(0, 1);
   if (type == torch::kBFloat16) {
     packed.pairs = CopyPairs(panels);
   } else {
     packed.panels = CopyNumbers(panels);
   }
   packed.bias =
-      bias.defined() ? CopyNumbers(PadLast(bias.detach())) : products::Floats(packed.outputs);
+      bias.defined() ? CopyNumbers(PadLast(bias.detach())) : kernels::Floats(packed.outputs);
   return packed;
 }
 
-products::Floats CopyNumbers(const Tensor& x) {
+kernels::Floats CopyNumbers(const Tensor& x) {
   const Tensor numbers = x.detach().to(torch::kCPU, torch::kFloat32).contiguous();
-  products::Floats copy(numbers.numel());
+  kernels::Floats copy(numbers.numel());
   std::copy_n(numbers.const_data_ptr<float>(), numbers.numel(), copy.data());
   return copy;
 }
 
 Tensor PadLast(const Tensor& x) {
-  return torch::constant_pad_nd(x, {0, products::Padded(x.size(-1)) - x.size(-1)});
+  return torch::constant_pad_nd(x, {0, kernels::Padded(x.size(-1)) - x.size(-1)});
 }
 
 }  // namespace cosdt::agents

@@ -7,13 +7,13 @@
 namespace cosdt::agents {
 
 // Copies weight [outputs, inputs] and bias [outputs], or zeros where it is undefined, into the form
-// that products::Multiply takes for x weight^T + bias, without gradients: the weights as `type`,
+// that kernels::Gemm takes for x weight^T + bias, without gradients: the weights as `type`,
 // float32 or bfloat16, the bias as float32.
-products::Packed Pack(const torch::Tensor& weight, const torch::Tensor& bias,
-                      torch::ScalarType type = torch::kFloat32);
+kernels::Packed Pack(const torch::Tensor& weight, const torch::Tensor& bias,
+                     torch::ScalarType type = torch::kFloat32);
 
 // Copies numbers of any type.
-products::Floats CopyNumbers(const torch::Tensor& x);
+kernels::Floats CopyNumbers(const torch::Tensor& x);
 
 // Appends zeros to the last dimension up to whole panels.
 torch::Tensor PadLast(const torch::Tensor& x);

@@ -14,11 +14,11 @@ class Policy {
  public:
   virtual ~Policy() = default;
 
-  // observations is [n, observation_size], of the environment in full (envs::Env::full); actions,
-  // to be written, is [n, action_size]. Row i draws from rngs[i], its episode's own stream, so that
-  // an episode does not depend on the others. Where log_probs is not empty it holds n numbers and
-  // gets the natural logarithm of each action's density, or probability where it is drawn from a
-  // few.
+  // observations is [n, observation_size], of the environment in full (envs::Env::fully_observed);
+  // actions, to be written, is [n, action_size]. Row i draws from rngs[i], its episode's own
+  // stream, so that an episode does not depend on the others. Where log_probs is not empty it holds
+  // n numbers and gets the natural logarithm of each action's density, or probability where it is
+  // drawn from a few.
   virtual void Act(std::span<const float> observations, std::span<envs::Rng* const> rngs,
                    std::span<float> actions, std::span<float> log_probs = {}) = 0;
 };

@@ -15,11 +15,11 @@ namespace {
 
 // Bodies in lock step: no more than whole episodes could be asked for, or most would be played for
 // nothing. The result does not depend on their number.
-constexpr int kLeastBodies = 4, kMostBodies = 64;
+constexpr int kMinBodies = 4, kMaxBodies = 64;
 
 int Bodies(const envs::EnvSpec& spec, const CollectOptions& options) {
   const int64_t episodes = options.transitions / spec.horizon + 1;
-  return static_cast<int>(std::clamp<int64_t>(episodes, kLeastBodies, kMostBodies));
+  return static_cast<int>(std::clamp<int64_t>(episodes, kMinBodies, kMaxBodies));
 }
 
 // An episode being played, or waiting for those before it.
@@ -49,7 +49,8 @@ class Collector {
     // a body as it is makes a file of D4RL's arrays, which says no task
     const bool is_body = dynamic_cast<const envs::MujocoEnv*>(&prototype) != nullptr;
     if (!is_body) result_.task = prototype.spec().name;
-    if (const auto* const body = dynamic_cast<const envs::MujocoEnv*>(&prototype.full())) {
+    if (const auto* const body =
+            dynamic_cast<const envs::MujocoEnv*>(&prototype.fully_observed())) {
       result_.physics = PhysicsName(body->physics());
       result_.mujoco_version = envs::MujocoVersion();
       result_.nq = body->nq();
@@ -100,7 +101,8 @@ class Collector {
       if (episode.row < 0) continue;
       Append(episode.steps.observations, envs_.observation(episode.row));
       if (empty_.nq > 0) {
-        const auto& body = dynamic_cast<const envs::MujocoEnv&>(envs_.env(episode.row).full());
+        const auto& body =
+            dynamic_cast<const envs::MujocoEnv&>(envs_.env(episode.row).fully_observed());
         Append(episode.steps.qpos, body.qpos());
         Append(episode.steps.qvel, body.qvel());
       }

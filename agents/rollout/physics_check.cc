@@ -43,8 +43,8 @@ class Replayer {
     }
   }
 
-  ReplayReport Run(int most) {
-    ReplayReport report;
+  PhysicsReport Run(int most) {
+    PhysicsReport report;
     report.rebuilt = !has_states_;
     std::map<Physics, std::vector<double>> errors;
     std::vector<double> apart;  // between the bodies of d4rl and gymnasium
@@ -157,7 +157,8 @@ class Replayer {
 
 }  // namespace
 
-ReplayReport Replay(const datasets::Transitions& transitions, const std::string& env, int most) {
+PhysicsReport ResimulateTransitions(const datasets::Transitions& transitions,
+                                    const std::string& env, int most) {
   return Replayer(transitions, env).Run(most);
 }
 

@@ -16,7 +16,7 @@ struct Residual {
   double max = 0;
 };
 
-struct ReplayReport {
+struct PhysicsReport {
   int transitions = 0;   // stepped
   bool rebuilt = false;  // states came from observations, not from infos/qpos and infos/qvel
   std::map<envs::Physics, Residual> residuals;
@@ -31,7 +31,7 @@ struct ReplayReport {
 // on). Without infos/* the state is rebuilt from the observation: x does not matter, and rows with
 // a velocity that the observation clips are left out. The report has no transitions where none can
 // be stepped. Throws std::invalid_argument where env is unknown or its sizes do not fit.
-ReplayReport Replay(const datasets::Transitions& transitions, const std::string& env,
-                    int most = 2000);
+PhysicsReport ResimulateTransitions(const datasets::Transitions& transitions,
+                                    const std::string& env, int most = 2000);
 
 }  // namespace cosdt::agents

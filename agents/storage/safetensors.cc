@@ -27,8 +27,8 @@ using Json = nlohmann::ordered_json;
 
 static_assert(std::endian::native == std::endian::little);
 
-constexpr uint64_t kMostHeader = 100'000'000;  // the reference implementation's limit
-constexpr size_t kAlignment = 8;               // of the numbers in the file
+constexpr uint64_t kMaxHeader = 100'000'000;  // the reference implementation's limit
+constexpr size_t kAlignment = 8;              // of the numbers in the file
 
 struct Type {
   const char* name;
@@ -202,11 +202,11 @@ Safetensors ReadSafetensors(const std::string& path) {
   if (size < sizeof header_size || !ReadAll(file, &header_size, sizeof header_size)) {
     throw FileError(path, "", "a safetensors header", Bytes(size));
   }
-  if (header_size > kMostHeader || header_size > size - sizeof header_size) {
-    throw FileError(path, "",
-                    "a safetensors header of at most " +
-                        Bytes(std::min(kMostHeader, size - sizeof header_size)),
-                    Bytes(header_size));
+  if (header_size > kMaxHeader || header_size > size - sizeof header_size) {
+    throw FileError(
+        path, "",
+        "a safetensors header of at most " + Bytes(std::min(kMaxHeader, size - sizeof header_size)),
+        Bytes(header_size));
   }
   std::string text(header_size, '\0');
   if (!ReadAll(file, text.data(), text.size())) {

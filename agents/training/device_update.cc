@@ -48,11 +48,11 @@ DeviceUpdate::DeviceUpdate(Agent& agent, AdamW& optimizer, DeviceWindows data, i
       clip_(clip),
       recorder_(MakeUpdateRecorder(optimizer.parameters().device())) {
   const auto on_device = optimizer.parameters().options();
-  const std::vector<int64_t> shape = {1 + kMostAtOnce,
+  const std::vector<int64_t> shape = {1 + kMaxAtOnce,
                                       in::Width(batch_size, agent.dropout_layers())};
   staging_ = Staging(shape, on_device.device());
   inputs_ = torch::zeros(shape, on_device.dtype(torch::kInt64));
-  results_ = torch::zeros({kMostAtOnce, 2}, on_device);
+  results_ = torch::zeros({kMaxAtOnce, 2}, on_device);
   squares_ = torch::zeros({update_ops::kSquares}, on_device);
   if (agent.dt()) {
     transformer_ = std::make_unique<TransformerUpdate>(
@@ -106,7 +106,7 @@ void DeviceUpdate::Compute() {
   update_ops::Squares(optimizer_.gradients(), squares_);
   update_ops::AdamWStep(optimizer_.parameters(), optimizer_.first(), optimizer_.second(),
                         optimizer_.gradients(), squares_, clip_, inputs_, results_,
-                        transformer_ ? transformer_->half() : Tensor());
+                        transformer_ ? transformer_->bfloat16_copy() : Tensor());
 }
 
 // Those that were done before an error stopped the rest, if the device still answers.
@@ -120,16 +120,16 @@ void DeviceUpdate::CountDone() {
 
 std::vector<DeviceUpdate::Result> DeviceUpdate::Run(std::span<const Input> updates) {
   const auto count = static_cast<int64_t>(updates.size());
-  TORCH_CHECK(count >= 1 && count <= kMostAtOnce, "device update: expected 1 to ", kMostAtOnce,
+  TORCH_CHECK(count >= 1 && count <= kMaxAtOnce, "device update: expected 1 to ", kMaxAtOnce,
               " updates, found ", count);
   Tensor notes, numbers;
   recorder_->InOrder([&] {
     {
       const torch::NoGradGuard no_grad;
       Upload(updates);
-      if (transformer_ && transformer_->half().defined()) {
+      if (transformer_ && transformer_->bfloat16_copy().defined()) {
         // whoever restored the weights knows nothing of their copy
-        transformer_->half().copy_(optimizer_.parameters());
+        transformer_->bfloat16_copy().copy_(optimizer_.parameters());
       }
     }
     try {

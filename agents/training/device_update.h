@@ -19,7 +19,7 @@ namespace cosdt::agents {
 
 class DeviceUpdate {
  public:
-  static constexpr int64_t kMostAtOnce = 100;
+  static constexpr int64_t kMaxAtOnce = 100;
 
   // Whether it can train the agent.
   static bool Takes(const Agent& agent);
@@ -38,7 +38,7 @@ class DeviceUpdate {
     double loss = 0;
     double gradient_norm = 0;  // before clipping
   };
-  // Does as many updates, at most kMostAtOnce. Where a loss or norm is not finite, weights and
+  // Does as many updates, at most kMaxAtOnce. Where a loss or norm is not finite, weights and
   // moments stay as they were before that update, which is the last of the results; the optimiser
   // counts those before it. Where an error ends them (memory, a recording), it counts those that
   // were done.
@@ -56,7 +56,7 @@ class DeviceUpdate {
   int64_t batch_size_;
   double clip_;
   torch::Tensor staging_, inputs_;  // update_inputs.h, on the CPU and on the device
-  torch::Tensor results_;           // [kMostAtOnce, 2]: loss, norm
+  torch::Tensor results_;           // [kMaxAtOnce, 2]: loss, norm
   torch::Tensor squares_;
   std::unique_ptr<TransformerUpdate> transformer_;  // of a Decision Transformer
   std::unique_ptr<UpdateRecorder> recorder_;

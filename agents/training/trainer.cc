@@ -214,7 +214,7 @@ std::vector<UpdateResult> Trainer::Update(int64_t count) {
     };
     try {
       if (device_update_) {
-        UpdateOnDevice(std::min(DeviceUpdate::kMostAtOnce, count - static_cast<int64_t>(done)),
+        UpdateOnDevice(std::min(DeviceUpdate::kMaxAtOnce, count - static_cast<int64_t>(done)),
                        results);
       } else {
         results.push_back(UpdateWithAutograd());

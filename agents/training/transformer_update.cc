@@ -56,7 +56,7 @@ TransformerUpdate::TransformerUpdate(DecisionTransformer model, const AdamW& opt
       inputs_(std::move(inputs)),
       results_(std::move(results)) {
   const torch::NoGradGuard no_grad;
-  if (type_ == torch::kBFloat16) half_ = Empty(parameters_.sizes(), type_);
+  if (type_ == torch::kBFloat16) bfloat16_copy_ = Empty(parameters_.sizes(), type_);
   frugal_ = rows_ >= kFrugalRows;
   block_rows_ = frugal_ ? kBlockRows : rows_;
 
@@ -179,7 +179,7 @@ Tensor TransformerUpdate::Parts(int64_t column, int64_t columns) const {
 }
 
 TransformerUpdate::Linear TransformerUpdate::MakeLinear(const torch::nn::Linear& layer) {
-  const Tensor& from = half_.defined() ? half_ : parameters_;
+  const Tensor& from = bfloat16_copy_.defined() ? bfloat16_copy_ : parameters_;
   return {.weight = In(from, layer->weight),
           .bias = In(from, layer->bias),
           .grad_weight = In(gradients_, layer->weight),

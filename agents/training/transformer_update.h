@@ -34,7 +34,7 @@ class TransformerUpdate {
 
   // The parameters in bfloat16, one array as the optimiser's, which whoever changes the parameters
   // keeps equal to them; undefined in float32.
-  const torch::Tensor& half() const { return half_; }
+  const torch::Tensor& bfloat16_copy() const { return bfloat16_copy_; }
 
   // Memory of the arrays that it holds.
   int64_t bytes() const { return bytes_; }
@@ -96,7 +96,7 @@ class TransformerUpdate {
   std::vector<Tensor> data_;
   int64_t batch_, context_, rows_, width_;  // rows_: tokens of the batch
   torch::ScalarType type_;
-  Tensor inputs_, results_, half_;
+  Tensor inputs_, results_, bfloat16_copy_;
   bool frugal_ = false;  // large: what is cheap to compute again is not kept
   int64_t block_rows_ = 0;
   int64_t bytes_ = 0;

@@ -94,7 +94,8 @@ __global__ void AdamWKernel(AdamWStep op) {
       Store<true>(op.parameters + i * kGroup, c, kGroup, p);
       Store<true>(op.first + i * kGroup, c, kGroup, m);
       Store<true>(op.second + i * kGroup, c, kGroup, v);
-      if (op.half) Store<true>(static_cast<__nv_bfloat16*>(op.half) + i * kGroup, c, kGroup, p);
+      if (op.bfloat16_copy)
+        Store<true>(static_cast<__nv_bfloat16*>(op.bfloat16_copy) + i * kGroup, c, kGroup, p);
     }
   }
   if (threadIdx.x == 0) {

@@ -222,15 +222,18 @@ Results AdamWStep(Arrays& a) {
   const int64_t size = 16 * a.width();
   for (const bool bad : {false, true}) {
     const Tensor inputs = a.Inputs(), parameters = a.Numbers({size}), first = a.Numbers({size}),
-                 second = a.Numbers({size}).abs(), half = a.Result({size}, torch::kBFloat16),
-                 gradient = a.Numbers({size}), results = a.Result({2, 2}),
-                 squares = a.Result({ops::kSquares}), parts = a.Numbers({37, 21});
+                 second = a.Numbers({size}).abs(),
+                 bfloat16_copy = a.Result({size}, torch::kBFloat16), gradient = a.Numbers({size}),
+                 results = a.Result({2, 2}), squares = a.Result({ops::kSquares}),
+                 parts = a.Numbers({37, 21});
     const Tensor places = torch::arange(5, 25).to(inputs.device());
     if (bad) gradient.narrow(0, size - 1, 1).fill_(std::numeric_limits<float>::infinity());
     ops::SumParts(parts, places, inputs, gradient, results);
     ops::Squares(gradient, squares);
-    ops::AdamWStep(parameters, first, second, gradient, squares, 0.25, inputs, results, half);
-    out.insert(out.end(), {parameters, first, second, half, results.narrow(0, 0, 1), inputs});
+    ops::AdamWStep(parameters, first, second, gradient, squares, 0.25, inputs, results,
+                   bfloat16_copy);
+    out.insert(out.end(),
+               {parameters, first, second, bfloat16_copy, results.narrow(0, 0, 1), inputs});
     if (!bad) out.push_back(gradient);
   }
   return out;

@@ -37,18 +37,18 @@ using Groups = std::integral_constant<int, kGroups>;
 
 // body(a T, Groups<as many as the width needs>, whether vectors fit)
 template <class Body>
-void Choose(bool half, int64_t width, bool vector, const Body& body) {
+void Choose(bool bfloat16, int64_t width, bool vector, const Body& body) {
   const auto with_groups = [&](auto type, auto fits) {
     const int64_t needed = Blocks(width, kLanes * kGroup);
     if (needed <= 1) return body(type, Groups<1>(), fits);
     if (needed <= 2) return body(type, Groups<2>(), fits);
-    return body(type, Groups<kMostColumns / (kLanes * kGroup)>(), fits);
+    return body(type, Groups<kMaxColumns / (kLanes * kGroup)>(), fits);
   };
   const auto with_type = [&](auto type) {
     if (vector) return with_groups(type, std::true_type());
     return with_groups(type, std::false_type());
   };
-  if (half) return with_type(__nv_bfloat16());
+  if (bfloat16) return with_type(__nv_bfloat16());
   return with_type(float());
 }
 
@@ -70,7 +70,7 @@ void Run(const EmbedForward& op, CUstream_st* stream) {
   const bool vector =
       VectorsFit(width, op.table, op.return_bias, op.observation_bias, op.action_bias, op.gamma_0,
                  op.beta_0, op.gamma, op.beta, op.tokens, op.x, static_cast<const float*>(op.y));
-  Choose(op.half, width, vector, [&](auto type, auto groups, auto fits) {
+  Choose(op.bfloat16, width, vector, [&](auto type, auto groups, auto fits) {
     Launch(EmbedForwardKernel<decltype(type), groups(), fits()>,
            WalkBlocks(Blocks(op.shape.tokens(), kRowWarps)), kRowWarps * kLanes, 0, stream, op);
   });
@@ -80,7 +80,7 @@ void Run(const EmbedBackward& op, CUstream_st* stream) {
   const int64_t width = op.shape.width;
   const bool vector = VectorsFit(width, op.gamma_0, op.gamma, op.tokens, op.x, op.grad_x,
                                  op.grad_tokens, static_cast<const float*>(op.grad_y));
-  Choose(op.half, width, vector, [&](auto type, auto groups, auto fits) {
+  Choose(op.bfloat16, width, vector, [&](auto type, auto groups, auto fits) {
     Launch(EmbedBackwardKernel<decltype(type), groups(), fits()>,
            static_cast<unsigned>(op.parts.count), 256, PartBytes(256, width), stream, op);
   });
@@ -95,7 +95,7 @@ void Run(const AddNormForward& op, CUstream_st* stream) {
   const bool vector = VectorsFit(op.width, op.x, static_cast<const float*>(op.update), op.gamma,
                                  op.beta, op.sum, static_cast<const float*>(op.y)) &&
                       op.x_stride % kGroup == 0;
-  Choose(op.half, op.width, vector, [&](auto type, auto groups, auto fits) {
+  Choose(op.bfloat16, op.width, vector, [&](auto type, auto groups, auto fits) {
     Launch(AddNormForwardKernel<decltype(type), groups(), fits()>,
            WalkBlocks(Blocks(op.rows, kRowWarps)), kRowWarps * kLanes, 0, stream, op);
   });
@@ -104,7 +104,7 @@ void Run(const AddNormForward& op, CUstream_st* stream) {
 void Run(const Normalize& op, CUstream_st* stream) {
   const bool vector =
       VectorsFit(op.width, op.sum, op.gamma, op.beta, static_cast<const float*>(op.y));
-  Choose(op.half, op.width, vector, [&](auto type, auto groups, auto fits) {
+  Choose(op.bfloat16, op.width, vector, [&](auto type, auto groups, auto fits) {
     Launch(NormalizeKernel<decltype(type), groups(), fits()>,
            WalkBlocks(Blocks(op.rows, kRowWarps)), kRowWarps * kLanes, 0, stream, op);
   });
@@ -113,7 +113,7 @@ void Run(const Normalize& op, CUstream_st* stream) {
 void Run(const AddNormBackward& op, CUstream_st* stream) {
   const bool vector = VectorsFit(op.width, op.sum, op.gamma, static_cast<const float*>(op.grad_y),
                                  op.grad_sum, op.grad_x, static_cast<const float*>(op.grad_update));
-  Choose(op.half, op.width, vector, [&](auto type, auto groups, auto fits) {
+  Choose(op.bfloat16, op.width, vector, [&](auto type, auto groups, auto fits) {
     Launch(AddNormBackwardKernel<decltype(type), groups(), fits()>,
            static_cast<unsigned>(op.norm.count), kPartThreads<groups()>,
            PartBytes(kPartThreads<groups()>, op.width), stream, op);
@@ -124,7 +124,7 @@ void Run(const DropRows& op, CUstream_st* stream) {
   const bool vector =
       VectorsFit(op.width, static_cast<const float*>(op.from), static_cast<const float*>(op.to));
   const int blocks = WalkBlocks(Blocks(op.rows * Blocks(op.width, kGroup), kThreads));
-  Choose(op.half, 1, vector, [&](auto type, auto groups, auto fits) {
+  Choose(op.bfloat16, 1, vector, [&](auto type, auto groups, auto fits) {
     if constexpr (groups() == 1) {
       Launch(DropRowsKernel<decltype(type), fits()>, blocks, kThreads, 0, stream, op);
     }
@@ -136,7 +136,7 @@ void Run(const ColumnSums& op, CUstream_st* stream) {
       VectorsFit(op.width, static_cast<const float*>(op.hidden), static_cast<const float*>(op.x));
   const dim3 blocks(static_cast<unsigned>(op.parts.count),
                     static_cast<unsigned>(Blocks(op.width, kLanes * kGroup)));
-  Choose(op.half, 1, vector, [&](auto type, auto groups, auto fits) {
+  Choose(op.bfloat16, 1, vector, [&](auto type, auto groups, auto fits) {
     if constexpr (groups() == 1) {
       Launch(ColumnSumsKernel<decltype(type), fits()>, blocks, dim3(kLanes, kColumnRows), 0, stream,
              op);
@@ -147,7 +147,7 @@ void Run(const ColumnSums& op, CUstream_st* stream) {
 void Run(const HeadLoss& op, CUstream_st* stream) {
   const bool vector = VectorsFit(op.width, static_cast<const float*>(op.y), op.weight,
                                  static_cast<const float*>(op.grad_y));
-  Choose(op.half, op.width, vector, [&](auto type, auto groups, auto fits) {
+  Choose(op.bfloat16, op.width, vector, [&](auto type, auto groups, auto fits) {
     Launch(HeadLossKernel<decltype(type), groups(), fits()>, static_cast<unsigned>(op.parts.count),
            256, static_cast<unsigned>(kHeadRows * op.action_size * sizeof(float)), stream, op);
   });

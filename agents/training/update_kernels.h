@@ -42,7 +42,7 @@ struct EmbedForward {
   EmbedShape shape;
   UpdateInputs inputs;
   double p = 0;
-  bool half = false;  // y is bfloat16
+  bool bfloat16 = false;  // y is bfloat16
   const float *table = nullptr, *return_weight = nullptr, *return_bias = nullptr,
               *observation_weight = nullptr, *observation_bias = nullptr, *action_weight = nullptr,
               *action_bias = nullptr;
@@ -61,7 +61,7 @@ struct EmbedBackward {
   EmbedShape shape;
   UpdateInputs inputs;
   double p = 0;
-  bool half = false;
+  bool bfloat16 = false;
   const float *gamma_0 = nullptr, *gamma = nullptr;
   const float *tokens = nullptr, *statistics_0 = nullptr, *x = nullptr, *statistics = nullptr;
   const void* grad_y = nullptr;
@@ -82,7 +82,7 @@ struct EmbedGradients {
 // x + drop(update) and its LayerNorm.
 struct AddNormForward {
   int64_t rows = 0, width = 0;
-  bool half = false;  // update and y are bfloat16
+  bool bfloat16 = false;  // update and y are bfloat16
   UpdateInputs inputs;
   int64_t layer = 0;  // of dropout's keys
   double p = 0, epsilon = 0;
@@ -97,14 +97,14 @@ struct AddNormForward {
 // y again from what AddNormForward left.
 struct Normalize {
   int64_t rows = 0, width = 0;
-  bool half = false;
+  bool bfloat16 = false;
   const float *sum = nullptr, *statistics = nullptr, *gamma = nullptr, *beta = nullptr;
   void* y = nullptr;
 };
 
 struct AddNormBackward {
   int64_t rows = 0, width = 0;
-  bool half = false;
+  bool bfloat16 = false;
   UpdateInputs inputs;
   int64_t layer = 0;
   double p = 0;
@@ -124,7 +124,7 @@ struct DropRows {
   enum Mode { kPlain, kGather, kScatter };
   Mode mode = kPlain;
   int64_t rows = 0, width = 0;
-  bool half = false;
+  bool bfloat16 = false;
   UpdateInputs inputs;
   int64_t layer = 0;
   double p = 0;
@@ -138,7 +138,7 @@ struct ColumnSums {
   enum Slope { kNone, kRelu, kGelu };
   Slope slope = kNone;
   int64_t rows = 0, width = 0;
-  bool half = false;
+  bool bfloat16 = false;
   const void* hidden = nullptr;
   void* x = nullptr;
   bool accumulate = false;  // adds to the parts
@@ -148,7 +148,7 @@ struct ColumnSums {
 // tanh of the head, the loss over real steps and its gradient.
 struct HeadLoss {
   int64_t batch = 0, context = 0, width = 0, action_size = 0;
-  bool half = false;  // y and grad_y
+  bool bfloat16 = false;  // y and grad_y
   UpdateInputs inputs;
   const void* y = nullptr;  // [batch, context, width]
   const float *weight = nullptr, *bias = nullptr;
@@ -182,13 +182,13 @@ struct AdamWStep {
   const float* gradient = nullptr;
   double clip = 0;
   float *parameters = nullptr, *first = nullptr, *second = nullptr;
-  void* half = nullptr;  // bfloat16 copy of the parameters, or null
+  void* bfloat16_copy = nullptr;  // bfloat16 copy of the parameters, or null
   UpdateInputs inputs;
   float* results = nullptr;
 };
 
 // The widest rows that the kernels take.
-inline constexpr int64_t kMostColumns = 512;
+inline constexpr int64_t kMaxColumns = 512;
 
 void Run(const EmbedForward& op, CUstream_st* stream);
 void Run(const EmbedBackward& op, CUstream_st* stream);

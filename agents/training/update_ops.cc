@@ -23,7 +23,7 @@ namespace in = update_inputs;
 
 constexpr int64_t kTokens = 3;  // of a step
 
-bool IsHalf(const Tensor& x) { return x.scalar_type() == torch::kBFloat16; }
+bool IsBFloat16(const Tensor& x) { return x.scalar_type() == torch::kBFloat16; }
 
 // The sums as one part; the other parts are 0.
 void WriteParts(const Tensor& sums, const Tensor& parts) {
@@ -35,7 +35,7 @@ Tensor DropNumbers(const Tensor& x_any, const Tensor& inputs, int64_t layer, dou
   if (p == 0) return x_any;
   const Tensor x = x_any.contiguous(), out = torch::empty(x.sizes(), x.options());
   const uint64_t key = in::KeyAt(inputs.const_data_ptr<int64_t>(), inputs.size(1), layer);
-  kernels::Drop(IsHalf(x), x.const_data_ptr(), {p, key}, 0, x.numel(), out.data_ptr());
+  kernels::Drop(IsBFloat16(x), x.const_data_ptr(), {p, key}, 0, x.numel(), out.data_ptr());
   return out;
 }
 
@@ -145,10 +145,10 @@ void EmbedGradientsCpu(TensorList data, const Tensor& inputs, const Tensor& grad
 }
 
 kernels::AddNorm MakeAddNorm(const Tensor& sum, const Tensor& statistics, const Tensor& gamma,
-                             const Tensor& inputs, int64_t layer, double p, bool half) {
+                             const Tensor& inputs, int64_t layer, double p, bool bfloat16) {
   kernels::AddNorm op;
   op.width = gamma.numel();
-  op.half = half;
+  op.bfloat16 = bfloat16;
   op.gamma = gamma.const_data_ptr<float>();
   if (p > 0) {
     op.drop = {p, in::KeyAt(inputs.const_data_ptr<int64_t>(), inputs.size(1), layer)};
@@ -163,14 +163,14 @@ void AddNormForwardCpu(const Tensor& x, const Tensor& update, const Tensor& inpu
                        double p, const Tensor& gamma, const Tensor& beta, double epsilon,
                        const Tensor& sum, const Tensor& statistics, const Tensor& y) {
   const Tensor whole = x.contiguous();
-  kernels::AddNorm op = MakeAddNorm(sum, statistics, gamma, inputs, layer, p, IsHalf(update));
+  kernels::AddNorm op = MakeAddNorm(sum, statistics, gamma, inputs, layer, p, IsBFloat16(update));
   op.x = whole.const_data_ptr<float>();
   op.update = update.const_data_ptr();
   op.beta = beta.const_data_ptr<float>();
   op.epsilon = epsilon;
   op.norm = y.data_ptr();
   at::parallel_for(0, statistics.size(1), 256,
-                   [&](int64_t begin, int64_t end) { kernels::Forward(op, begin, end); });
+                   [&](int64_t begin, int64_t end) { kernels::FusedAddNorm(op, begin, end); });
 }
 
 void NormalizeCpu(const Tensor& sum, const Tensor& statistics, const Tensor& gamma,
@@ -186,14 +186,16 @@ void AddNormBackwardCpu(const Tensor& sum, const Tensor& statistics, const Tenso
                         const Tensor& norm_parts, const Tensor& bias_parts) {
   const Tensor of_sum = grad_sum ? AmongAll(*grad_sum, grad_x.sizes()) : Tensor();
   const int64_t rows = statistics.size(1), width = gamma.numel();
-  const kernels::AddNorm op = MakeAddNorm(sum, statistics, gamma, inputs, layer, p, IsHalf(grad_y));
+  const kernels::AddNorm op =
+      MakeAddNorm(sum, statistics, gamma, inputs, layer, p, IsBFloat16(grad_y));
   const Tensor affine = torch::zeros({2, width});
-  kernels::Backward(op,
-                    {.grad_sum = of_sum.defined() ? of_sum.const_data_ptr<float>() : nullptr,
-                     .grad_norm = grad_y.const_data_ptr(),
-                     .grad_x = grad_x.data_ptr<float>(),
-                     .grad_update = grad_update.data_ptr()},
-                    0, rows, affine.data_ptr<float>());
+  kernels::FusedAddNormBackward(
+      op,
+      {.grad_sum = of_sum.defined() ? of_sum.const_data_ptr<float>() : nullptr,
+       .grad_norm = grad_y.const_data_ptr(),
+       .grad_x = grad_x.data_ptr<float>(),
+       .grad_update = grad_update.data_ptr()},
+      0, rows, affine.data_ptr<float>());
   WriteParts(affine, norm_parts);
   WriteParts(grad_update.view({rows, width}).to(torch::kFloat32).sum(0), bias_parts);
 }
@@ -258,7 +260,7 @@ void SquaresCpu(const Tensor& gradient, const Tensor& squares) {
 
 void AdamWStepCpu(const Tensor& parameters, const Tensor& first, const Tensor& second,
                   const Tensor& gradient, const Tensor& squares, double clip, const Tensor& inputs,
-                  const Tensor& results, const Maybe& half) {
+                  const Tensor& results, const Maybe& bfloat16_copy) {
   int64_t* const words = inputs.data_ptr<int64_t>();
   const int64_t width = inputs.size(1), update = words[in::kDone];
   const auto norm = std::sqrt(squares.sum(torch::kFloat64).item<double>());
@@ -275,7 +277,7 @@ void AdamWStepCpu(const Tensor& parameters, const Tensor& first, const Tensor& s
                  *const v = second.data_ptr<float>();
     const float* const g = gradient.const_data_ptr<float>();
     for (int64_t i = 0; i < parameters.numel(); ++i) p[i] = step(p[i], g[i], m[i], v[i]);
-    if (half) half->copy_(parameters);
+    if (bfloat16_copy) bfloat16_copy->copy_(parameters);
   }
   results[update][1] = norm;
   if (!finite && words[in::kFirstBad] == 0) words[in::kFirstBad] = update + 1;
@@ -326,7 +328,8 @@ TORCH_LIBRARY_FRAGMENT(cosdt, library) {
   library.def("squares(Tensor gradient, Tensor(a!) squares) -> ()");
   library.def(
       "adamw_step(Tensor(a!) parameters, Tensor(b!) first, Tensor(c!) second, Tensor gradient, "
-      "Tensor squares, float clip, Tensor(d!) inputs, Tensor(e!) results, Tensor(f!)? half) "
+      "Tensor squares, float clip, Tensor(d!) inputs, Tensor(e!) results, Tensor(f!)? "
+      "bfloat16_copy) "
       "-> ()");
 }
 
@@ -376,7 +379,7 @@ Maybe ToMaybe(const Tensor& x) { return x.defined() ? Maybe(x) : std::nullopt; }
 }  // namespace
 
 bool KernelsTake(int64_t width, int64_t action_size) {
-  return width <= kernels::kMostColumns && action_size <= 256;
+  return width <= kernels::kMaxColumns && action_size <= 256;
 }
 
 int64_t PartsFor(int64_t rows) {
@@ -453,9 +456,10 @@ void Squares(const Tensor& gradient, Tensor squares) {
 }
 
 void AdamWStep(Tensor parameters, Tensor first, Tensor second, const Tensor& gradient,
-               const Tensor& squares, double clip, Tensor inputs, Tensor results, Tensor half) {
+               const Tensor& squares, double clip, Tensor inputs, Tensor results,
+               Tensor bfloat16_copy) {
   Call<AdamWStepCpu>("cosdt::adamw_step", parameters, first, second, gradient, squares, clip,
-                     inputs, results, ToMaybe(half));
+                     inputs, results, ToMaybe(bfloat16_copy));
 }
 
 }  // namespace cosdt::agents::update_ops

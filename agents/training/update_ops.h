@@ -1,10 +1,10 @@
 // The operations of a training update of the Decision Transformer that LibTorch does not have in
 // one piece, in the library `cosdt` of LibTorch's dispatcher: for the CPU (on the kernels of
 // layer_kernels.h, to test with), for CUDA (update_kernels.h), and for the meta device, where they
-// do nothing. All write to what they are given and allocate no results. `half` types are bfloat16;
-// what is not said to be of the compute type (float32 or bfloat16) is float32. `inputs` is the
-// array of update_inputs.h. Statistics are [2, rows]: a LayerNorm's means and inverse standard
-// deviations. Parts are [parts, columns] of a wider array (update_kernels.h).
+// do nothing. All write to what they are given and allocate no results. `bfloat16` types are
+// bfloat16; what is not said to be of the compute type (float32 or bfloat16) is float32. `inputs`
+// is the array of update_inputs.h. Statistics are [2, rows]: a LayerNorm's means and inverse
+// standard deviations. Parts are [parts, columns] of a wider array (update_kernels.h).
 #pragma once
 
 #include <torch/torch.h>
@@ -89,6 +89,6 @@ inline constexpr int64_t kSquares = 128;
 // update's inputs into place.
 void AdamWStep(torch::Tensor parameters, torch::Tensor first, torch::Tensor second,
                const torch::Tensor& gradient, const torch::Tensor& squares, double clip,
-               torch::Tensor inputs, torch::Tensor results, torch::Tensor half);
+               torch::Tensor inputs, torch::Tensor results, torch::Tensor bfloat16_copy);
 
 }  // namespace cosdt::agents::update_ops

@@ -22,7 +22,7 @@ struct Binding {
   using Maybe = std::optional<Tensor>;
 
   static float* Floats(const Tensor& x) { return x.data_ptr<float>(); }
-  static bool IsHalf(const Tensor& x) { return x.scalar_type() == torch::kBFloat16; }
+  static bool IsBFloat16(const Tensor& x) { return x.scalar_type() == torch::kBFloat16; }
 
   static kernels::Parts PartsOf(const Tensor& parts) {
     return {Floats(parts), parts.stride(0), parts.size(0)};
@@ -57,7 +57,7 @@ struct Binding {
     op.shape = ShapeOf(data, x, weights[0].size(0));
     op.inputs = InputsOf(inputs);
     op.p = p;
-    op.half = IsHalf(y);
+    op.bfloat16 = IsBFloat16(y);
     const float** const places[] = {&op.table,
                                     &op.return_weight,
                                     &op.return_bias,
@@ -88,7 +88,7 @@ struct Binding {
     op.shape = ShapeOf({}, x, weights[0].size(0));
     op.inputs = InputsOf(inputs);
     op.p = p;
-    op.half = IsHalf(grad_y);
+    op.bfloat16 = IsBFloat16(grad_y);
     op.gamma_0 = Floats(weights[7]);
     op.gamma = Floats(weights[9]);
     op.tokens = Floats(tokens);
@@ -121,7 +121,7 @@ struct Binding {
     kernels::AddNormForward op;
     op.rows = statistics.size(1);
     op.width = gamma.numel();
-    op.half = IsHalf(update);
+    op.bfloat16 = IsBFloat16(update);
     op.inputs = InputsOf(inputs);
     op.layer = layer;
     op.p = p;
@@ -142,7 +142,7 @@ struct Binding {
     kernels::Normalize op;
     op.rows = statistics.size(1);
     op.width = gamma.numel();
-    op.half = IsHalf(y);
+    op.bfloat16 = IsBFloat16(y);
     op.sum = Floats(sum);
     op.statistics = Floats(statistics);
     op.gamma = Floats(gamma);
@@ -159,7 +159,7 @@ struct Binding {
     kernels::AddNormBackward op;
     op.rows = statistics.size(1);
     op.width = gamma.numel();
-    op.half = IsHalf(grad_y);
+    op.bfloat16 = IsBFloat16(grad_y);
     op.inputs = InputsOf(inputs);
     op.layer = layer;
     op.p = p;
@@ -184,7 +184,7 @@ struct Binding {
                                           : kernels::DropRows::kPlain;
     op.rows = std::min(from.size(0), to.size(0));
     op.width = to.size(1);
-    op.half = IsHalf(to);
+    op.bfloat16 = IsBFloat16(to);
     op.inputs = InputsOf(inputs);
     op.layer = layer;
     op.p = p;
@@ -201,7 +201,7 @@ struct Binding {
                                       : kernels::ColumnSums::kNone;
     op.rows = x.size(0);
     op.width = x.size(1);
-    op.half = IsHalf(x);
+    op.bfloat16 = IsBFloat16(x);
     op.hidden = hidden ? hidden->data_ptr() : nullptr;
     op.x = x.data_ptr();
     op.accumulate = accumulate;
@@ -217,7 +217,7 @@ struct Binding {
     op.context = y.size(1);
     op.width = y.size(2);
     op.action_size = weight.size(0);
-    op.half = IsHalf(y);
+    op.bfloat16 = IsBFloat16(y);
     op.inputs = InputsOf(inputs);
     op.y = y.data_ptr();
     op.weight = Floats(weight);
@@ -248,7 +248,7 @@ struct Binding {
 
   static void AdamWStep(const Tensor& parameters, const Tensor& first, const Tensor& second,
                         const Tensor& gradient, const Tensor& squares, double clip,
-                        const Tensor& inputs, const Tensor& results, const Maybe& half) {
+                        const Tensor& inputs, const Tensor& results, const Maybe& bfloat16_copy) {
     kernels::AdamWStep op;
     op.size = parameters.numel();
     op.squares_count = squares.numel();
@@ -258,7 +258,7 @@ struct Binding {
     op.parameters = Floats(parameters);
     op.first = Floats(first);
     op.second = Floats(second);
-    op.half = half ? half->data_ptr() : nullptr;
+    op.bfloat16_copy = bfloat16_copy ? bfloat16_copy->data_ptr() : nullptr;
     op.inputs = InputsOf(inputs);
     op.results = Floats(results);
     Device::Launch(op, parameters);

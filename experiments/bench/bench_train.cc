@@ -138,7 +138,7 @@ void AddRivalRows(const BenchTrainCommand& command, const PythonRival& rival,
     const char *attention, *precision, *against;
   };
   std::vector<Pair> pairs = {{"cosformer", "fp32", "fp32"}, {"softmax", "fp32", "fp32"}};
-  if (agents::products::ProcessorHasBFloat16()) {
+  if (agents::kernels::ProcessorHasBFloat16()) {
     pairs.insert(pairs.end(), {{"cosformer", "bf16", "fp32"}, {"cosformer", "bf16", "bf16"}});
   }
   for (const std::string& name : command.envs) {

@@ -182,7 +182,7 @@ void CompareVerdict(const datasets::RecordedEnv& recorded, const std::string& ve
 void Simulate(const DataCheckCommand& command, const std::string& path, const Data& data,
               json& report, datasets::CheckReport& check) {
   const std::string body = data.options.body->name;
-  const agents::ReplayReport replay = agents::Replay(data.transitions, body);
+  const agents::PhysicsReport replay = agents::ResimulateTransitions(data.transitions, body);
   report["replayed"] = replay.transitions;
   if (replay.transitions > 0) {
     report["verdict"] = replay.verdict;

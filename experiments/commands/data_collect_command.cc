@@ -54,7 +54,7 @@ void Run(DataCollectCommand& command) {
   for (const std::string& text : command.policies) {
     names.push_back(ParsePolicy(text));
     policies.push_back(
-        {agents::MakePolicy(names.back().name, env->full().spec(), command.deterministic),
+        {agents::MakePolicy(names.back().name, env->fully_observed().spec(), command.deterministic),
          names.back().weight});
   }
   datasets::D4rlWriter writer(command.out);  // before the work: a path may not be writable

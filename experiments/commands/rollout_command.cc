@@ -64,7 +64,7 @@ void Run(RolloutCommand& command) {
     CheckComparable(*published, command.env, command.rollout.episodes);
   }
   const std::unique_ptr<agents::Policy> policy =
-      agents::MakePolicy(command.policy, env->full().spec(), command.deterministic);
+      agents::MakePolicy(command.policy, env->fully_observed().spec(), command.deterministic);
   std::unique_ptr<Recorder> recorder;
   if (!command.video.empty()) {
     recorder = std::make_unique<Recorder>(*env, command.video);

@@ -47,11 +47,11 @@ std::string Obstacle(const std::string& name, int index) {
                        : "cuda:0 to cuda:" + std::to_string(count - 1)) +
            ", found " + name;
   }
-  if (const int found = cuda.compute_capability(index); found < kLeastComputeCapability) {
+  if (const int found = cuda.compute_capability(index); found < kMinComputeCapability) {
     const auto text = [](int number) {
       return std::to_string(number / 10) + "." + std::to_string(number % 10);
     };
-    return "expected compute capability " + text(kLeastComputeCapability) + " or more, found " +
+    return "expected compute capability " + text(kMinComputeCapability) + " or more, found " +
            text(found) + " (" + cuda.name(index) + ")";
   }
   return "";

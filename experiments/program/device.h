@@ -10,7 +10,7 @@
 namespace cosdt::experiments {
 
 // The CUDA kernels' instructions begin here: compute capability 8.0.
-inline constexpr int kLeastComputeCapability = 80;
+inline constexpr int kMinComputeCapability = 80;
 
 // cpu; cuda or cuda:N, a GPU; auto, the first GPU where one can be used, else the CPU (why not is
 // said on stderr where the build has CUDA). A GPU becomes LibTorch's current device, so that no

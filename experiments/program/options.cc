@@ -11,7 +11,7 @@
 namespace cosdt::experiments {
 namespace {
 
-constexpr int kMostThreads = 1024;
+constexpr int kMaxThreads = 1024;
 
 }  // namespace
 
@@ -72,12 +72,12 @@ void AddEpisodesOption(CLI::App& command, int& episodes) {
 }
 
 void AddThreadsOption(CLI::App& command, int& threads) {
-  threads = std::min(DefaultThreads(), kMostThreads);
+  threads = std::min(DefaultThreads(), kMaxThreads);
   command
       .add_option(
           "--threads", threads,
           std::string("threads at work; results do not depend on it; ") + kDefaultThreadsHelp)
-      ->check(CLI::Range(1, kMostThreads))
+      ->check(CLI::Range(1, kMaxThreads))
       ->capture_default_str();
 }
 
@@ -90,7 +90,7 @@ void AddVideoOption(CLI::App& command, std::string& file) {
 }
 
 void WarnOfSlowBFloat16() {
-  if (agents::products::ProcessorHasBFloat16()) return;
+  if (agents::kernels::ProcessorHasBFloat16()) return;
   std::fprintf(stderr, "cosdt: this processor has no bfloat16 products: bf16 is slower here\n");
 }
 

@@ -102,7 +102,7 @@ size_t MostMemory() {
 // Whatever passes the probe, which every command of the program begins with, is read or refused.
 template <typename Read>
 void ReadMutated(const std::string& whole, int files, const Read& read) {
-  constexpr size_t kMost = size_t{512} << 20;
+  constexpr size_t kMax = size_t{512} << 20;
   const std::string path =
       ::testing::TempDir() + "/cosdt_mutated_" + std::to_string(getpid()) + ".hdf5";
   const size_t before = MostMemory();
@@ -124,7 +124,7 @@ void ReadMutated(const std::string& whole, int files, const Read& read) {
   std::filesystem::remove(path);
   EXPECT_GT(read_well, files / 20);
   EXPECT_GT(refused, files / 20);
-  EXPECT_LT(MostMemory() - before, kMost);
+  EXPECT_LT(MostMemory() - before, kMax);
 }
 
 void ReadD4rl(const std::string& path) {

@@ -89,8 +89,8 @@ TEST(BodyTasksTest, KeepTheBodysScoresStepsAndActions) {
       EXPECT_EQ(env->spec().step_seconds, body.step_seconds);
       EXPECT_EQ(env->spec().action_size, body.action_size);
       EXPECT_FALSE(env->spec().success_return);
-      EXPECT_EQ(env->full().spec().name, name);
-      EXPECT_NE(dynamic_cast<const MujocoEnv*>(&env->full()), nullptr);
+      EXPECT_EQ(env->fully_observed().spec().name, name);
+      EXPECT_NE(dynamic_cast<const MujocoEnv*>(&env->fully_observed()), nullptr);
     }
   }
 }
@@ -107,7 +107,7 @@ TEST(BodyTasksTest, DroppedObservationsAreZerosWithAFlagAndTheOthersTheBodys) {
     if (seen.back() == 1) std::ranges::fill(expected, 0.0);
     expected.push_back(seen.back());
     ASSERT_EQ(seen, expected);
-    ASSERT_EQ(Observation(task.full()), Observation(body));
+    ASSERT_EQ(Observation(task.fully_observed()), Observation(body));
   };
   const auto begin = [&] {
     compare();

@@ -106,7 +106,7 @@ TEST(EpisodeStartsTest, ATasksBodyBeginsAsTheBodyDoesAndItsOwnDrawsFollowItsSeed
   same->ResetFrom(again, 11);
   std::vector<double> a(11), b(11), shown(12), shown_again(12);
   body->Observe(a);
-  task->full().Observe(b);
+  task->fully_observed().Observe(b);
   EXPECT_EQ(a, b);
   for (int step = 0; step < 15; ++step) {
     task->Step(std::vector<double>(3));

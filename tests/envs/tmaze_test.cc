@@ -92,9 +92,9 @@ TEST(TMazeTest, InFullTheSignIsSeenEverywhere) {
   for (uint64_t seed = 0; seed < 8; ++seed) {
     maze.Reset(seed);
     const std::vector<double> start = Observation(maze);
-    EXPECT_EQ(Observation(maze.full()), start);
+    EXPECT_EQ(Observation(maze.fully_observed()), start);
     for (int t = 0; t < 11; ++t) maze.Step(std::vector<double>{-1});
-    EXPECT_EQ(Observation(maze.full()), (std::vector<double>{start[TMaze::kSign], 1}));
+    EXPECT_EQ(Observation(maze.fully_observed()), (std::vector<double>{start[TMaze::kSign], 1}));
     EXPECT_EQ(Observation(maze), (std::vector<double>{0, 1}));
   }
 }

@@ -95,7 +95,7 @@ class DecoderTest : public testing::TestWithParam<Case> {
   DecoderTest() : agent_(SmallAgent(GetParam().kind, GetParam().feature_map)) { Roughen(agent_); }
 
   // Whether the kind is computed in kernels of our own; those that LibTorch computes are slow.
-  bool has_kernels() const { return acting::ActingModel::Supports(agent_.options().dt); }
+  bool has_kernels() const { return decoding::CpuModel::Supports(agent_.options().dt); }
   int64_t steps() const { return has_kernels() ? kSteps : kContext + 4; }
   std::vector<torch::ScalarType> types() const {
     if (has_kernels()) return {torch::kFloat32, torch::kBFloat16};

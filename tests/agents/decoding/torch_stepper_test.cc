@@ -23,7 +23,7 @@ class DecisionTransformerStateTest : public testing::TestWithParam<std::string> 
   }
 
   // Feeds steps [begin, end) of the batch and gives their predictions, [3, end - begin, action].
-  Tensor Feed(DecisionTransformerState& state, int64_t begin, int64_t end) {
+  Tensor Feed(TorchStepper& state, int64_t begin, int64_t end) {
     std::vector<Tensor> predicted;
     for (int64_t t = begin; t < end; ++t) {
       predicted.push_back(state.Observe(batch_.returns_to_go.select(1, t),
@@ -61,12 +61,12 @@ INSTANTIATE_TEST_SUITE_P(Kinds, DecisionTransformerStateTest, testing::ValuesIn(
                          [](const auto& test) { return test.param; });
 
 TEST_P(DecisionTransformerStateTest, EqualsTheParallelForm) {
-  DecisionTransformerState state(model_, 3);
+  TorchStepper state(model_, 3);
   EXPECT_LT(Difference(Feed(state, 0, 30), Window(0, 30)), 2e-5);
 }
 
 TEST_P(DecisionTransformerStateTest, RowsBeginAnewAndTheOthersGoOn) {
-  DecisionTransformerState state(model_, 3);
+  TorchStepper state(model_, 3);
   Feed(state, 0, 10);
   state.Reset({1});
   const auto copy = state.Copy();
@@ -80,7 +80,7 @@ TEST_P(DecisionTransformerStateTest, RowsBeginAnewAndTheOthersGoOn) {
 }
 
 TEST_P(DecisionTransformerStateTest, AllRowsBeginAnewWithoutATurn) {
-  DecisionTransformerState state(model_, 3);
+  TorchStepper state(model_, 3);
   Feed(state, 0, 4);
   state.Observe(batch_.returns_to_go.select(1, 4), batch_.observations.select(1, 4),
                 batch_.timesteps.select(1, 4));
@@ -89,10 +89,10 @@ TEST_P(DecisionTransformerStateTest, AllRowsBeginAnewWithoutATurn) {
 }
 
 TEST_P(DecisionTransformerStateTest, ComputesInTheModelsType) {
-  DecisionTransformerState state(model_, 3);
+  TorchStepper state(model_, 3);
   const Tensor exact = Feed(state, 0, 8);
   model_->to(torch::kBFloat16);
-  DecisionTransformerState half(model_, 3);
+  TorchStepper half(model_, 3);
   const Tensor rounded = Feed(half, 0, 8);
   EXPECT_EQ(rounded.scalar_type(), torch::kBFloat16);
   EXPECT_LT(Difference(rounded, exact), 0.1);
@@ -101,7 +101,7 @@ TEST_P(DecisionTransformerStateTest, ComputesInTheModelsType) {
 TEST(DecisionTransformerTurnsTest, AreKept) {
   DecisionTransformer model(SmallOptions("cosformer"));
   model->eval();
-  DecisionTransformerState state(model, 2);
+  TorchStepper state(model, 2);
   const Tensor rows = torch::zeros({2}), observations = torch::zeros({2, 5}),
                times = torch::zeros({2}, torch::kInt64);
   EXPECT_THROW(state.Act(torch::zeros({2, 2})), c10::Error);

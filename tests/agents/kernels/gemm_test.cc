@@ -10,7 +10,7 @@
 #include <random>
 #include <vector>
 
-namespace cosdt::agents::products {
+namespace cosdt::agents::kernels {
 namespace {
 
 std::vector<float> Random(int64_t n, uint64_t seed) {
@@ -96,10 +96,10 @@ TEST_P(ProductsTest, MultiplyEqualsSumsInFloat64) {
     const int64_t stride = c.outputs + 3;
     for (const bool bf16 : {false, true}) {
       const Packed w = Pack(c, plain, bf16);
-      for (const Then then : {Then::kStore, Then::kRelu}) {
+      for (const Epilogue epilogue : {Epilogue::kStore, Epilogue::kRelu}) {
         std::vector<float> y(c.rows * stride, -77);
-        Multiply({x.data(), c.inputs}, c.rows, w, w.bias.data(), 0, c.outputs, then,
-                 {y.data(), stride});
+        Gemm({x.data(), c.inputs}, c.rows, w, w.bias.data(), 0, c.outputs, epilogue,
+             {y.data(), stride});
         for (int64_t r = 0; r < c.rows; ++r) {
           for (int64_t o = 0; o < c.outputs; ++o) {
             double sum = w.bias.data()[o];
@@ -107,7 +107,7 @@ TEST_P(ProductsTest, MultiplyEqualsSumsInFloat64) {
               const float a = x[r * c.inputs + i], b = plain[i * c.outputs + o];
               sum += bf16 ? double{Rounded(a)} * Rounded(b) : double{a} * b;
             }
-            if (then == Then::kRelu) sum = std::max(sum, 0.0);
+            if (epilogue == Epilogue::kRelu) sum = std::max(sum, 0.0);
             ASSERT_NEAR(y[r * stride + o], sum, 1e-5 * static_cast<double>(c.inputs))
                 << r << " " << o;
           }
@@ -124,11 +124,11 @@ TEST_P(ProductsTest, ARowDoesNotDependOnTheOthers) {
   for (const bool bf16 : {false, true}) {
     const Packed w = Pack(c, Random(c.inputs * c.outputs, 2), bf16);
     std::vector<float> together(c.rows * c.outputs), alone(c.outputs);
-    Multiply({x.data(), c.inputs}, c.rows, w, w.bias.data(), 0, c.outputs, Then::kStore,
-             {together.data(), c.outputs});
+    Gemm({x.data(), c.inputs}, c.rows, w, w.bias.data(), 0, c.outputs, Epilogue::kStore,
+         {together.data(), c.outputs});
     for (int64_t r = 0; r < c.rows; ++r) {
-      Multiply({x.data() + r * c.inputs, c.inputs}, 1, w, w.bias.data(), 0, c.outputs, Then::kStore,
-               {alone.data(), c.outputs});
+      Gemm({x.data() + r * c.inputs, c.inputs}, 1, w, w.bias.data(), 0, c.outputs, Epilogue::kStore,
+           {alone.data(), c.outputs});
       for (int64_t o = 0; o < c.outputs; ++o) ASSERT_EQ(together[r * c.outputs + o], alone[o]);
     }
   }
@@ -144,8 +144,8 @@ TEST_P(ProductsTest, BFloat16RoundsAsLibTorchDoes) {
       const Packed w = Pack({1, inputs, 16}, std::vector<float>(inputs * 16, 1.0f), true);
       std::vector<float> from(inputs), to(16);
       from.back() = x;
-      Multiply({from.data(), inputs}, 1, w, std::vector<float>(16).data(), 0, 16, Then::kStore,
-               {to.data(), 16});
+      Gemm({from.data(), inputs}, 1, w, std::vector<float>(16).data(), 0, 16, Epilogue::kStore,
+           {to.data(), 16});
       for (const float y : to) {
         if (std::isnan(x)) {
           ASSERT_TRUE(std::isnan(y)) << inputs;
@@ -183,4 +183,4 @@ TEST_P(ProductsTest, AddTransposedProductEqualsSumsInFloat64) {
 }
 
 }  // namespace
-}  // namespace cosdt::agents::products
+}  // namespace cosdt::agents::kernels

@@ -18,7 +18,7 @@ using ::testing::Throws;
 
 TEST(ScriptedPolicyTest, TakesTheRightArmThreeTimesInFour) {
   const auto maze = envs::MakeEnv("tmaze-10");
-  const auto policy = MakePolicy("scripted", maze->full().spec(), false);
+  const auto policy = MakePolicy("scripted", maze->fully_observed().spec(), false);
   constexpr int kEpisodes = 2000;
   const std::vector<double> returns =
       Rollout(*maze, *policy, {.episodes = kEpisodes, .seed = 3, .threads = 1}).returns;
@@ -65,7 +65,7 @@ TEST(ScriptedPolicyTest, IsRefusedElsewhere) {
 TEST(PolicyTest, ABodysPolicyPlaysItsTasksAsItPlaysTheBody) {
   const auto returns = [](const std::string& name) {
     const auto env = envs::MakeEnv(name);
-    const auto policy = MakePolicy("demo/hopper-medium", env->full().spec(), false);
+    const auto policy = MakePolicy("demo/hopper-medium", env->fully_observed().spec(), false);
     return Rollout(*env, *policy, {.episodes = 3, .seed = 1, .threads = 1}).returns;
   };
   const std::vector<double> body = returns("hopper");

@@ -119,22 +119,22 @@ TEST(ActorTest, PlaysTheEpisodesOfTheRollout) {
   for (const DecodeMode mode : {DecodeMode::kWindow, DecodeMode::kStaggered}) {
     const auto expected = RolloutAgent(
         *env, checkpoint, {.targets = {2000}, .episodes = 2, .seed = 9, .decode = mode});
-    Actor actor(file, mode);
-    EXPECT_THROW(actor.Act(std::vector<double>(11), 0), std::logic_error);
+    AgentSession agent(file, mode);
+    EXPECT_THROW(agent.Act(std::vector<double>(11), 0), std::logic_error);
     for (int episode = 0; episode < 2; ++episode) {
       env->Reset(envs::StreamSeed(9, episode));
-      actor.Reset(2000);
+      agent.Reset(2000);
       std::vector<double> observation(11);
       double sum = 0;
       for (envs::StepResult step; !step.terminated && !step.truncated; sum += step.reward) {
         env->Observe(observation);
-        step = env->Step(actor.Act(observation, step.reward));
+        step = env->Step(agent.Act(observation, step.reward));
       }
       EXPECT_EQ(sum, expected[0].returns[episode]);
     }
-    EXPECT_THROW(actor.Act(std::vector<double>(10), 0), std::invalid_argument);
+    EXPECT_THROW(agent.Act(std::vector<double>(10), 0), std::invalid_argument);
   }
-  EXPECT_EQ(Actor(file).info().env, "hopper");
+  EXPECT_EQ(AgentSession(file).info().env, "hopper");
   std::filesystem::remove(file);
 }
 

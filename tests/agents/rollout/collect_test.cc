@@ -143,7 +143,7 @@ datasets::Transitions CollectTask(const std::string& name, const std::string& po
                                   int64_t transitions) {
   const auto env = envs::MakeEnv(name);
   std::vector<WeightedPolicy> policies;
-  policies.push_back({MakePolicy(policy, env->full().spec(), false)});
+  policies.push_back({MakePolicy(policy, env->fully_observed().spec(), false)});
   CollectOptions options;
   options.transitions = transitions;
   return Collect(*env, policies, options);

@@ -32,7 +32,7 @@ TEST(ReplayTest, TellsWhoseBodyMadeAFile) {
       // half cheetah never terminates: nothing tells v4 from v5
       std::string expected = PhysicsName(physics);
       if (env == "halfcheetah" && physics != Physics::kD4rl) expected = "gymnasium";
-      ReplayReport report = Replay(t, env);
+      PhysicsReport report = ResimulateTransitions(t, env);
       EXPECT_EQ(report.verdict, expected) << env;
       EXPECT_FALSE(report.rebuilt);
       EXPECT_EQ(report.transitions, 1500);
@@ -42,7 +42,7 @@ TEST(ReplayTest, TellsWhoseBodyMadeAFile) {
       t.qpos.clear();
       t.qvel.clear();
       t.nq = t.nv = 0;
-      report = Replay(t, env);
+      report = ResimulateTransitions(t, env);
       EXPECT_EQ(report.verdict, expected) << env << " from observations";
       EXPECT_TRUE(report.rebuilt);
       EXPECT_GT(report.transitions, 200);
@@ -53,22 +53,22 @@ TEST(ReplayTest, TellsWhoseBodyMadeAFile) {
 TEST(ReplayTest, TakesTheNextRowWhereNextObservationsAreMissing) {
   datasets::Transitions t = CollectRandom("hopper", Physics::kD4rl);
   t.next_observations.clear();
-  EXPECT_EQ(Replay(t, "hopper").verdict.substr(0, 4), "d4rl");
+  EXPECT_EQ(ResimulateTransitions(t, "hopper").verdict.substr(0, 4), "d4rl");
 }
 
 TEST(ReplayTest, SaysNoneWhereNoBodyFits) {
   datasets::Transitions t = CollectRandom("hopper", Physics::kD4rl);
   for (float& a : t.actions) a = -a;
-  EXPECT_EQ(Replay(t, "hopper").verdict, "none");
+  EXPECT_EQ(ResimulateTransitions(t, "hopper").verdict, "none");
 }
 
 TEST(ReplayTest, LeavesOutRowsThatCannotBeStepped) {
   datasets::Transitions t = CollectRandom("hopper", Physics::kD4rl);
   for (float& a : t.actions) a = NAN;
-  const ReplayReport report = Replay(t, "hopper");
+  const PhysicsReport report = ResimulateTransitions(t, "hopper");
   EXPECT_EQ(report.transitions, 0);
   EXPECT_EQ(report.verdict, "");
-  EXPECT_THROW(Replay(t, "halfcheetah"), std::invalid_argument);
+  EXPECT_THROW(ResimulateTransitions(t, "halfcheetah"), std::invalid_argument);
 }
 
 TEST(ReplayTest, FindsD4rlsBodyInTheSampleFiles) {
@@ -76,7 +76,8 @@ TEST(ReplayTest, FindsD4rlsBodyInTheSampleFiles) {
     const std::string path = "d4rl_samples/" + std::string(name) + "-sample.hdf5";
     COSDT_NEEDS_SHARED(path);
     const datasets::Transitions t = datasets::ReadTransitions(datasets::D4rlFile(SharedFile(path)));
-    const ReplayReport report = Replay(t, std::string(name).substr(0, std::string(name).find('_')));
+    const PhysicsReport report =
+        ResimulateTransitions(t, std::string(name).substr(0, std::string(name).find('_')));
     EXPECT_EQ(report.verdict, "d4rl");
     EXPECT_LT(report.residuals.at(Physics::kD4rl).max, 2e-6) << name;
     EXPECT_GT(report.residuals.at(Physics::kGymnasiumV4).median, 5e-3) << name;

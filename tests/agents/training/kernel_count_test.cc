@@ -111,7 +111,8 @@ std::map<std::string, int> CountKernels(const std::string& precision, int& total
   update.Run();
   update_ops::Squares(optimizer.gradients(), squares);
   update_ops::AdamWStep(optimizer.parameters(), optimizer.first(), optimizer.second(),
-                        optimizer.gradients(), squares, 0.25, inputs, results, update.half());
+                        optimizer.gradients(), squares, 0.25, inputs, results,
+                        update.bfloat16_copy());
   total = counter.total();
   return counter.counts;
 }
