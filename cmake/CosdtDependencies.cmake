@@ -72,7 +72,7 @@ find_package(HWY REQUIRED)
 # rigid-body simulation of hopper, half cheetah and walker2d
 find_package(MuJoCo 3.3 REQUIRED)
 # D4RL's file format (the C interface: the C++ one adds exceptions without context)
-find_package(HDF5 REQUIRED COMPONENTS C)
+find_package(HDF5 1.10.7 REQUIRED COMPONENTS C)
 # inflates the chunks of those files, 1.7 times faster than the zlib within HDF5
 find_package(Deflate REQUIRED)
 # downloads them, and checks their SHA-256

@@ -44,8 +44,9 @@ struct ChunkPlan {
   int shuffle = -1;
   int deflate = -1;
   int fletcher32 = -1;
-  bool plain_edges = false;    // filters leave out chunks that reach beyond the dataset
-  std::optional<double> fill;  // of chunks that were never written; none: they have no value
+  bool plain_edges = false;  // filters leave out chunks that reach beyond the dataset
+  // of chunks that were never written; none: they have no value
+  std::optional<double> fill = std::nullopt;
 
   uint64_t row_blocks() const { return (rows + chunk_rows - 1) / chunk_rows; }
   uint64_t columns() const { return (width + chunk_width - 1) / chunk_width; }

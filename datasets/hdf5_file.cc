@@ -173,7 +173,7 @@ bool Hdf5File::ReadBytes(uint64_t offset, std::span<uint8_t> out) const {
   return true;
 }
 
-int64_t Hdf5File::TryOpen(const std::string& key, const char* expected) const {
+int64_t Hdf5File::TryOpen(const std::string& key) const {
   const Hdf5Id access(H5Pcreate(H5P_LINK_ACCESS), H5Pclose);
   std::string why;
   H5Pset_elink_cb(access, RefuseExternal, &why);
@@ -181,19 +181,19 @@ int64_t Hdf5File::TryOpen(const std::string& key, const char* expected) const {
   if (object >= 0) return object;
   if (why.empty()) why = WhyNewer();
   if (why.empty()) why = WhyNotThere(file_, key);
-  if (!why.empty()) throw FileError(path_, key, expected, why);
+  if (!why.empty()) throw FileError(path_, key, "data within the file", why);
   return -1;
 }
 
 bool Hdf5File::Has(const std::string& key) const {
   const Lock lock(Hdf5Mutex());
-  const Hdf5Id object(TryOpen(key, "a dataset or group within the file"), H5Oclose);
+  const Hdf5Id object(TryOpen(key), H5Oclose);
   return object >= 0;
 }
 
 int64_t Hdf5File::Open(const std::string& key) const {
   const Lock lock(Hdf5Mutex());
-  const int64_t object = TryOpen(key, "a dataset within the file");
+  const int64_t object = TryOpen(key);
   if (object < 0) throw FileError(path_, key, "a dataset", "none");
   if (H5Iget_type(object) == H5I_DATASET) return object;
   H5Oclose(object);
@@ -202,7 +202,7 @@ int64_t Hdf5File::Open(const std::string& key) const {
 
 std::vector<std::string> Hdf5File::Names(const std::string& group) const {
   const Lock lock(Hdf5Mutex());
-  const Hdf5Id id(TryOpen(group.empty() ? "/" : group, "a group within the file"), H5Oclose);
+  const Hdf5Id id(TryOpen(group.empty() ? "/" : group), H5Oclose);
   if (id < 0) throw FileError(path_, group, "a group", "none");
   if (H5Iget_type(id) != H5I_GROUP) throw FileError(path_, group, "a group", "something else");
   std::vector<std::string> names;

@@ -96,8 +96,8 @@ class Hdf5File {
   std::string ReadAttribute(const std::string& name) const;
 
  private:
-  // Opens any object: below 0 where there is none. Throws as Has does, naming what was expected.
-  int64_t TryOpen(const std::string& key, const char* expected) const;
+  // Opens any object: below 0 where there is none. Throws as Has does.
+  int64_t TryOpen(const std::string& key) const;
 
   std::string path_;
   uint64_t file_size_ = 0;

@@ -19,6 +19,8 @@
 namespace cosdt::datasets {
 namespace {
 
+constexpr char kLockingVariable[] = "HDF5_USE_FILE_LOCKING";  // of HDF5
+
 // The part of HDF5's superblock (its format specification, II.A) that says why a file is not
 // opened.
 struct Superblock {
@@ -66,15 +68,17 @@ std::optional<Superblock> ReadSuperblock(const Hdf5File& file, uint64_t at) {
 }  // namespace
 
 int64_t OpenUnderLock(const std::string& path, int descriptor) {
-  const hid_t opened = H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT);
-  if (opened >= 0) return opened;
-  const int error = LockError(descriptor);
-  if (!HasNoLocks(error)) return opened;
-  const Hdf5Id access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
-  H5Pset_file_locking(access, false, true);
-  const hid_t unlocked = H5Fopen(path.c_str(), H5F_ACC_RDONLY, access);
-  if (unlocked >= 0) WarnWithoutLock(path, error);
-  return unlocked;
+  // whoever sets the variable has decided
+  const int error = std::getenv(kLockingVariable) ? 0 : LockError(descriptor);
+  if (!HasNoLocks(error)) return H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT);
+  WarnWithoutLock(path, error);
+  // never closed: that would forget why a file does not open
+  static const hid_t unlocked = [] {
+    const hid_t access = H5Pcreate(H5P_FILE_ACCESS);
+    H5Pset_file_locking(access, false, true);
+    return access;
+  }();
+  return H5Fopen(path.c_str(), H5F_ACC_RDONLY, unlocked);
 }
 
 std::string WhyNotOpened(const Hdf5File& file, int descriptor) {
@@ -98,9 +102,9 @@ std::string WhyNotOpened(const Hdf5File& file, int descriptor) {
            std::to_string(block->end) + " bytes";
   }
   if (!newer.empty()) return newer;
-  if (lock != 0 && std::getenv("HDF5_USE_FILE_LOCKING")) {
-    return std::string("no lock for it, which HDF5_USE_FILE_LOCKING asks for: ") +
-           std::strerror(lock);
+  if (lock != 0 && std::getenv(kLockingVariable)) {
+    return std::string("no lock for it, which ") + kLockingVariable +
+           " asks for: " + std::strerror(lock);
   }
   return "damage in its first structures";
 }
@@ -109,8 +113,8 @@ std::string WhyNewer() {
   bool found = false;
   const auto look = [](unsigned, const H5E_error2_t* error, void* out) -> herr_t {
     // some have the number for it, others only the words ("bad version number for ..")
-    *static_cast<bool*>(out) |=
-        error->min_num == H5E_VERSION || (error->desc && std::strstr(error->desc, "version"));
+    *static_cast<bool*>(out) |= error->min_num == H5E_VERSION ||
+                                (error->desc && std::strstr(error->desc, "version number"));
     return 0;
   };
   H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, look, &found);

@@ -36,9 +36,11 @@ size_t ThreadsBegun(int threads, const Work& work) {
   size_t begun = 0;
   std::thread([&] {
     OnThreads(1, [&] { work(); });  // brings what has nothing to do with their number
-    const std::set<std::string> before = all();
-    OnThreads(threads, [&] { work(); });
-    for (const std::string& name : all()) begun += !before.contains(name);
+    OnThreads(threads, [&] {
+      const std::set<std::string> before = all();  // LibTorch may have begun some for other use
+      work();
+      for (const std::string& name : all()) begun += !before.contains(name);
+    });
   }).join();
   return begun;
 }

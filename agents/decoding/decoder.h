@@ -46,7 +46,7 @@ class Decoder {
 
 // Makes decoders for an agent; what they share, such as packed weights, is made once. Decides on
 // the device that the agent's weights are on. On the CPU cosformer, linear and softmax have kernels
-// of their own (acting_model.h); the other kinds, behaviour cloning and all agents on a GPU are
+// of their own (cpu_model.h); the other kinds, behaviour cloning and all agents on a GPU are
 // decoded in LibTorch's operations.
 class DecoderFactory {
  public:

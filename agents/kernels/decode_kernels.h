@@ -1,5 +1,5 @@
 // CPU kernels for acting: LayerNorm and attention over a memory, in vector instructions chosen at
-// run time. They know nothing of LibTorch; acting_model.h is what uses them.
+// run time. They know nothing of LibTorch; decoding/cpu_model.h is what uses them.
 //
 // All sums of a row run in one order, whatever is computed beside it: a row's result does not
 // depend on the number of rows or on its place among them. Everything is float32.

@@ -276,7 +276,7 @@ class MlpFunction : public torch::autograd::Function<MlpFunction> {
 };
 
 // What the numbers of x are multiplied by, for devices and types without kernels of this file: the
-// pattern of layer_kernels.h in LibTorch's operations on int64, of which the upper half is 0. The
+// pattern of fused_norm.h in LibTorch's operations on int64, of which the upper half is 0. The
 // second factor is taken modulo 2^32, so that no product overflows.
 Tensor DropFactors(const Tensor& x, const Dropout& dropout) {
   constexpr int64_t kLow = 0xffffffff;

@@ -103,7 +103,9 @@ Entry ParseEntry(const std::string& path, const std::string& name, const Json& j
   Entry entry;
   entry.name = name;
   const Json& dtype = field("dtype");
-  const std::string type_name = dtype.is_string() ? dtype.get<std::string>() : Found(dtype);
+  const std::string type_name = dtype.is_string() && dtype.get_ref<const std::string&>().size() < 40
+                                    ? dtype.get<std::string>()
+                                    : Found(dtype);
   const auto* type =
       std::ranges::find_if(kTypes, [&](const Type& t) { return type_name == t.name; });
   if (type == std::end(kTypes)) {

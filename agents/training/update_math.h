@@ -8,7 +8,7 @@
 
 namespace cosdt::agents::update_math {
 
-// The pattern of layer_kernels.h: number i of an array is dropped, or divided by 1 - p.
+// The pattern of fused_norm.h: number i of an array is dropped, or divided by 1 - p.
 class Dropper {
  public:
   COSDT_BOTH Dropper(double p, uint64_t key)

@@ -1,6 +1,6 @@
 // The operations of a training update of the Decision Transformer that LibTorch does not have in
 // one piece, in the library `cosdt` of LibTorch's dispatcher: for the CPU (on the kernels of
-// layer_kernels.h, to test with), for CUDA (update_kernels.h), and for the meta device, where they
+// fused_norm.h, to test with), for CUDA (update_kernels.h), and for the meta device, where they
 // do nothing. All write to what they are given and allocate no results. `bfloat16` types are
 // bfloat16; what is not said to be of the compute type (float32 or bfloat16) is float32. `inputs`
 // is the array of update_inputs.h. Statistics are [2, rows]: a LayerNorm's means and inverse

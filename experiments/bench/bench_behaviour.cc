@@ -16,7 +16,7 @@
 namespace cosdt::experiments {
 namespace {
 
-constexpr int kSeconds = 5;  // of one measurement
+constexpr int kBehaviourSeconds = 5;  // of one measurement
 constexpr int64_t kTransitions = 20000;
 
 struct BenchBehaviourCommand {
@@ -44,7 +44,7 @@ class RandomLearner {
   }
 
   double UpdatesPerSecond() {
-    return Rate(kSeconds, [&] {
+    return Rate(kBehaviourSeconds, [&] {
       const int64_t rows = sac_.options().batch_size;
       sac_.ComputeGradients(log_.Gather(torch::randint(kTransitions, {rows}, torch::kLong)),
                             torch::randn({2 * rows, action_size_}));
@@ -68,7 +68,7 @@ void Run(const BenchBehaviourCommand& command) {
     RandomLearner learner(spec);
     const std::string arguments =
         std::to_string(spec.observation_size) + " " + std::to_string(spec.action_size) + " " +
-        std::to_string(command.options.threads) + " " + std::to_string(kSeconds);
+        std::to_string(command.options.threads) + " " + std::to_string(kBehaviourSeconds);
     const std::string threads = ", " + std::to_string(command.options.threads) + " thread" +
                                 (command.options.threads == 1 ? "" : "s");
     rows.push_back(CompareRates(

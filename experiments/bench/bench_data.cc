@@ -25,10 +25,10 @@
 namespace cosdt::experiments {
 namespace {
 
-constexpr size_t kRows = 1000000;  // as hopper-medium-v2 has
-constexpr int kBatch = 64;         // windows a training step
-constexpr int kContext = 20;       // the Decision Transformer's K
-constexpr double kSeconds = 1.0;   // of one measurement of the sampler
+constexpr size_t kFileRows = 1000000;    // as hopper-medium-v2 has
+constexpr int kBatch = 64;               // windows a training step
+constexpr int kContext = 20;             // the Decision Transformer's K
+constexpr double kSamplerSeconds = 1.0;  // of one measurement of the sampler
 
 struct BenchDataCommand {
   std::string dataset;
@@ -43,7 +43,7 @@ void WriteHopper(const std::string& path) {
   t.observation_size = 11;
   t.action_size = 3;
   const auto walk = [&](datasets::FloatVector& array, size_t width) {
-    array.resize(kRows * width);
+    array.resize(kFileRows * width);
     for (size_t i = 0; i < array.size(); ++i) {
       array[i] = 0.95f * (i < width ? 0.0f : array[i - width]) + 0.3f * normal(rng);
     }
@@ -51,9 +51,9 @@ void WriteHopper(const std::string& path) {
   walk(t.observations, 11);
   walk(t.actions, 3);
   walk(t.rewards, 1);
-  t.terminals.resize(kRows);
-  t.timeouts.resize(kRows);
-  for (size_t row = 456; row < kRows; row += 457) t.terminals[row] = 1;
+  t.terminals.resize(kFileRows);
+  t.timeouts.resize(kFileRows);
+  for (size_t row = 456; row < kFileRows; row += 457) t.terminals[row] = 1;
   datasets::D4rlWriter writer(path);
   datasets::WriteTransitions(t, writer);
   writer.Commit();
@@ -91,7 +91,7 @@ BenchRow WindowRow(const datasets::Episodes& episodes, int context, int repeats)
   const datasets::WindowBatch batch{
       observations, actions, returns_to_go, timesteps, {mask.get(), steps}};
   const auto batches = [&] {
-    return Rate(kSeconds, [&] {
+    return Rate(kSamplerSeconds, [&] {
       sampler.Sample(windows);
       sampler.Fill(windows, &normalizer, batch);
       return 1L;
@@ -101,7 +101,7 @@ BenchRow WindowRow(const datasets::Episodes& episodes, int context, int repeats)
   const std::vector<float> source(observations.size() + actions.size() + 4 * steps);
   std::vector<float> target(source.size());
   const auto copies = [&] {
-    return Rate(kSeconds, [&] {
+    return Rate(kSamplerSeconds, [&] {
       std::copy(source.begin(), source.end(), target.begin());
       return 1L;
     });
@@ -123,7 +123,7 @@ void Run(const BenchDataCommand& command) {
     path = std::filesystem::temp_directory_path().string() + "/cosdt_bench_" +
            std::to_string(getpid()) + ".hdf5";
     remover.path = path;
-    std::fprintf(stderr, "writing a file of %zu transitions\n", kRows);
+    std::fprintf(stderr, "writing a file of %zu transitions\n", kFileRows);
     WriteHopper(path);
   }
   std::vector<BenchRow> rows;

@@ -18,8 +18,8 @@
 namespace cosdt::experiments {
 namespace {
 
-constexpr int kBodies = 64;       // stepped in lock step, as many as envpool gets
-constexpr double kSeconds = 1.0;  // of one measurement
+constexpr int kBodies = 64;          // stepped in lock step, as many as envpool gets
+constexpr double kEnvSeconds = 1.0;  // of one measurement
 constexpr int kRecordedSteps = 20000;
 
 struct BenchEnvCommand {
@@ -94,9 +94,9 @@ BenchRow AgainstBareLoop(const std::string& name, int repeats) {
       static_cast<int>(env.spec().step_seconds / env.model()->opt.timestep + 0.5);
   return CompareRates(
       name + ", 1 body", "environment steps", "bare mj_step, same states",
-      [&] { return Rate(kSeconds, [&] { return StepEnv(env, recording); }); },
+      [&] { return Rate(kEnvSeconds, [&] { return StepEnv(env, recording); }); },
       [&] {
-        return Rate(kSeconds,
+        return Rate(kEnvSeconds,
                     [&] { return StepBare(env.model(), data.get(), frame_skip, recording); });
       },
       repeats);
@@ -118,7 +118,7 @@ class RandomVector {
   }
 
   double StepsPerSecond() {
-    return Rate(kSeconds, [this] {
+    return Rate(kEnvSeconds, [this] {
       env_.Step(rows_, actions_[next_++ % actions_.size()]);
       for (const int row : rows_) {
         if (env_.result(row).terminated || env_.result(row).truncated) env_.Reset(row, rng_());
@@ -138,7 +138,7 @@ class RandomVector {
 
 double StepsPerSecond(const PythonRival& rival, const std::string& env, int threads) {
   return std::stod(rival.Ask(env + " " + std::to_string(threads) + " " + std::to_string(kBodies) +
-                             " " + std::to_string(kSeconds)));
+                             " " + std::to_string(kEnvSeconds)));
 }
 
 void Run(const BenchEnvCommand& command) {

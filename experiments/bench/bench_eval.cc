@@ -22,7 +22,7 @@
 namespace cosdt::experiments {
 namespace {
 
-constexpr double kSeconds = 3.0;  // of one measurement
+constexpr double kEvalSeconds = 3.0;  // of one measurement
 constexpr int kHorizon = 1000;
 constexpr double kReturnScale = 1000;
 
@@ -67,7 +67,7 @@ class LockStep {
 
   double StepsPerSecond() {
     Start();
-    return Rate(kSeconds, [this] {
+    return Rate(kEvalSeconds, [this] {
       if (step_ == kHorizon) Start();
       Step();
       return static_cast<long>(rows_.size());
@@ -152,7 +152,7 @@ void AddLatencies(int repeats, std::vector<BenchRow>& rows) {
 }
 
 double StepsPerSecond(const PythonRival& rival, const std::string& env) {
-  return std::stod(rival.Ask(env + " " + std::to_string(kSeconds)));
+  return std::stod(rival.Ask(env + " " + std::to_string(kEvalSeconds)));
 }
 
 void Run(const BenchEvalCommand& command) {

@@ -28,7 +28,7 @@ constexpr int64_t kLongestSoftmax = 32768;  // its time grows with the square
 enum class Pass { kForward, kBackward, kBoth };
 constexpr const char* kPassNames[] = {"forward", "backward", "forward+backward"};
 
-struct Case {
+struct TimedCase {
   AttentionShape shape;
   torch::ScalarType type;
 
@@ -46,14 +46,14 @@ struct Case {
 };
 
 // What has to move, each input and output once, the normaliser included.
-double Bytes(const Case& c, Pass pass) {
+double Bytes(const TimedCase& c, Pass pass) {
   const double forward = 4 * c.array_bytes() + 4 * c.tokens(),
                backward = 8 * c.array_bytes() + 4 * c.tokens();
   return pass == Pass::kForward ? forward : pass == Pass::kBackward ? backward : forward + backward;
 }
 
 // The matrix products in chunks of 64 tokens; the first chunk has none with a state.
-double LinearFlops(const Case& c, Pass pass) {
+double LinearFlops(const TimedCase& c, Pass pass) {
   const auto length = static_cast<double>(c.shape.length), d = static_cast<double>(c.shape.width);
   const double chunk = std::min(64.0, length), behind = (length - chunk) / length;
   const double forward = 4 * chunk * d + 8 * d * d * behind,
@@ -64,7 +64,7 @@ double LinearFlops(const Case& c, Pass pass) {
 }
 
 // Counts only the pairs that the causal limit leaves.
-double SoftmaxFlops(const Case& c, Pass pass) {
+double SoftmaxFlops(const TimedCase& c, Pass pass) {
   const double pairs = c.tokens() * static_cast<double>(c.shape.length + 1) / 2;
   return pairs * 4 * static_cast<double>(c.shape.width) *
          (pass == Pass::kForward    ? 1
@@ -74,7 +74,7 @@ double SoftmaxFlops(const Case& c, Pass pass) {
 
 // One set of inputs and results. Launches take turns with several.
 struct Set {
-  Set(const Case& c, const c10::Device& device) {
+  Set(const TimedCase& c, const c10::Device& device) {
     const AttentionShape& s = c.shape;
     const auto options = torch::TensorOptions(c.type).device(device);
     for (Tensor* x : {&q, &k, &v, &grad_out}) {
@@ -89,14 +89,14 @@ struct Set {
 // Attention that is measured: each pass for the set of a number.
 using Work = std::function<void(Pass, size_t)>;
 
-attention::LinearForm CosformerForm(const Case& c) {
+attention::LinearForm CosformerForm(const TimedCase& c) {
   return {.features = attention::FeatureMap::kEluPlusOne, .reweight_length = 2 * c.shape.length};
 }
 
 attention::Inputs InputsOf(const Set& s) { return {s.q, s.k, s.v, {}, s.q.sizes().vec()}; }
 
 // The operator's own entry points, into arrays that are there.
-Work KernelWork(const Case& c, std::vector<Set>& sets) {
+Work KernelWork(const TimedCase& c, std::vector<Set>& sets) {
   const attention::LinearForm form = CosformerForm(c);
   for (Set& s : sets) attention::CausalLinearForward(InputsOf(s), form, s.out, s.normalizer);
   return [&sets, form](Pass pass, size_t i) {
@@ -214,7 +214,7 @@ class Report {
  public:
   explicit Report(bool json) : json_(json) {}
 
-  void Add(const Case& c, Pass pass, const std::string& name, const Roofs& roofs,
+  void Add(const TimedCase& c, Pass pass, const std::string& name, const Roofs& roofs,
            const std::string& against, const Timed& t) {
     const std::string metric = kPassNames[static_cast<int>(pass)];
     const double bytes = Bytes(c, pass) / t.seconds, flops = LinearFlops(c, pass) / t.seconds;
@@ -267,7 +267,7 @@ class Report {
   std::vector<BenchRow> rows_;
 };
 
-void BenchCase(const Case& c, const c10::Device& device, int repeats, const Roofs& roofs,
+void BenchCase(const TimedCase& c, const c10::Device& device, int repeats, const Roofs& roofs,
                Report& report) {
   std::vector<Set> sets;
   const double count = std::ceil(kBeyondCaches / (4 * c.array_bytes()));
@@ -331,7 +331,7 @@ void BenchShapes(const std::vector<AttentionShape>& shapes, const c10::Device& d
                   roofs.product / 1e12);
     }
     for (const AttentionShape& shape : shapes) {
-      const Case c{shape, type};
+      const TimedCase c{shape, type};
       try {
         BenchCase(c, device, repeats, roofs, report);
       } catch (const c10::Error& e) {  // its inputs alone are too much

@@ -245,7 +245,7 @@ void Check(const DataCheckCommand& command, const std::string& path, json& repor
   }
 }
 
-json Report(const DataCheckCommand& command, const std::string& path) {
+json CheckToJson(const DataCheckCommand& command, const std::string& path) {
   json report = {{"dataset", {{"path", path}}},
                  {"env", nullptr},
                  {"made_in", nullptr},
@@ -281,7 +281,7 @@ void PrintFindings(const char* label, const json& list) {
   }
 }
 
-void Print(const json& report) {
+void PrintCheck(const json& report) {
   PrintFindings("finding", report["findings"]);
   PrintFindings("note", report["notes"]);
   for (const auto& [physics, r] : report["replay"].items()) {
@@ -302,11 +302,11 @@ void Print(const json& report) {
 }
 
 void Run(const DataCheckCommand& command) {
-  const json report = Report(command, FindOrMakeDataset(command.dataset, command.data_dir));
+  const json report = CheckToJson(command, FindOrMakeDataset(command.dataset, command.data_dir));
   if (command.json) {
     PrintJson(report);
   } else {
-    Print(report);
+    PrintCheck(report);
   }
   if (!report["findings"].empty()) throw CLI::RuntimeError(1);
 }

@@ -35,7 +35,7 @@ json MadeBy(const datasets::Hdf5File& file) {
 }
 
 // The report, and what its text says of the physics.
-json Report(const std::string& path, std::string& made_in) {
+json InfoToJson(const std::string& path, std::string& made_in) {
   datasets::ProbeFile(path);
   const std::string sha256 = datasets::Sha256OfFile(path);
   const datasets::KnownFile* const known = datasets::FindKnownHash(sha256);
@@ -88,7 +88,7 @@ void PrintList(const char* label, const json& list) {
   std::printf("\n");
 }
 
-void Print(const json& report, const std::string& made_in) {
+void PrintInfo(const json& report, const std::string& made_in) {
   const auto text = [&](const char* key) {
     return report[key].is_null() ? std::string("unknown") : report[key].get<std::string>();
   };
@@ -121,11 +121,11 @@ void Print(const json& report, const std::string& made_in) {
 
 void Run(const DataInfoCommand& command) {
   std::string made_in;
-  const json report = Report(FindOrMakeDataset(command.dataset, command.data_dir), made_in);
+  const json report = InfoToJson(FindOrMakeDataset(command.dataset, command.data_dir), made_in);
   if (command.json) {
     PrintJson(report);
   } else {
-    Print(report, made_in);
+    PrintInfo(report, made_in);
   }
 }
 

@@ -119,7 +119,7 @@ void PrintTarget(const json& entry) {
               100 * mean / target);
 }
 
-void Print(const json& run) {
+void PrintRun(const json& run) {
   const json& first = run["targets"][0];
   std::printf("%s\n", run["checkpoint"]["path"].get<std::string>().c_str());
   std::printf("%s%s, %d episodes a target, %s", run["env"].get<std::string>().c_str(),
@@ -142,7 +142,7 @@ void Run(const EvalCommand& command) {
   for (const std::string& run : command.runs) {
     runs.push_back(
         Evaluate(command, device, CheckpointPath(run), runs.empty() ? command.video : ""));
-    if (!command.json) Print(runs.back());
+    if (!command.json) PrintRun(runs.back());
   }
   if (runs.size() == 1) {
     if (command.json) PrintJson(runs[0]);

@@ -29,8 +29,8 @@ struct RolloutCommand {
   agents::RolloutOptions rollout;
 };
 
-nlohmann::json Report(const RolloutCommand& command, const envs::EnvSpec& spec,
-                      const agents::RolloutResult& result) {
+nlohmann::json RolloutToJson(const RolloutCommand& command, const envs::EnvSpec& spec,
+                             const agents::RolloutResult& result) {
   nlohmann::json report = DescribeEpisodes(result, spec, command.rollout.seed);
   report.update({{"env", spec.name},
                  {"physics", DescribePhysics(spec, command.physics)},
@@ -44,7 +44,7 @@ nlohmann::json Report(const RolloutCommand& command, const envs::EnvSpec& spec,
   return report;
 }
 
-void Print(const nlohmann::json& report) {
+void PrintRollout(const nlohmann::json& report) {
   std::printf("%s%s, %d episodes, %s\n", report["env"].get<std::string>().c_str(),
               PhysicsText(report).c_str(), report["episodes"].get<int>(), SeedText(report).c_str());
   PrintEpisodes(report);
@@ -71,12 +71,12 @@ void Run(RolloutCommand& command) {
     command.rollout.watch = [&](const envs::Env& e) { recorder->Watch(e); };
   }
   const agents::RolloutResult result = agents::Rollout(*env, *policy, command.rollout);
-  nlohmann::json report = Report(command, env->spec(), result);
+  nlohmann::json report = RolloutToJson(command, env->spec(), result);
   if (published) report["comparison"] = CompareEpisodes(result, *published);
   if (command.json) {
     PrintJson(report);
   } else {
-    Print(report);
+    PrintRollout(report);
   }
   if (recorder) recorder->Close();
 }

@@ -46,8 +46,9 @@ class Search {
       const fs::file_status target = fs::status(link, error);
       if (fs::is_directory(target)) {
         Visit(link);
-      } else if (error || !fs::exists(target)) {
-        LeaveOut(link, "a link to a folder", error ? error.message() : "one that leads nowhere");
+      } else if (error) {
+        const bool gone = target.type() == fs::file_type::not_found;
+        LeaveOut(link, "a link to a folder", gone ? "one that leads nowhere" : error.message());
       }
     }
     FoundRuns found;

@@ -67,7 +67,8 @@ class Field {
   }
   [[noreturn]] void Fail(const std::string& expected) const {
     // what is nested may be nested deeper than a stack is
-    std::string found = value_.is_array()    ? "a list"
+    std::string found = value_.empty()       ? value_.dump()
+                        : value_.is_array()  ? "a list"
                         : value_.is_object() ? "an object"
                                              : value_.dump();
     if (found.size() > 40) found = found.substr(0, 37) + "...";

@@ -129,7 +129,11 @@ void ReadSweep(const std::string& source, std::string_view text, Sweep& sweep) {
       ReadArray(where, node, sweep.baselines);
     } else if (name == "seeds") {
       if (node.is_string()) {
-        sweep.seeds = ParseSeeds(**node.as_string());
+        try {
+          sweep.seeds = ParseSeeds(**node.as_string());
+        } catch (const std::exception& e) {
+          throw std::invalid_argument(source + ": " + e.what());
+        }
       } else {
         ReadArray(where, node, sweep.seeds);
       }

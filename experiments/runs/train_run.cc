@@ -95,7 +95,16 @@ class Metrics {
 class Evaluations {
  public:
   Evaluations(const std::string& folder, const TrainOptions& options, int64_t update)
-      : folder_(folder), options_(options), lines_(folder + "/evaluations.jsonl", update) {}
+      : folder_(folder), options_(options), lines_(folder + "/evaluations.jsonl", update) {
+    for (const json& line : lines_.lines()) {
+      try {
+        MeanReturn(line);
+      } catch (const json::exception&) {
+        throw datasets::FileError(folder + "/evaluations.jsonl", "update " + line["update"].dump(),
+                                  "the mean return of its first target", "none");
+      }
+    }
+  }
 
   // An undisturbed run evaluates when this many updates are behind it.
   bool Due(int64_t update) const {
@@ -159,12 +168,14 @@ class Evaluations {
     return {{"checkpoint", path}, {"update", line["update"]}, {"targets", line["targets"]}};
   }
 
+  // Throws json::exception where the line is no evaluation's.
+  static double MeanReturn(const json& line) {
+    return line.at("targets").at(0).at("mean").get<double>();
+  }
+
   // The first of equally good ones; null before the first evaluation.
   const json* Best() const {
-    const auto mean = [](const json& line) {
-      return line.at("targets").at(0).at("mean").get<double>();
-    };
-    const auto best = std::ranges::max_element(lines_.lines(), {}, mean);
+    const auto best = std::ranges::max_element(lines_.lines(), {}, MeanReturn);
     return best == lines_.lines().end() ? nullptr : &*best;
   }
 

@@ -24,6 +24,8 @@ TEST(ParallelTest, ALoopHasAsManyThreadsAsLibTorch) {
     OnThreads(threads, loop);
     EXPECT_EQ(pieces, threads);
   }
+  EXPECT_EQ(ThreadsBegun(3, [] {}), 0u);
+  EXPECT_EQ(ThreadsBegun(1, [] { at::parallel_for(0, 12, 1, [](int64_t, int64_t) {}); }), 0u);
   EXPECT_EQ(ThreadsBegun(3, [] { at::parallel_for(0, 12, 1, [](int64_t, int64_t) {}); }), 2u);
 }
 

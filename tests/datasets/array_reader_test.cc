@@ -319,7 +319,7 @@ TEST(ArrayReaderTest, ReadsOrNamesTheFormatOfNewerLibraries) {
     return;
   }
   COSDT_EXPECT_FILE_ERROR(
-      read(), path + ": timeouts: expected a dataset within the file, found " + NewerFormat());
+      read(), path + ": timeouts: expected data within the file, found " + NewerFormat());
 }
 
 TEST(Hdf5FileTest, ListsKeysInOrder) {

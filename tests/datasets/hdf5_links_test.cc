@@ -17,7 +17,7 @@ using ::testing::Property;
 using ::testing::StrEq;
 using ::testing::Throws;
 
-constexpr char kExpected[] = ": expected a dataset within the file, found ";
+constexpr char kExpected[] = ": expected data within the file, found ";
 
 void ExternalLink(const TestFile& file, const std::string& key, const std::string& target,
                   const std::string& object) {
@@ -94,7 +94,7 @@ TEST_F(LinksTest, ExternalLinksAreRefusedWhereverTheyAreOnTheWay) {
   }
   // as a path's first part, a soft link's and one behind two of them
   COSDT_EXPECT_FILE_ERROR(Hdf5File(behind.Close()).Shape("part/observations"),
-                          "part/observations: expected a dataset within the file, found an "
+                          "part/observations: expected data within the file, found an "
                           "external link to " +
                               part_path_ + ":/");
   ExpectRefused(behind.Close(), std::string("observations") + kExpected + "an external link to " +
@@ -112,14 +112,14 @@ TEST_F(LinksTest, OptionalArraysBehindLinksAreNotTakenForMissing) {
   ExternalLink(file_, "part", part_path_, "/");
   SoftLink(file_, "timeouts", "/part/timeouts");
   ExpectRefused(file_.Close(),
-                "timeouts: expected a dataset or group within the file, found an "
+                "timeouts: expected data within the file, found an "
                 "external link to " +
                     part_path_ + ":/");
   TestFile dangling;
   dangling.Hopper(10, {9});
   SoftLink(dangling, "timeouts", "/gone/timeouts");
   ExpectRefused(dangling.Close(),
-                "timeouts: expected a dataset or group within the file, found a soft link to "
+                "timeouts: expected data within the file, found a soft link to "
                 "/gone/timeouts, which is not there");
 }
 
@@ -185,7 +185,7 @@ TEST_F(LinksTest, PoliciesAreHeldToTheSame) {
   ExternalLink(file_, "metadata", part_path_, "/");
   COSDT_EXPECT_FILE_ERROR(
       ReadPolicy(Hdf5File(file_.Close())),
-      "metadata/policy/nonlinearity: expected a dataset within the file, found an external link "
+      "metadata/policy/nonlinearity: expected data within the file, found an external link "
       "to " +
           part_path_ + ":/");
 }

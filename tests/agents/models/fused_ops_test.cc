@@ -200,6 +200,7 @@ TEST(LayersThreadsTest, EveryKernelTakesThem) {
   torch::nn::Linear linear(32, 48);
   const Tensor inputs = torch::randn({192, 32});  // two blocks of rows
   EXPECT_EQ(ThreadsBegun(2, [&] { Linear(inputs, linear); }), 1u);
+  EXPECT_EQ(ThreadsBegun(2, [&] { Linear(inputs.narrow(0, 0, 96), linear); }), 0u);
   torch::nn::Linear in(32, 64), out(64, 32);
   EXPECT_EQ(ThreadsBegun(2, [&] { Mlp(inputs, in, out, "relu"); }), 1u);
 }

@@ -123,9 +123,9 @@ TEST_F(DataCommandTest, ChecksTheNumbersOfMinariFiles) {
   const std::string collected =
       Collect("a.hdf5", "--env hopper --policy random --transitions 2000 --physics gymnasium-v5");
   const auto codes = [](const nlohmann::json& list) {
-    std::vector<std::string> codes;
-    for (const auto& f : list) codes.push_back(f["code"]);
-    return codes;
+    std::vector<std::string> found;
+    for (const auto& f : list) found.push_back(f["code"]);
+    return found;
   };
   using ::testing::ElementsAre;
 

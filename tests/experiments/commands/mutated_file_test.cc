@@ -42,12 +42,12 @@ std::string Message(const std::function<void()>& work) {
   return "";
 }
 
-// Neither all nor none are refused, and messages stay short.
+// Neither all nor none are refused, and messages are no longer than a name and a value of the file.
 class Refusals {
  public:
   void Count(const std::string& message) {
     refused_ += !message.empty();
-    EXPECT_LT(message.size(), 2000u) << message;
+    EXPECT_LT(message.size(), 12'000u) << message;
   }
   ~Refusals() {
     EXPECT_GT(refused_, kFiles / 10);
@@ -83,7 +83,7 @@ TEST(MutatedFileTest, OptionsOfRunsAreReadOrRefused) {
       options.agent.SetSizes(11, 3);
       options.Validate();
     });
-    EXPECT_LT(invalid.size(), 6000u) << toml;
+    EXPECT_LT(invalid.size(), 12'000u) << toml;
   }
 }
 
@@ -120,7 +120,7 @@ width = 32
     }
     refusals.Count(message);
     if (!message.empty()) {
-      EXPECT_THAT(message, HasSubstr("expected ")) << toml;
+      EXPECT_THAT(message, HasSubstr("found")) << toml;
     }
   }
 }

@@ -26,8 +26,7 @@ class SlurmTest : public testing::Test {
 
   // The job's exit code where cosdt's is `code`.
   int Run(int code, const std::string& arguments) const {
-    const fs::path script =
-        fs::path(__FILE__).parent_path().parent_path().parent_path() / "experiments/slurm.sh";
+    const fs::path script = COSDT_SOURCE_DIR "/experiments/slurm.sh";
     const std::string command = "PATH=" + folder_.string() + ":$PATH SLURM_JOB_ID=42 " +
                                 "COSDT_TEST_CODE=" + std::to_string(code) + " bash '" +
                                 script.string() + "' " + arguments + " >/dev/null";

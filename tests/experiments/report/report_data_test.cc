@@ -162,7 +162,7 @@ TEST_F(ReportDataTest, KeepsARunWhoseMemoryWasNotMeasured) {
   Write("a", result);
   const Report report = ReadReport({folder_});
   EXPECT_TRUE(std::isnan(report.groups.at(0).Mean(&RunResult::training_bytes)));
-  EXPECT_THAT(RunsCsv(report), HasSubstr(",3840,,2000000,"));
+  EXPECT_THAT(RunsCsv(report), HasSubstr(",3840,,2e+06,"));
 }
 
 TEST_F(ReportDataTest, RefusesWhatDoesNotStandInOneTable) {
