@@ -318,8 +318,16 @@ std::string Hdf5File::ReadString(const std::string& key) const {
   if (!info.shape.empty()) throw FileError(path_, key, "a scalar", ShapeString(info.shape));
   const Hdf5Id dataset(Open(key), H5Oclose);
   const Hdf5Id type(H5Dget_type(dataset), H5Tclose);
-  if (H5Tget_class(type) != H5T_STRING || H5Tis_variable_str(type) > 0 || info.bytes > kSmall) {
-    throw FileError(path_, key, "a short fixed-length string", "another type");
+  if (H5Tget_class(type) != H5T_STRING || info.bytes > kSmall) {
+    throw FileError(path_, key, "a short string", "another type");
+  }
+  if (H5Tis_variable_str(type) > 0) {
+    char* read = nullptr;
+    H5Dread(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, &read);
+    if (!read) throw FileError(path_, key, "a readable string", "damaged data");
+    const std::string text = read;
+    H5free_memory(read);
+    return text;
   }
   std::string text(info.bytes, '\0');
   if (H5Dread(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, text.data()) < 0) {

@@ -88,7 +88,7 @@ class Hdf5File {
   // The scalar integer `key`.
   int64_t ReadInteger(const std::string& key) const;
 
-  // The scalar fixed-length byte string `key`, without the padding.
+  // The scalar string `key`, of fixed length (without the padding) or variable, as h5py writes it.
   std::string ReadString(const std::string& key) const;
 
   // The string attribute of the root group, of either length that HDF5 knows; "" where there is

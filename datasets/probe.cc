@@ -12,6 +12,7 @@
 #include <stdexcept>
 #include <vector>
 
+#include "datasets/d4rl_file.h"
 #include "datasets/hdf5_file.h"
 #include "datasets/hdf5_id.h"
 #include "datasets/recorded_env.h"
@@ -43,6 +44,10 @@ void LookUpChunks(const Hdf5File& file, const std::string& key) {
   }
 }
 
+// That are read of datasets; a damaged heap, where strings of variable length lie, ends the child.
+constexpr const char* kStrings[] = {"metadata/algorithm", kPhysicsKey, kMujocoVersionKey,
+                                    D4rlFile::kTask};
+
 void Walk(const std::string& path) {
   const Hdf5File file(path);
   for (const std::string& key : file.Datasets()) {
@@ -53,6 +58,9 @@ void Walk(const std::string& path) {
     }
   }
   file.ReadAttribute(kEnvSpecKey);
+  for (const char* const key : kStrings) {
+    if (file.Has(key)) file.ReadString(key);
+  }
 }
 
 // Sends an error as its three parts, each ended by a zero byte.

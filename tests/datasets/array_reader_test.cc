@@ -7,6 +7,7 @@
 #include <numeric>
 #include <optional>
 
+#include "datasets/hdf5_id.h"
 #include "tests/datasets/test_file.h"
 
 namespace cosdt::datasets {
@@ -320,6 +321,37 @@ TEST(ArrayReaderTest, ReadsOrNamesTheFormatOfNewerLibraries) {
   }
   COSDT_EXPECT_FILE_ERROR(
       read(), path + ": timeouts: expected data within the file, found " + NewerFormat());
+}
+
+// h5py writes a Python string with variable length, np.bytes_ (as D4RL does) with a fixed one.
+TEST(Hdf5FileTest, ReadsStringsOfFixedAndVariableLength) {
+  TestFile file;
+  file.Array("rewards", {1});
+  const std::string path = file.Close();
+  {
+    const Hdf5Id h5(H5Fopen(path.c_str(), H5F_ACC_RDWR, H5P_DEFAULT), H5Fclose);
+    const Hdf5Id scalar(H5Screate(H5S_SCALAR), H5Sclose);
+    const auto write = [&](const char* key, size_t length, const void* value) {
+      const Hdf5Id type(H5Tcopy(H5T_C_S1), H5Tclose);
+      H5Tset_size(type, length);
+      const Hdf5Id dataset(H5Dcreate2(h5, key, type, scalar, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT),
+                           H5Dclose);
+      if (value) {
+        EXPECT_GE(H5Dwrite(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, value), 0);
+      }
+    };
+    const char* const text = "SAC";
+    write("variable", H5T_VARIABLE, &text);
+    write("fixed", 8, "SAC\0\0\0\0");
+    write("nothing", H5T_VARIABLE, nullptr);
+  }
+  const Hdf5File read(path);
+  EXPECT_EQ(read.ReadString("variable"), "SAC");
+  EXPECT_EQ(read.ReadString("fixed"), "SAC");
+  COSDT_EXPECT_FILE_ERROR(read.ReadString("nothing"),
+                          path + ": nothing: expected a readable string, found damaged data");
+  COSDT_EXPECT_FILE_ERROR(read.ReadString("rewards"),
+                          path + ": rewards: expected a scalar, found (1)");
 }
 
 TEST(Hdf5FileTest, ListsKeysInOrder) {
