@@ -36,7 +36,7 @@ install_packages() {
   names=$(sed 's/ *#.*//' "$here/packages.txt" | xargs)
   command -v apt-get >/dev/null && command -v dpkg-query >/dev/null ||
     fail "system packages" "the equivalents of: $names" \
-      "install them and set COSDT_PACKAGES=provided (README.md, Machines without root)"
+      "install them and set COSDT_PACKAGES=provided (cmake/README.md, Machines without root)"
   names=$(missing_packages | xargs)
   [ -z "$names" ] && return
   echo "set-up: installing $names"

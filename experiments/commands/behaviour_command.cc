@@ -111,10 +111,11 @@ void AddBehaviourCommand(CLI::App& program) {
       ->delimiter(',');
   app->add_option("--replay", command->replay,
                   "write all steps to this file at the end, in D4RL's layout");
-  app->add_option("--threads", command->threads, "of LibTorch; a run must be resumed with as many")
+  app->add_option("--threads", command->threads,
+                  "threads that train; a run resumes with the same number")
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
-  app->add_flag("--resume", command->resume, "go on with the run in --out, if there is one");
+  app->add_flag("--resume", command->resume, "resume the run in --out, if there is one");
   app->add_flag("--json", command->json, "print one JSON object");
   app->callback([command] { Run(*command); });
 }

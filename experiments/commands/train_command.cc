@@ -232,7 +232,7 @@ void AddTrainCommand(CLI::App& program) {
   app->add_option("--seeds", command->seeds,
                   "several runs, one after another, in folders of --out: 0-9 or 0,3,7");
   AddDeviceOption(*app, command->device, "that trains; episodes are played on the CPU");
-  app->add_flag("--resume", command->resume, "go on with the run in --out, if there is one");
+  app->add_flag("--resume", command->resume, "resume the run in --out, if there is one");
   app->add_option("--import-hf", command->import_hf,
                   "begin with a DecisionTransformerModel of transformers in this folder, which "
                   "decides the model's shape; with --updates 0 to evaluate it");

@@ -94,6 +94,14 @@ void ExpectAtLeastOne(const char* name, int64_t found) {
                               std::to_string(found));
 }
 
+// The shortest decimal that reads back as the same number; a TOML float has a point or an exponent.
+std::string Shortest(double number) {
+  char text[32];
+  std::string out(text, std::to_chars(text, text + sizeof text, number).ptr);
+  const bool whole = out.find_first_not_of("-0123456789") == std::string::npos;
+  return whole ? out + ".0" : out;
+}
+
 }  // namespace
 
 void TrainOptions::Resolve() {
@@ -144,54 +152,61 @@ void TrainOptions::Validate() const {
 std::vector<TrainField> TrainFields(TrainOptions& o) {
   agents::DecisionTransformerOptions& dt = o.agent.dt;
   return {
-      {"dataset", "a D4RL or Minari file, D4RL's name of one, or demo/hopper-medium and the like",
+      {"dataset",
+       "dataset: a D4RL or Minari file, a D4RL name (hopper-medium-v2) or a demo "
+       "(demo/hopper-medium)",
        &o.dataset},
-      {"env", "body or task; found from the dataset", &o.env},
+      {"env", "environment to evaluate in (default: that of the dataset)", &o.env},
       {"physics",
-       "whose simulator the agent is to be evaluated in: d4rl, gymnasium-v4 or gymnasium-v5; found "
-       "from the dataset, d4rl where it does not say",
+       "physics to evaluate in: d4rl, gymnasium-v4 or gymnasium-v5 (default: as the dataset says, "
+       "else d4rl)",
        &o.physics},
-      {"top", "keep this share of the episodes, the best by return (10%)", &o.top},
-      {"normalizer", "of observations: over the episodes kept, or over all rows", &o.normalizer},
-      {"targets", "returns to ask for in evaluation; the environment's usual ones", &o.targets},
-      {"agent", "dt (Decision Transformer) or bc (behaviour cloning)", &o.agent.kind},
-      {"attention", "kind: cosformer, softmax, linear, performer, local, flow, identity",
+      {"top", "train on the best episodes by return: a percentage such as 10%", &o.top},
+      {"normalizer", "normalize observations over the kept episodes (kept) or over all rows (all)",
+       &o.normalizer},
+      {"targets", "target returns of evaluation (default: the environment's usual ones)",
+       &o.targets},
+      {"agent", "agent: dt (Decision Transformer) or bc (behaviour cloning)", &o.agent.kind},
+      {"attention", "attention: cosformer, softmax, linear, performer, local, flow, identity",
        &dt.attention.kind},
-      {"reweight-length", "cosformer's M in tokens; 0: twice the context",
+      {"reweight-length",
+       "cosformer: distance M in tokens at which its weight is 0 (0: twice the context)",
        &dt.attention.reweight_length},
-      {"reweight", "cosformer: weigh by distance at all", &dt.attention.reweight},
-      {"feature-map", "cosformer's, of queries and keys: elu (+ 1), or relu as in its paper",
+      {"reweight", "cosformer: weight tokens by distance", &dt.attention.reweight},
+      {"feature-map",
+       "cosformer: feature map of queries and keys, elu (ELU + 1) or relu (the paper's)",
        &dt.attention.feature_map},
-      {"window", "local: tokens that a token sees", &dt.attention.window},
-      {"features", "performer: random features; 0: d ln d", &dt.attention.features},
-      {"context", "K, steps that the agent sees", &dt.context},
-      {"layers", "0: the agent's usual number, 3 or 2", &o.layers},
-      {"heads", "of attention", &dt.heads},
-      {"width", "0: the agent's usual one, 128 or 256", &o.width},
-      {"activation", "relu or gelu", &dt.activation},
-      {"dropout", "share of numbers", &dt.dropout},
-      {"max-timestep", "rows of the timestep table; 0: 1000, or the task's horizon if longer",
+      {"window", "local: tokens that each token attends to", &dt.attention.window},
+      {"features", "performer: number of random features (0: d ln d)", &dt.attention.features},
+      {"context", "context length K in steps", &dt.context},
+      {"layers", "number of layers (0: the agent's default, 3 for dt, 2 for bc)", &o.layers},
+      {"heads", "number of attention heads", &dt.heads},
+      {"width", "hidden width (0: the agent's default, 128 for dt, 256 for bc)", &o.width},
+      {"activation", "activation of the MLPs: relu or gelu", &dt.activation},
+      {"dropout", "dropout probability", &dt.dropout},
+      {"max-timestep",
+       "size of the timestep embedding table (0: 1000, or the task's horizon if longer)",
        &o.max_timestep},
-      {"timestep-std", "of the timestep embeddings' initial numbers; the original's is 1",
+      {"timestep-std", "standard deviation of the initial timestep embeddings (the original: 1)",
        &dt.timestep_std},
-      {"batch-size", "windows an update", &o.trainer.batch_size},
-      {"windows", "any, or whole: only those that an episode's end does not cut",
+      {"batch-size", "windows per update", &o.trainer.batch_size},
+      {"windows", "windows to sample: any, or whole (none that an episode's end cuts)",
        &o.trainer.windows},
-      {"updates", "of the weights", &o.updates},
+      {"updates", "number of training updates", &o.updates},
       {"lr", "learning rate", &o.trainer.learning_rate},
-      {"weight-decay", "AdamW's", &o.trainer.weight_decay},
-      {"warmup", "updates over which the rate rises", &o.trainer.warmup},
-      {"decay", "updates over which the rate falls to 0 as a cosine does; 0: it stays",
-       &o.trainer.decay},
-      {"clip", "the gradient's largest norm; 0: not clipped", &o.trainer.clip},
-      {"return-scale", "returns-to-go are divided by it; 0: 1000, of a T-maze 1", &o.return_scale},
-      {"precision", "of matrix products: fp32, tf32 (on a GPU) or bf16", &o.trainer.precision},
-      {"seed", "of weights, windows and dropout", &o.trainer.seed},
+      {"weight-decay", "weight decay of AdamW", &o.trainer.weight_decay},
+      {"warmup", "updates of linear learning-rate warm-up", &o.trainer.warmup},
+      {"decay", "updates of cosine learning-rate decay to 0 (0: constant)", &o.trainer.decay},
+      {"clip", "clip gradients to this global norm (0: off)", &o.trainer.clip},
+      {"return-scale", "divide returns-to-go by this (0: 1000, for a T-maze 1)", &o.return_scale},
+      {"precision", "precision of matrix products: fp32, tf32 (GPU only) or bf16",
+       &o.trainer.precision},
+      {"seed", "seed of weights, windows and dropout", &o.trainer.seed},
       {"save-every", "updates between saves", &o.save_every},
-      {"eval-every", "updates between evaluations, of which the best is kept; 0: none",
+      {"eval-every", "updates between evaluations, whose best agent is kept (0: none)",
        &o.eval_every},
-      {"episodes", "episodes of each target in an evaluation", &o.episodes},
-      {"threads", "that train; the same bits take as many", &o.threads},
+      {"episodes", "episodes per target in an evaluation", &o.episodes},
+      {"threads", "threads that train (bit-exact resume takes the same number)", &o.threads},
   };
 }
 
@@ -297,6 +312,8 @@ std::string ToToml(const TrainField& field) {
         } else if constexpr (std::is_same_v<T, uint64_t>) {
           const bool fits = *value <= INT64_MAX;
           out << (fits ? "" : "\"") << *value << (fits ? "" : "\"");
+        } else if constexpr (std::is_same_v<T, double>) {
+          out << Shortest(*value);
         } else {
           out << toml::value<T>(*value);
         }
