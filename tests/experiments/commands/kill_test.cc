@@ -154,7 +154,7 @@ class KillSlowTest : public testing::Test {
       while (wait_for_save && !process.Ended() && !IsSaving(out)) {
         std::this_thread::sleep_for(std::chrono::microseconds(50));
       }
-      if (wait_for_save) std::this_thread::sleep_for(std::chrono::microseconds(rng_() % 2000));
+      if (wait_for_save) std::this_thread::sleep_for(std::chrono::microseconds(rng_() % 500));
       if (process.Ended()) {
         EXPECT_TRUE(process.Succeeded());
         begin_again();

@@ -62,6 +62,29 @@ TEST(SweepTest, CellsAreTheProductOfItsDimensions) {
   EXPECT_EQ(cells[6].options.updates, 7);
 }
 
+TEST(SweepTest, CharactersBeyondAsciiBelongInStringsAndComments) {
+  const std::string good =
+      "\xef\xbb\xbf# é\ndatasets = [\"é\", 'é\\', \"\\\\é\"] # é\n"
+      "equal = \"\"\"a\"é\"\"\"\n";
+  const Sweep sweep = Read(good);
+  EXPECT_THAT(sweep.datasets, ElementsAre("é", "é\\", "\\é"));
+  EXPECT_EQ(sweep.equal, "a\"é");
+  const std::string beyond = "expected TOML, found: a character beyond ASCII outside of a string";
+  const auto message = [](const std::string& toml) { return Message([&] { Read(toml); }); };
+  EXPECT_EQ(message(good + "é = 1"), "sweep.toml: line 4: " + beyond);
+  EXPECT_EQ(message("seeds = [1,\n\u3000 2]"), "sweep.toml: line 2: " + beyond);
+  EXPECT_EQ(message("equal = \"\"\"a\\\n  é\"\"\""), "sweep.toml: line 2: " + beyond);
+  for (const char* zero : {"\\u0000", "\\U00000000"}) {
+    EXPECT_EQ(message(std::string("equal = \"a") + zero + "b\""),
+              "sweep.toml: line 1: expected TOML, found: a string with the character U+0000");
+  }
+  // the parser says what a string lacks
+  EXPECT_THAT(message("equal = \"a\n"),
+              HasSubstr("sweep.toml: line 1: expected TOML, found: Error"));
+  EXPECT_THAT(message("equal = \"a\\"),
+              HasSubstr("sweep.toml: line 1: expected TOML, found: Error"));
+}
+
 TEST(SweepTest, EqualTokensGivesShorterContextsMoreUpdates) {
   Sweep sweep = Read(kSmall);
   sweep.equal = "tokens";
