@@ -8,8 +8,9 @@
 #include <iostream>
 #include <string>
 
+#include "experiments/commands/commands.h"
 #include "experiments/program/device.h"
-#include "experiments/program/program.h"
+#include "experiments/program/version.h"
 
 namespace {
 

@@ -1,5 +1,5 @@
 // CPU kernels of the models' layers, in vector instructions chosen at run time. They know nothing
-// of LibTorch; layers.h is what models use.
+// of LibTorch; models/fused_ops.h is what models use.
 #pragma once
 
 #include <cstdint>

@@ -90,7 +90,7 @@ class DecisionTransformerImpl : public torch::nn::Module {
                         const torch::Tensor& mask = {});
 
   // In training mode: of dropout in the next calls of forward. The same key drops the same numbers
-  // (layers.h).
+  // (fused_ops.h).
   void set_dropout_key(uint64_t key) { dropout_ = {0, key}; }
 
   // Places where numbers are dropped: Dropout::For(i) of the key for each.

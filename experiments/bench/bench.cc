@@ -4,8 +4,8 @@
 #include <utility>
 
 #include "envs/model.h"
-#include "experiments/program/program.h"
 #include "experiments/program/utf8.h"
+#include "experiments/program/version.h"
 #include "experiments/scores/statistics.h"
 
 namespace cosdt::experiments {

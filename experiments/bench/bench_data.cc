@@ -19,7 +19,6 @@
 #include "experiments/bench/python_baseline.h"
 #include "experiments/embedded.h"
 #include "experiments/program/child_process.h"
-#include "experiments/program/program.h"
 #include "experiments/program/timing.h"
 
 namespace cosdt::experiments {

@@ -12,7 +12,6 @@
 #include "experiments/bench/bench.h"
 #include "experiments/bench/python_baseline.h"
 #include "experiments/embedded.h"
-#include "experiments/program/program.h"
 #include "experiments/program/timing.h"
 
 namespace cosdt::experiments {

@@ -17,7 +17,6 @@
 #include "experiments/bench/python_baseline.h"
 #include "experiments/embedded.h"
 #include "experiments/program/device.h"
-#include "experiments/program/program.h"
 #include "experiments/program/timing.h"
 #include "experiments/scores/statistics.h"
 

@@ -8,10 +8,12 @@
 
 #include "agents/behaviour/sac_trainer.h"
 #include "envs/registry.h"
-#include "experiments/program/program.h"
+#include "experiments/commands/commands.h"
+#include "experiments/program/options.h"
 #include "experiments/program/progress.h"
 #include "experiments/program/stop_signal.h"
 #include "experiments/program/utf8.h"
+#include "experiments/program/version.h"
 
 namespace cosdt::experiments {
 namespace {

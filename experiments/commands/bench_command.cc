@@ -1,6 +1,6 @@
 // cosdt bench: one subcommand for each benchmark.
 #include "experiments/bench/bench.h"
-#include "experiments/program/program.h"
+#include "experiments/commands/commands.h"
 
 namespace cosdt::experiments {
 

@@ -8,9 +8,9 @@
 #include <optional>
 
 #include "agents/storage/folder_lock.h"
-#include "experiments/program/dataset_lookup.h"
+#include "experiments/commands/commands.h"
 #include "experiments/program/device.h"
-#include "experiments/program/program.h"
+#include "experiments/program/options.h"
 #include "experiments/program/stop_signal.h"
 #include "experiments/program/utf8.h"
 #include "experiments/report/report_data.h"

@@ -3,8 +3,8 @@
 #include <memory>
 
 #include "datasets/transitions.h"
-#include "experiments/program/dataset_lookup.h"
-#include "experiments/program/program.h"
+#include "experiments/commands/commands.h"
+#include "experiments/program/options.h"
 
 namespace cosdt::experiments {
 namespace {

@@ -7,7 +7,9 @@
 #include "datasets/data_folder.h"
 #include "datasets/fetch.h"
 #include "datasets/sha256.h"
+#include "experiments/commands/commands.h"
 #include "experiments/program/dataset_lookup.h"
+#include "experiments/program/options.h"
 #include "experiments/program/progress.h"
 
 namespace cosdt::experiments {

@@ -9,9 +9,11 @@
 #include "datasets/probe.h"
 #include "datasets/sha256.h"
 #include "datasets/summary.h"
+#include "experiments/commands/commands.h"
 #include "experiments/program/data_physics.h"
 #include "experiments/program/dataset_lookup.h"
 #include "experiments/program/default_threads.h"
+#include "experiments/program/options.h"
 #include "experiments/program/utf8.h"
 
 namespace cosdt::experiments {
@@ -32,6 +34,13 @@ json MadeBy(const datasets::Hdf5File& file) {
   if (!file.Has("metadata/algorithm")) return nullptr;
   const datasets::PolicyOrigin origin = datasets::ReadPolicyOrigin(file);
   return {{"algorithm", origin.algorithm}, {"iteration", origin.iteration}};
+}
+
+// D4RL's normalized score of a return in the body of that name. NaN if it has none.
+double ScoreOf(const std::string& env, double episode_return) {
+  if (env.empty()) return NAN;
+  const auto range = envs::MakeEnv(env)->spec().score_range;
+  return range ? envs::NormalizedScore(*range, episode_return) : NAN;
 }
 
 // The report, and what its text says of the physics.

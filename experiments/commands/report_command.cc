@@ -5,7 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "agents/storage/text_file.h"
-#include "experiments/program/program.h"
+#include "experiments/commands/commands.h"
 #include "experiments/program/utf8.h"
 #include "experiments/report/report_csv.h"
 #include "experiments/report/report_data.h"

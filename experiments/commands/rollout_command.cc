@@ -8,9 +8,11 @@
 
 #include "agents/rollout/rollout.h"
 #include "envs/registry.h"
-#include "experiments/program/program.h"
+#include "experiments/commands/commands.h"
+#include "experiments/program/options.h"
 #include "experiments/program/recorder.h"
 #include "experiments/program/utf8.h"
+#include "experiments/program/version.h"
 #include "experiments/scores/monitor_file.h"
 #include "experiments/scores/return_report.h"
 

@@ -1,3 +1,5 @@
+#include "experiments/program/options.h"
+
 #include <algorithm>
 #include <charconv>
 #include <cstdio>
@@ -6,7 +8,6 @@
 #include "agents/kernels/gemm.h"
 #include "envs/registry.h"
 #include "experiments/program/default_threads.h"
-#include "experiments/program/program.h"
 
 namespace cosdt::experiments {
 namespace {
@@ -87,6 +88,11 @@ void AddVideoOption(CLI::App& command, std::string& file) {
         return name.ends_with(".mp4") ? ""
                                       : "expected a name that ends in .mp4, found '" + name + "'";
       });
+}
+
+void AddDataDirOption(CLI::App& command, std::string& data_dir) {
+  command.add_option("--data-dir", data_dir,
+                     "folder of downloaded files (default: $COSDT_DATA, else ~/.cache/cosdt)");
 }
 
 void WarnOfSlowBFloat16() {

@@ -1,8 +1,10 @@
+#include "experiments/program/version.h"
+
 #include <hdf5.h>
 #include <torch/version.h>
 
+#include "envs/model.h"
 #include "experiments/program/cuda_runtime.h"
-#include "experiments/program/program.h"
 
 namespace cosdt::experiments {
 

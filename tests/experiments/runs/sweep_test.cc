@@ -123,7 +123,7 @@ TEST(SweepTest, SaysWhatIsWrong) {
   EXPECT_EQ(make("attention = [\"softmax\", \"softmax\"]"),
             "attention: expected each value once, found softmax twice");
   EXPECT_EQ(make("seeds = [3, 4, 3]"), "seeds: expected each value once, found 3 twice");
-  EXPECT_EQ(make("seeds = \"1,1\""), "seeds: expected each value once, found 1 twice");
+  EXPECT_EQ(make("seeds = \"1,1\""), "change: seeds: expected each value once, found 1 twice");
   EXPECT_THAT(make("[dataset.\"demo/hopper-expert\"]\nupdates = 1"),
               HasSubstr("expected one of the sweep's datasets"));
   // 3 x 20 tokens are more than cosFormer's reach

@@ -1,0 +1,12 @@
+#pragma once
+
+#include <string>
+
+namespace cosdt::experiments {
+
+// The versions of the program and of what it is built on, one per line.
+std::string VersionText();
+
+std::string TorchVersion();
+
+}  // namespace cosdt::experiments
