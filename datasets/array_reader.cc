@@ -153,13 +153,16 @@ std::optional<ChunkPlan> PlanChunks(const Hdf5File& file, const std::string& key
   return plan;
 }
 
-// HDF5's checksum (H5checksum.c): Fletcher's sums of big-endian 16-bit words, modulo 65535.
+// HDF5's checksum (H5checksum.c): Fletcher's sums of big-endian 16-bit words with end-around carry,
+// so that a sum that 65535 divides is 65535, and 0 for zeros alone.
 uint32_t Fletcher32(std::span<const uint8_t> bytes) {
   uint32_t sum1 = 0, sum2 = 0;
   for (size_t i = 0; i < bytes.size(); i += 2) {
     const uint32_t low = i + 1 < bytes.size() ? bytes[i + 1] : 0;
-    sum1 = (sum1 + (static_cast<uint32_t>(bytes[i]) << 8 | low)) % 65535;
-    sum2 = (sum2 + sum1) % 65535;
+    sum1 += static_cast<uint32_t>(bytes[i]) << 8 | low;
+    sum1 = (sum1 & 0xffff) + (sum1 >> 16);
+    sum2 += sum1;
+    sum2 = (sum2 & 0xffff) + (sum2 >> 16);
   }
   return sum2 << 16 | sum1;
 }

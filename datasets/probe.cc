@@ -44,7 +44,8 @@ void LookUpChunks(const Hdf5File& file, const std::string& key) {
   }
 }
 
-// That are read of datasets; a damaged heap, where strings of variable length lie, ends the child.
+// Strings that are read from datasets. Those of variable length lie in a heap, and HDF5 may crash
+// on a damaged one.
 constexpr const char* kStrings[] = {"metadata/algorithm", kPhysicsKey, kMujocoVersionKey,
                                     D4rlFile::kTask};
 
@@ -59,7 +60,11 @@ void Walk(const std::string& path) {
   }
   file.ReadAttribute(kEnvSpecKey);
   for (const char* const key : kStrings) {
-    if (file.Has(key)) file.ReadString(key);
+    try {
+      if (file.Has(key)) file.ReadString(key);
+    } catch (const FileError&) {
+      // as above
+    }
   }
 }
 

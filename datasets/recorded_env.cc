@@ -1,6 +1,7 @@
 #include "datasets/recorded_env.h"
 
 #include <algorithm>
+#include <climits>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -31,6 +32,33 @@ constexpr std::string_view kDrawing[] = {"render_mode", "width",         "height
                                          "camera_id",   "camera_name",   "default_camera_config",
                                          "max_geom",    "visual_options"};
 
+// JSON as Python writes it: Infinity and NaN become strings. What is nested deeper than an EnvSpec
+// is left out, because printing it would take as deep a stack. Discarded if it does not parse.
+json ParsePythonJson(const std::string& text) {
+  std::string plain;
+  bool quoted = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    std::string_view token;
+    for (const std::string_view word : {"-Infinity", "Infinity", "NaN"}) {
+      if (!quoted && token.empty() && text.compare(i, word.size(), word) == 0) token = word;
+    }
+    if (!token.empty()) {
+      plain += '"' + std::string(token) + '"';
+      i += token.size() - 1;
+      continue;
+    }
+    if (text[i] == '"') quoted = !quoted;
+    plain += text[i];
+    if (quoted && text[i] == '\\' && i + 1 < text.size()) plain += text[++i];
+  }
+  const auto shallow = [](int depth, json::parse_event_t, const json&) { return depth <= 32; };
+  return json::parse(plain, shallow, /*allow_exceptions=*/false);
+}
+
+// Wrappers that watch and change nothing.
+constexpr std::string_view kWatching[] = {"RecordEpisodeStatistics", "RecordVideo",
+                                          "OrderEnforcing", "PassiveEnvChecker"};
+
 std::string Meaning(std::span<const Name> names, std::string_view text) {
   const auto name = std::ranges::find(names, text, &Name::text);
   return name == names.end() ? "" : std::string(name->meaning);
@@ -45,7 +73,7 @@ std::string SpecText(const Hdf5File& file) {
   std::ifstream stream(beside, std::ios::binary);
   if (!stream) return "";
   const std::string text{std::istreambuf_iterator<char>(stream), {}};
-  const json metadata = json::parse(text, nullptr, /*allow_exceptions=*/false);
+  const json metadata = ParsePythonJson(text);
   if (!metadata.is_object()) throw FileError(beside, "", "a JSON object", "something else");
   const auto spec = metadata.find(kEnvSpecKey);
   if (spec == metadata.end() || spec->is_null()) return "";
@@ -74,6 +102,7 @@ std::string Changes(const json& spec) {
   if (wrappers != spec.end() && wrappers->is_array()) {
     for (const json& wrapper : *wrappers) {
       const bool named = wrapper.is_object() && wrapper.contains("name");
+      if (named && std::ranges::count(kWatching, wrapper["name"])) continue;
       add("wrapper " + (named ? wrapper["name"] : wrapper).dump());
     }
   }
@@ -81,7 +110,7 @@ std::string Changes(const json& spec) {
 }
 
 void ReadSpec(const Hdf5File& file, const std::string& text, RecordedEnv& recorded) {
-  const json spec = json::parse(text, nullptr, /*allow_exceptions=*/false);
+  const json spec = ParsePythonJson(text);
   if (!spec.is_object() || !spec.contains("id") || !spec["id"].is_string()) {
     throw FileError(file.path(), kEnvSpecKey, "gymnasium's EnvSpec in JSON, with an id",
                     "something else");
@@ -89,7 +118,10 @@ void ReadSpec(const Hdf5File& file, const std::string& text, RecordedEnv& record
   recorded.source = kEnvSpecKey;
   recorded.id = spec["id"].get<std::string>();
   const auto steps = spec.find("max_episode_steps");
-  if (steps != spec.end() && steps->is_number_integer()) recorded.horizon = steps->get<int>();
+  if (steps != spec.end() && steps->is_number_integer()) {
+    const auto most = steps->get<int64_t>();
+    if (most > 0 && most <= INT_MAX) recorded.horizon = static_cast<int>(most);
+  }
   if (FindKnownFile(recorded.id)) {  // D4RL's own: "hopper-medium-v2"
     recorded.body = FindBody(recorded.id.substr(0, recorded.id.find_first_of("-_")));
     recorded.physics = "d4rl";

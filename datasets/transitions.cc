@@ -47,6 +47,11 @@ RecordedEnv CommonRecord(const std::vector<std::unique_ptr<D4rlFile>>& files) {
       throw FileError(file->path(), "physics", physics + ", as in " + files[0]->path(),
                       found.physics.empty() ? "none, which stands for d4rl" : found.physics);
     }
+    if (found.body != common.body || (!found.body && found.id != common.id)) {
+      throw FileError(file->path(), kEnvSpecKey,
+                      common.id.empty() ? "none" : common.id + ", as in " + files[0]->path(),
+                      found.id.empty() ? "none" : found.id);
+    }
     if (found.physics.empty()) common.physics.clear();
     if (found.mujoco_version != common.mujoco_version) common.mujoco_version.clear();
   }

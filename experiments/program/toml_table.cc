@@ -12,15 +12,20 @@ namespace {
                               ": expected TOML, found: " + std::string(found));
 }
 
-// Where a string that begins at `at` ends, its last quote included. Of one line, if it is not one
-// of three quotes; what it lacks is the parser's to say. Where a backslash, or one before a line's
-// end, comes before a character beyond ASCII, that character's place.
+// Returns where the string that begins at `at` ends, its last quote included; a string in single
+// quotes ends with its line at the latest (the parser says what it lacks). If a backslash, also one
+// at the end of a line, stands before a character beyond ASCII, returns that character's place.
 size_t EndOfString(std::string_view text, size_t at) {
   const char quote = text[at];
   const std::string three(3, quote);
   const size_t quotes = text.substr(at, 3) == three ? 3 : 1;
   for (size_t i = at + quotes; i < text.size();) {
-    if (text.substr(i, quotes) == std::string_view(three).substr(0, quotes)) return i + quotes;
+    if (text.substr(i, quotes) == std::string_view(three).substr(0, quotes)) {
+      i += quotes;
+      // one or two quotes may stand before the three that end a string
+      for (int more = 0; quotes == 3 && more < 2 && text.substr(i).starts_with(quote); ++more) ++i;
+      return i;
+    }
     if (quotes == 1 && text[i] == '\n') return i;
     if (quote == '"' && text[i] == '\\') {
       const size_t next = std::min(text.find_first_not_of(" \t\r\n", i + 1), text.size());

@@ -13,10 +13,12 @@
 #include "agents/storage/folder_lock.h"
 #include "agents/storage/text_file.h"
 #include "datasets/hdf5_file.h"
+#include "datasets/recorded_env.h"
 #include "datasets/sha256.h"
 #include "envs/model.h"
 #include "envs/registry.h"
 #include "experiments/program/child_process.h"
+#include "experiments/program/data_physics.h"
 #include "experiments/program/device.h"
 #include "experiments/program/progress.h"
 #include "experiments/program/version.h"
@@ -33,8 +35,15 @@ void ExpectSameOptions(const Cell& cell, const std::string& folder) {
   std::optional<TrainOptions> begun = ReadRunOptions(folder);
   if (!begun) return;
   TrainOptions wanted = cell.options;
-  wanted.FillFrom(*begun);
   wanted.dataset = begun->dataset;
+  // what the sweep leaves to the data and their environment is what it would be now
+  if (wanted.env.empty()) wanted.env = begun->env;
+  if (wanted.physics.empty() && std::filesystem::exists(cell.data)) {
+    ChoosePhysics(datasets::ReadRecordedEnv(datasets::Hdf5File(cell.data)), cell.data, wanted.env,
+                  wanted.physics);
+  }
+  FillEnvOptions(wanted);
+  wanted.FillFrom(*begun);
   const std::vector<TrainField> now = TrainFields(wanted), then = TrainFields(*begun);
   for (size_t i = 0; i < now.size(); ++i) {
     if (ToToml(now[i]) == ToToml(then[i])) continue;

@@ -36,8 +36,8 @@ NamedPath NameOf(const std::string& path) {
   if (parts.size() >= 3 && absolute.filename() == "main_data.hdf5") {
     // Minari's: ROOT/ID/data/main_data.hdf5, where ID has parts of its own and ROOT is "datasets"
     parts.resize(parts.size() - 2);
-    const auto root = std::ranges::find(parts.rbegin(), parts.rend() - 1, "datasets");
-    const bool known = root != parts.rend() - 1 && root != parts.rbegin();
+    const auto root = std::ranges::find(parts.rbegin(), parts.rend(), "datasets");
+    const bool known = root != parts.rend() && root != parts.rbegin();
     named.first = known ? static_cast<size_t>(parts.rend() - root) : parts.size() - 1;
     return named;
   }

@@ -94,6 +94,12 @@ void ExpectAtLeastOne(const char* name, int64_t found) {
                               std::to_string(found));
 }
 
+void ExpectBetween(const char* name, int64_t least, int64_t most, int64_t found) {
+  if (least <= found && found <= most) return;
+  throw std::invalid_argument(std::string(name) + ": expected " + std::to_string(least) + " to " +
+                              std::to_string(most) + ", found " + std::to_string(found));
+}
+
 // The shortest decimal that reads back as the same number; a TOML float has a point or an exponent.
 std::string Shortest(double number) {
   char text[32];
@@ -105,6 +111,8 @@ std::string Shortest(double number) {
 }  // namespace
 
 void TrainOptions::Resolve() {
+  ExpectBetween("threads", 1, 1024, threads);  // reading data takes them already
+  ExpectBetween("episodes", 1, 10'000'000, episodes);
   const agents::AgentOptions usual;
   const bool bc = agent.kind == "bc";
   if (layers == 0) layers = bc ? usual.bc.layers : usual.dt.layers;
@@ -130,8 +138,6 @@ void TrainOptions::Validate() const {
     throw std::invalid_argument("updates: expected at least 0, found " + std::to_string(updates));
   }
   ExpectAtLeastOne("save-every", save_every);
-  ExpectAtLeastOne("threads", threads);
-  ExpectAtLeastOne("episodes", episodes);
   if (eval_every < 0) {
     throw std::invalid_argument("eval-every: expected at least 0, found " +
                                 std::to_string(eval_every));

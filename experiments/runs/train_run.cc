@@ -48,8 +48,10 @@ std::vector<double> UsualTargets(const std::string& env) {
   return {envs::MakeEnv(env)->spec().success_return.value()};
 }
 
-// What the environment decides where the options do not: returns of a task that is solved or not
-// are about 1, and a timestep has a row of its own in the table as far as episodes go.
+}  // namespace
+
+// Returns of a task that is solved or not are about 1, and a timestep has a row of its own in the
+// table as far as episodes go.
 void FillEnvOptions(TrainOptions& options) {
   envs::EnvSpec spec;
   if (!options.env.empty()) spec = envs::MakeEnv(options.env)->spec();
@@ -63,6 +65,8 @@ void FillEnvOptions(TrainOptions& options) {
   options.trainer.return_scale = options.return_scale;
   options.agent.dt.max_timestep = options.max_timestep;
 }
+
+namespace {
 
 // Metrics as JSON lines and for TensorBoard.
 class Metrics {
@@ -279,13 +283,13 @@ json TrainInFolder(const TrainOptions& options, const TrainData& data, const std
                    bool resume, const torch::Device& device, const std::function<bool()>& stop,
                    const agents::DecisionTransformer& initial) {
   const agents::FolderLock lock(folder);
-  agents::RemoveTemporaries(folder);
   const std::string state = folder + "/resume.safetensors", last = folder + "/last.safetensors";
   const bool goes_on = resume && fs::exists(state);
   if (!resume && (fs::exists(state) || fs::exists(folder + "/config.toml"))) {
     throw std::runtime_error(folder +
                              ": expected a folder without a run, found one (--resume goes on)");
   }
+  agents::RemoveTemporaries(folder);
   torch::manual_seed(options.trainer.seed);
   agents::Agent agent(options.agent);
   if (initial) CopyWeights(*initial, agent.module());

@@ -17,6 +17,10 @@ struct TrainData {
   datasets::Normalizer normalizer;
 };
 
+// Sets what env, a known environment or "", decides and the options leave open: targets, the scale
+// of returns, the size of the timestep table.
+void FillEnvOptions(TrainOptions& options);
+
 // Reads the dataset and fills in what follows from it: env, physics (data_physics.h), targets,
 // return scale, timesteps, the agent's sizes; a path of the dataset becomes absolute. Throws
 // FileError and std::invalid_argument, also for a path that is not UTF-8.

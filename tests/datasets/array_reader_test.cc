@@ -285,6 +285,26 @@ std::string WhyRefused(const TestFile& folder, const std::vector<H5Z_filter_t>& 
   return "";
 }
 
+// HDF5's sums of -1 are 0xffff, which is 0 modulo 65535.
+TEST(ArrayReaderTest, ReadsChunksWhoseChecksumDividesBy65535) {
+  TestFile folder;
+  const std::string path = folder.folder() + "/sums.hdf5";
+  {
+    const Hdf5Id file(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT), H5Fclose);
+    const Hdf5Id properties(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
+    const hsize_t chunk[1] = {1}, shape[1] = {3};
+    H5Pset_chunk(properties, 1, chunk);
+    H5Pset_fletcher32(properties);
+    const Hdf5Id space(H5Screate_simple(1, shape, nullptr), H5Sclose);
+    const Hdf5Id dataset(
+        H5Dcreate2(file, "x", H5T_STD_I16LE, space, H5P_DEFAULT, properties, H5P_DEFAULT),
+        H5Dclose);
+    const int16_t values[3] = {-1, 0, 7};
+    ASSERT_GE(H5Dwrite(dataset, H5T_NATIVE_INT16, H5S_ALL, H5S_ALL, H5P_DEFAULT, values), 0);
+  }
+  EXPECT_THAT(ReadBack(path, 3, 1), ::testing::ElementsAre(-1, 0, 7));
+}
+
 TEST(ArrayReaderTest, NamesFiltersThatItDoesNotUndoAndTheRepackingThatHelps) {
   TestFile folder;
   EXPECT_EQ(WhyRefused(folder, {H5Z_FILTER_SHUFFLE, H5Z_FILTER_DEFLATE, H5Z_FILTER_FLETCHER32}),

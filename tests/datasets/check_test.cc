@@ -219,6 +219,12 @@ TEST(CheckTest, FindsEpisodesThatGoOnAfterATerminal) {
   EXPECT_EQ(report.findings[0].row, 49u);
   t.terminals[149] = 0;
   EXPECT_THAT(Codes(Check(t).findings), IsEmpty());
+  // a body at rest, close to where the last one fell, begins an episode
+  t.terminals[149] = 1;
+  for (const size_t next : {50, 150}) {
+    for (size_t i = 5; i < 11; ++i) t.observations[next * 11 + i] = 0.004f;
+  }
+  EXPECT_THAT(Codes(Check(t).findings), ::testing::Not(::testing::Contains("goes_on")));
 }
 
 TEST(CheckTest, FindsEpisodesThatEndAtEveryRow) {

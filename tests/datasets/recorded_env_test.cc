@@ -98,6 +98,21 @@ TEST(RecordedEnvTest, ASpecThatIsNoneIsNamed) {
                           "env_spec: expected one string, found another type");
 }
 
+TEST(RecordedEnvTest, ReadsWhatPythonWritesAndNothingDeeperThanASpec) {
+  const RecordedEnv range = OfSpec(
+      R"({"id": "Hopper-v5", "kwargs": {"healthy_z_range": [0.5, Infinity], "note": "NaN \" NaN"}})");
+  EXPECT_EQ(range.unlike, R"(healthy_z_range = [0.5,"Infinity"], note = "NaN \" NaN")");
+  const std::string deep = std::string(200'000, '[') + std::string(200'000, ']');
+  EXPECT_EQ(OfSpec(R"({"id": "Hopper-v5", "kwargs": {"deep": )" + deep + "}}").id, "Hopper-v5");
+  const RecordedEnv steps = OfSpec(R"({"id": "Hopper-v5", "max_episode_steps": 4294967297})");
+  EXPECT_EQ(steps.horizon, std::nullopt);
+  EXPECT_EQ(steps.unlike, "max_episode_steps = 4294967297");
+  const RecordedEnv watched = OfSpec(
+      R"({"id": "Hopper-v5", "additional_wrappers": [{"name": "RecordEpisodeStatistics"}]})");
+  EXPECT_EQ(watched.unlike, "");
+  EXPECT_EQ(watched.physics, "gymnasium-v5");
+}
+
 TEST(RecordedEnvTest, NewerMinariHasItBesideTheFile) {
   const auto beside = [](const std::string& name, const std::string& text) {
     TestFile file(name);

@@ -78,6 +78,9 @@ TEST(SweepTest, CharactersBeyondAsciiBelongInStringsAndComments) {
     EXPECT_EQ(message(std::string("equal = \"a") + zero + "b\""),
               "sweep.toml: line 1: expected TOML, found: a string with the character U+0000");
   }
+  // quotes before the three that end a string
+  EXPECT_THAT(Read("datasets = [\"\"\"a\"\"\"\", \"é\"]").datasets, ElementsAre("a\"", "é"));
+  EXPECT_EQ(message("datasets = [\"\"\"a\"\"\"\", é]"), "sweep.toml: line 1: " + beyond);
   // the parser says what a string lacks
   EXPECT_THAT(message("equal = \"a\n"),
               HasSubstr("sweep.toml: line 1: expected TOML, found: Error"));
