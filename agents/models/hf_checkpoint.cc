@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "agents/storage/safetensors.h"
+#include "agents/storage/text_file.h"
 #include "datasets/file_kind.h"
 #include "datasets/hdf5_file.h"
 
@@ -240,11 +241,7 @@ void ExportHfCheckpoint(const DecisionTransformer& model, const std::string& fol
       {"layer_norm_epsilon", kNormEpsilon},
       {"dtype", "float32"},
   };
-  const std::string path = (fs::path(folder) / "config.json").string();
-  std::ofstream out(path);
-  out << config.dump(2) << "\n";
-  out.close();
-  if (!out) throw std::runtime_error(path + ": cannot be written");
+  WriteTextFile((fs::path(folder) / "config.json").string(), config.dump(2) + "\n");
 }
 
 }  // namespace cosdt::agents

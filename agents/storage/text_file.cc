@@ -1,5 +1,8 @@
 #include "agents/storage/text_file.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -10,13 +13,28 @@
 
 namespace cosdt::agents {
 
+namespace {
+
+// The bytes reach the disk before the name does, or a crash of the machine could leave an empty
+// file.
+bool Sync(const std::string& path) {
+  const int descriptor = open(path.c_str(), O_WRONLY | O_CLOEXEC);
+  const bool synced = descriptor >= 0 && fsync(descriptor) == 0;
+  const int error = errno;
+  if (descriptor >= 0) close(descriptor);
+  errno = error;
+  return synced;
+}
+
+}  // namespace
+
 void WriteTextFile(const std::string& path, std::string_view text) {
   const std::string temporary = path + ".tmp";
   errno = 0;
   std::ofstream file(temporary, std::ios::binary);
   file << text;
   file.close();
-  if (!file || std::rename(temporary.c_str(), path.c_str()) != 0) {
+  if (!file || !Sync(temporary) || std::rename(temporary.c_str(), path.c_str()) != 0) {
     const int error = errno;
     std::remove(temporary.c_str());
     throw std::runtime_error(path + ": writing failed: " + std::strerror(error));

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <optional>
-#include <set>
+#include <map>
 #include <sstream>
 #include <stdexcept>
 #include <tuple>
@@ -195,10 +195,11 @@ std::vector<Cell> MakeCells(const Sweep& sweep, const std::string& data_dir) {
       }
     }
   }
-  std::set<std::string> names;
+  std::map<std::string, std::string> dataset_of;  // by the cell's name
   for (const Cell& cell : cells) {
-    Expect(names.insert(cell.name).second,
-           cell.name + ": expected one cell of this name, found two");
+    const auto [other, added] = dataset_of.emplace(cell.name, cell.options.dataset);
+    Expect(added, cell.name + ": expected one cell of this name, found those of " + other->second +
+                      " and " + cell.options.dataset);
   }
   return cells;
 }
