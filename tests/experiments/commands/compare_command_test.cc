@@ -255,6 +255,25 @@ TEST_F(CompareCommandTest, ADryRunEstimatesEveryCell) {
   EXPECT_FALSE(fs::exists(folder_ + "/dry"));
 }
 
+TEST_F(CompareCommandTest, WhatASweepLeavesOutIsNotTakenFromWhatStandsThere) {
+  const auto compare = [&](const std::string& rest) {
+    return RunProgram("compare --datasets " + Data("hopper") +
+                      " --attention softmax --contexts 2 --seeds 0 --updates 2 --batch-size 4 "
+                      "--layers 1 --width 16 --episodes 1 --out " +
+                      folder_ + "/left " + rest + " 2>&1");
+  };
+  ASSERT_EQ(compare("--targets 77").exit_code, 0);
+  const std::string cell = "cosdt: error: " + folder_ + "/left/hopper/softmax-K2/seed-0: ";
+  EXPECT_EQ(compare("").output, cell +
+                                    "expected a run with targets = [ 3600.0, 1800.0 ], as the "
+                                    "sweep says, found one with [ 77.0 ]\n");
+  EXPECT_EQ(compare("--targets 77 --physics gymnasium-v4").output,
+            cell +
+                "expected a run with physics = 'gymnasium-v4', as the sweep says, found one with "
+                "'d4rl'\n");
+  EXPECT_THAT(compare("--targets 77").output, HasSubstr("1 cells done"));
+}
+
 TEST_F(CompareCommandTest, SaysWhatIsWrong) {
   EXPECT_EQ(RunProgram("compare --datasets demo/hopper-medium 2>/dev/null").exit_code, 2);
   EXPECT_THAT(RunProgram("compare --datasets demo/nothing --out x 2>&1").output,
