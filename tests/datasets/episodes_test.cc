@@ -8,6 +8,7 @@
 #include "datasets/hdf5_file.h"
 #include "datasets/normalizer.h"
 #include "datasets/transitions.h"
+#include "tests/datasets/small_file.h"
 #include "tests/datasets/test_file.h"
 #include "tests/shared_files.h"
 
@@ -207,18 +208,7 @@ TEST(EpisodesTest, LeavesOtherBodiesWithoutAName) {
 std::string WriteTask(const TestFile& folder, const std::string& name, const std::string& task) {
   Transitions t;
   t.task = task;
-  t.observation_size = 11;
-  t.action_size = 3;
-  t.observations.assign(22, 0);
-  t.actions.assign(6, 0);
-  t.rewards.assign(2, 1);
-  t.terminals = {0, 1};
-  t.timeouts = {0, 0};
-  const std::string path = folder.folder() + "/" + name;
-  D4rlWriter writer(path);
-  WriteTransitions(t, writer);
-  writer.Commit();
-  return path;
+  return WriteSmallFile(folder, name, std::move(t));
 }
 
 TEST(EpisodesTest, AFileOfATaskIsOfThatTaskWhateverItsNameAndSizes) {

@@ -7,6 +7,7 @@
 
 #include "datasets/episodes.h"
 #include "datasets/transitions.h"
+#include "tests/datasets/small_file.h"
 #include "tests/datasets/test_file.h"
 
 namespace cosdt::datasets {
@@ -162,18 +163,7 @@ std::string Written(const TestFile& folder, const std::string& name, const std::
   Transitions t;
   t.physics = physics;
   t.mujoco_version = version;
-  t.observation_size = 11;
-  t.action_size = 3;
-  t.observations.assign(22, 0);
-  t.actions.assign(6, 0);
-  t.rewards.assign(2, 1);
-  t.terminals = {0, 1};
-  t.timeouts = {0, 0};
-  const std::string path = folder.folder() + "/" + name;
-  D4rlWriter writer(path);
-  WriteTransitions(t, writer);
-  writer.Commit();
-  return path;
+  return WriteSmallFile(folder, name, std::move(t));
 }
 
 TEST(RecordedEnvTest, OurOwnFilesSayTheirPhysicsAndSimulator) {

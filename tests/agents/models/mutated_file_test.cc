@@ -14,6 +14,7 @@
 #include "agents/models/hf_checkpoint.h"
 #include "tests/agents/training/small_training.h"
 #include "tests/mutator.h"
+#include "tests/read_bytes.h"
 
 namespace cosdt::agents {
 namespace {
@@ -23,11 +24,6 @@ using testing::HasSubstr;
 using testing::StartsWith;
 
 constexpr int kFiles = 1000;
-
-std::string ReadBytes(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
 
 void WriteBytes(const fs::path& path, const std::string& bytes) {
   std::ofstream(path, std::ios::binary) << bytes;

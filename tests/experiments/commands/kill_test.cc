@@ -17,6 +17,8 @@
 #include <sstream>
 #include <thread>
 
+#include "tests/read_bytes.h"
+
 namespace cosdt {
 namespace {
 
@@ -28,11 +30,6 @@ using nlohmann::json;
 int Kills() {
   const char* const kills = std::getenv("COSDT_KILLS");
   return kills ? std::stoi(kills) : 5;
-}
-
-std::string ReadBytes(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
 }
 
 // A line or object without what a clock or the machine's memory says.

@@ -15,6 +15,7 @@
 #include "experiments/runs/sweep.h"
 #include "tests/experiments/report/made_up_runs.h"
 #include "tests/mutator.h"
+#include "tests/read_bytes.h"
 
 namespace cosdt::experiments {
 namespace {
@@ -24,11 +25,6 @@ using testing::HasSubstr;
 using testing::StartsWith;
 
 constexpr int kFiles = 1000;
-
-std::string ReadBytes(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
 
 // What `work` throws, as the program would print it; "" where it throws nothing.
 std::string Message(const std::function<void()>& work) {
