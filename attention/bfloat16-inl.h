@@ -1,4 +1,4 @@
-// Numbers in bfloat16 as vectors of float32. Included once for every instruction set.
+// bfloat16 values as vectors of float32. Included once for every instruction set.
 #if defined(COSDT_ATTENTION_BFLOAT16_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef COSDT_ATTENTION_BFLOAT16_INL_H_
 #undef COSDT_ATTENTION_BFLOAT16_INL_H_
@@ -23,18 +23,25 @@ HWY_INLINE hn::Vec<D> LoadBFloat16(D d, const uint16_t* from) {
   return hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(word, hn::LoadU(half, from))));
 }
 
-// Rounds to the nearest, ties to even. A NaN stays one.
+// The bits of v, of which the upper halves are v rounded to the nearest, ties to even. A NaN stays
+// one.
 template <class D>
-HWY_INLINE void StoreBFloat16(hn::Vec<D> v, D, uint16_t* to) {
+HWY_INLINE hn::Vec<hn::Rebind<uint32_t, D>> RoundToBFloat16Bits(D, hn::Vec<D> v) {
   const hn::Rebind<uint32_t, D> word;
-  const hn::Rebind<int32_t, D> integer;
-  const hn::Rebind<uint16_t, D> half;
   const auto bits = hn::BitCast(word, v);
   const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(word, 1u));
-  const auto number = hn::Add(bits, hn::Add(odd, hn::Set(word, 0x7fffu)));
+  const auto rounded = hn::Add(bits, hn::Add(odd, hn::Set(word, 0x7fffu)));
   const auto quiet = hn::Or(bits, hn::Set(word, 0x400000u));
-  const auto chosen = hn::IfThenElse(hn::RebindMask(word, hn::IsNaN(v)), quiet, number);
-  hn::StoreU(hn::DemoteTo(half, hn::BitCast(integer, hn::ShiftRight<16>(chosen))), half, to);
+  return hn::IfThenElse(hn::RebindMask(word, hn::IsNaN(v)), quiet, rounded);
+}
+
+template <class D>
+HWY_INLINE void StoreBFloat16(hn::Vec<D> v, D d, uint16_t* to) {
+  const hn::Rebind<int32_t, D> integer;
+  const hn::Rebind<uint16_t, D> half;
+  hn::StoreU(
+      hn::DemoteTo(half, hn::BitCast(integer, hn::ShiftRight<16>(RoundToBFloat16Bits(d, v)))), half,
+      to);
 }
 
 }  // namespace cosdt::attention::HWY_NAMESPACE

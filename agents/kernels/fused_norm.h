@@ -25,6 +25,7 @@ void Drop(bool bfloat16, const void* from, const DropPattern& drop, int64_t begi
 // contiguous.
 struct AddNorm {
   int64_t width = 0;
+  int64_t first_row = 0;     // in the tensor whose numbers are dropped, of the arrays' first row
   bool bfloat16 = false;     // update and norm are bfloat16; all else is float32
   const float* x = nullptr;  // or null: 0
   const void* update = nullptr;

@@ -10,7 +10,8 @@
 #include <hwy/highway.h>
 
 #include <algorithm>
-#include <cstring>
+#include <bit>
+#include <cmath>
 
 #include <hwy/contrib/math/math-inl.h>
 
@@ -48,70 +49,45 @@ HWY_INLINE V Apply(Epilogue epilogue, V y, const float* to) {
     case Epilogue::kEluPlusOne:
       return hn::IfThenElse(hn::Gt(y, zero), hn::Add(y, hn::Set(kTag, 1.0f)),
                             hn::Exp(kTag, hn::Min(y, zero)));
+    case Epilogue::kReluGradient:
+      return hn::IfThenElse(hn::Le(hn::LoadU(kTag, to), zero), zero, y);
     case Epilogue::kStore:
       break;
   }
   return y;
 }
 
-// to [rows][2 Pairs(width)]
-void Round(Rows from, int64_t rows, int64_t width, uint16_t* to) {
-  const auto round = [](const float* at, uint16_t* rounded) HWY_ATTR {
-    attention::HWY_NAMESPACE::StoreBFloat16(hn::LoadU(kTag, at), kTag, rounded);
-  };
-  for (int64_t row = 0; row < rows; ++row, to += 2 * Pairs(width)) {
+// to [rows][Pairs(width)]: each row's neighbours, and a 0 behind an odd width.
+void Round(Rows from, int64_t rows, int64_t width, Pair* to) {
+  for (int64_t row = 0; row < rows; ++row, to += Pairs(width)) {
+    auto* const halves = reinterpret_cast<uint16_t*>(to);
     const float* const x = from.data + row * from.stride;
     int64_t i = 0;
-    for (; i + kLanes <= width; i += kLanes) round(x + i, to + i);
+    for (; i + kLanes <= width; i += kLanes) {
+      attention::HWY_NAMESPACE::StoreBFloat16(hn::LoadU(kTag, x + i), kTag, halves + i);
+    }
     if (i == 2 * Pairs(width)) continue;
     float rest[kLanes] = {};
     uint16_t rounded[kLanes];
     std::copy(x + i, x + width, rest);
-    round(rest, rounded);
-    std::copy_n(rounded, 2 * Pairs(width) - i, to + i);
+    attention::HWY_NAMESPACE::StoreBFloat16(hn::LoadU(kTag, rest), kTag, rounded);
+    std::copy_n(rounded, 2 * Pairs(width) - i, halves + i);
   }
 }
 
-HWY_INLINE Pair LoadPair(const uint16_t* from) {
-  Pair pair;
-  std::memcpy(&pair, from, sizeof pair);
-  return pair;
-}
+// Rows of values in pairs of one row's neighbours, or of two rows' values.
+struct PairRows {
+  const Pair* data = nullptr;
+  ptrdiff_t row = 0, step = 0;  // from a row to the next one, from a pair to the next one
+};
 
-// tile += a b over n pairs. Rows of a are a_stride apart, b's panels b_panel.
-template <size_t kRows, size_t kPanels>
-HWY_NOINLINE void MulAddPairs(const uint16_t* HWY_RESTRICT a, ptrdiff_t a_stride,
-                              const Pair* HWY_RESTRICT b, ptrdiff_t b_panel, int64_t n,
-                              Tile<kRows, kPanels>& tile) {
-  const hn::RebindToUnsigned<FloatTag> tag;
-  const auto upper = hn::Set(tag, 0xffff0000u);
-  const auto split = [&](auto pairs, auto& first, auto& second) HWY_ATTR {
-    first = hn::BitCast(kTag, hn::ShiftLeft<16>(pairs));
-    second = hn::BitCast(kTag, hn::And(pairs, upper));
-  };
-  Tile<kRows, kPanels> t = tile;
-  for (int64_t p = 0; p < n; ++p) {
-    for (size_t c = 0; c < t.kVectors; ++c) {
-      hn::Vec<FloatTag> right[2], left[2];
-      split(hn::LoadU(tag, b + p * kPanel + static_cast<ptrdiff_t>(c / kPanelVectors) * b_panel +
-                               c % kPanelVectors * kLanes),
-            right[0], right[1]);
-      for (size_t r = 0; r < kRows; ++r) {
-        split(hn::Set(tag, LoadPair(a + static_cast<ptrdiff_t>(r) * a_stride + 2 * p)), left[0],
-              left[1]);
-        t.sum[r][c] = hn::MulAdd(left[0], right[0], hn::MulAdd(left[1], right[1], t.sum[r][c]));
-      }
-    }
-  }
-  tile = t;
-}
-
-// The same in one instruction, which Highway 1.0.3 does not have.
+// tile += a b over n pairs, by an instruction that Highway 1.0.3 does not have. b's pairs are
+// b_step apart, its panels b_panel.
 #if HWY_ARCH_X86_64 && HWY_MAX_BYTES == 64
 template <size_t kRows, size_t kPanels>
-__attribute__((noinline, target(HWY_TARGET_STR ",avx512bf16"))) void DotPairs(
-    const uint16_t* HWY_RESTRICT a, ptrdiff_t a_stride, const Pair* HWY_RESTRICT b,
-    ptrdiff_t b_panel, int64_t n, Tile<kRows, kPanels>& tile) {
+__attribute__((noinline, target(HWY_TARGET_STR ",avx512bf16"))) void MulAddPairs(
+    PairRows a, const Pair* HWY_RESTRICT b, ptrdiff_t b_step, ptrdiff_t b_panel, int64_t n,
+    Tile<kRows, kPanels>& tile) {
   static_assert(kPanelVectors == 1);
   __m512 sum[kRows][kPanels];
   for (size_t r = 0; r < kRows; ++r) {
@@ -120,10 +96,10 @@ __attribute__((noinline, target(HWY_TARGET_STR ",avx512bf16"))) void DotPairs(
   for (int64_t p = 0; p < n; ++p) {
     __m512bh right[kPanels];
     for (size_t c = 0; c < kPanels; ++c) {
-      right[c] = (__m512bh)_mm512_loadu_si512(b + p * kPanel + static_cast<ptrdiff_t>(c) * b_panel);
+      right[c] = (__m512bh)_mm512_loadu_si512(b + p * b_step + static_cast<ptrdiff_t>(c) * b_panel);
     }
     for (size_t r = 0; r < kRows; ++r) {
-      const Pair pair = LoadPair(a + static_cast<ptrdiff_t>(r) * a_stride + 2 * p);
+      const Pair pair = a.data[static_cast<ptrdiff_t>(r) * a.row + p * a.step];
       const auto left = (__m512bh)_mm512_set1_epi32(static_cast<int>(pair));
       for (size_t c = 0; c < kPanels; ++c) {
         sum[r][c] = _mm512_dpbf16_ps(sum[r][c], left, right[c]);
@@ -134,27 +110,28 @@ __attribute__((noinline, target(HWY_TARGET_STR ",avx512bf16"))) void DotPairs(
     for (size_t c = 0; c < kPanels; ++c) tile.sum[r][c].raw = sum[r][c];
   }
 }
+#else
+template <size_t kRows, size_t kPanels>
+void MulAddPairs(PairRows, const Pair*, ptrdiff_t, ptrdiff_t, int64_t, Tile<kRows, kPanels>&) {
+  HWY_ABORT("bfloat16 products on a processor without them");
+}
 #endif
 
-// Of w in bfloat16.
+// w in bfloat16.
 void GemmPairs(Rows from, int64_t rows, const Packed& w, const float* bias, int64_t begin,
                int64_t end, Epilogue epilogue, Rows to) {
-  static thread_local Numbers<uint16_t> scratch;
+  static thread_local AlignedBuffer<Pair> scratch;
   const int64_t pairs = Pairs(w.inputs);
-  scratch.Require(rows * 2 * pairs);
-  uint16_t* const rounded = scratch.data();
-  Round(from, rows, w.inputs, rounded);
+  scratch.Require(rows * pairs);
+  Round(from, rows, w.inputs, scratch.data());
   const ptrdiff_t panel = pairs * kPanel;
   ForTiles(rows, end - begin, [&](int64_t row, auto count, int64_t column, auto panels) HWY_ATTR {
     const int64_t output = begin + column;
     Tile<count, panels> tile;
     tile.Start(bias + output, 0);
-    auto mul_add = MulAddPairs<count, panels>;
-#if HWY_ARCH_X86_64 && HWY_MAX_BYTES == 64
-    if (use_bfloat16_instructions) mul_add = DotPairs<count, panels>;
-#endif
-    mul_add(rounded + row * 2 * pairs, 2 * pairs, w.pairs.data() + output / kPanel * panel, panel,
-            pairs, tile);
+    MulAddPairs<count, panels>({scratch.data() + row * pairs, pairs, 1},
+                               w.pairs.data() + output / kPanel * panel, kPanel, panel, pairs,
+                               tile);
     tile.Store(to.data + row * to.stride + column, to.stride,
                [&](auto y, size_t, const float* at) HWY_ATTR { return Apply(epilogue, y, at); });
   });
@@ -177,7 +154,7 @@ void Gemm(Rows from, int64_t rows, const Packed& w, const float* bias, int64_t b
 
 void AddTransposedProduct(Rows a, Rows b, int64_t rows, int64_t begin, int64_t end, int64_t columns,
                           Rows to) {
-  constexpr int64_t kBlock = 256;  // steps whose numbers stay in the cache
+  constexpr int64_t kBlock = 256;  // steps whose values stay in the cache
   for (int64_t first = 0; first < rows; first += kBlock) {
     const int64_t count = std::min(kBlock, rows - first);
     ForTiles(
@@ -192,14 +169,94 @@ void AddTransposedProduct(Rows a, Rows b, int64_t rows, int64_t begin, int64_t e
   }
 }
 
+// Rows 2 p and 2 p + 1 as pairs in row p of `to`; a row of zeros follows an odd number of rows.
+void PairUpRows(Rows from, int64_t rows, int64_t columns, Pair* to, ptrdiff_t stride) {
+  const hn::RebindToUnsigned<FloatTag> tag;
+  const auto bits = [](const float* at) HWY_ATTR {
+    return attention::HWY_NAMESPACE::RoundToBFloat16Bits(kTag, hn::LoadU(kTag, at));
+  };
+  const auto pair = [&](const float* first, const float* second, Pair* at) HWY_ATTR {
+    hn::StoreU(
+        hn::Or(hn::ShiftRight<16>(bits(first)), hn::And(bits(second), hn::Set(tag, 0xffff0000u))),
+        tag, at);
+  };
+  for (int64_t row = 0; row < rows; row += 2, to += stride) {
+    const float* const first = from.data + row * from.stride;
+    const bool odd = row + 1 == rows;
+    int64_t i = 0;
+    for (; !odd && i + kLanes <= columns; i += kLanes)
+      pair(first + i, first + from.stride + i, to + i);
+    for (; i < columns; i += kLanes) {
+      float some[2][kLanes] = {};
+      Pair pairs[kLanes];
+      const int64_t count = std::min<int64_t>(kLanes, columns - i);
+      std::copy_n(first + i, count, some[0]);
+      if (!odd) std::copy_n(first + from.stride + i, count, some[1]);
+      pair(some[0], some[1], pairs);
+      std::copy_n(pairs, count, to + i);
+    }
+  }
+}
+
+void AddTransposedProductBFloat16(Rows a, Rows b, int64_t rows, int64_t begin, int64_t end,
+                                  int64_t columns, Rows to) {
+  constexpr int64_t kBlock = 192;  // steps whose values stay in the cache
+  static thread_local AlignedBuffer<Pair> left, right;
+  // rows a power of two apart would share few places of the cache
+  const int64_t height = end - begin, left_stride = height + kPanel,
+                right_stride = columns + kPanel;
+  left.Require(Pairs(kBlock) * left_stride);
+  right.Require(Pairs(kBlock) * right_stride);
+  for (int64_t first = 0; first < rows; first += kBlock) {
+    const int64_t count = std::min(kBlock, rows - first);
+    PairUpRows({a.data + first * a.stride + begin, a.stride}, count, height, left.data(),
+               left_stride);
+    PairUpRows({b.data + first * b.stride, b.stride}, count, columns, right.data(), right_stride);
+    ForTiles(height, columns, [&](int64_t i, auto tile_rows, int64_t column, auto panels) HWY_ATTR {
+      Tile<tile_rows, panels> tile;
+      float* const at = to.data + (begin + i) * to.stride + column;
+      tile.Start(at, to.stride);
+      MulAddPairs<tile_rows, panels>({left.data() + i, 1, left_stride}, right.data() + column,
+                                     right_stride, kPanel, Pairs(count), tile);
+      tile.Store(at, to.stride, [](auto y, size_t, const float*) HWY_ATTR { return y; });
+    });
+  }
+}
+
+void AddColumnSums(Rows x, int64_t rows, int64_t columns, float* sums) {
+  int64_t column = 0;
+  for (; column + kLanes <= columns; column += kLanes) {
+    auto sum = hn::LoadU(kTag, sums + column);
+    for (int64_t row = 0; row < rows; ++row) {
+      sum = hn::Add(sum, hn::LoadU(kTag, x.data + row * x.stride + column));
+    }
+    hn::StoreU(sum, kTag, sums + column);
+  }
+  for (; column < columns; ++column) {
+    for (int64_t row = 0; row < rows; ++row) sums[column] += x.data[row * x.stride + column];
+  }
+}
+
 }  // namespace cosdt::agents::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 namespace cosdt::agents::kernels {
 
+namespace {
+
+// The bits, rounded to the nearest, ties to even. A NaN stays one.
+uint32_t RoundToBFloat16(float x) {
+  const auto bits = std::bit_cast<uint32_t>(x);
+  return (std::isnan(x) ? bits | 0x400000 : bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+}
+
+}  // namespace
+
 HWY_EXPORT(Gemm);
 HWY_EXPORT(AddTransposedProduct);
+HWY_EXPORT(AddTransposedProductBFloat16);
+HWY_EXPORT(AddColumnSums);
 
 void Gemm(Rows from, int64_t rows, const Packed& w, const float* bias, int64_t begin, int64_t end,
           Epilogue epilogue, Rows to) {
@@ -211,11 +268,68 @@ void AddTransposedProduct(Rows a, Rows b, int64_t rows, int64_t begin, int64_t e
   HWY_DYNAMIC_DISPATCH(AddTransposedProduct)(a, b, rows, begin, end, columns, to);
 }
 
-bool use_bfloat16_instructions = ProcessorHasBFloat16();
+void AddTransposedProductBFloat16(Rows a, Rows b, int64_t rows, int64_t begin, int64_t end,
+                                  int64_t columns, Rows to) {
+  HWY_DYNAMIC_DISPATCH(AddTransposedProductBFloat16)(a, b, rows, begin, end, columns, to);
+}
+
+void AddColumnSums(Rows x, int64_t rows, int64_t columns, float* sums) {
+  HWY_DYNAMIC_DISPATCH(AddColumnSums)(x, rows, columns, sums);
+}
+
+void PackWeights(const float* weight, int64_t rows, int64_t columns, bool transposed, bool bfloat16,
+                 Packed& to) {
+  to.inputs = transposed ? columns : rows;
+  const int64_t outputs = transposed ? rows : columns;
+  to.outputs = Padded(outputs);
+  to.bias.Require(to.outputs);
+  const ptrdiff_t step = transposed ? 1 : columns, output_step = transposed ? columns : 1;
+  if (bfloat16) {
+    to.pairs.Require(Pairs(to.inputs) * to.outputs);
+    Pair* pair = to.pairs.data();
+    for (int64_t first = 0; first < outputs; first += kPanel) {
+      const float* const from = weight + first * output_step;
+      const int64_t count = std::min(kPanel, outputs - first);
+      for (int64_t i = 0; i < to.inputs; i += 2, pair += kPanel) {
+        for (int64_t o = 0; o < count; ++o) {
+          const float* const at = from + i * step + o * output_step;
+          pair[o] = RoundToBFloat16(at[0]);
+          if (i + 1 < to.inputs) pair[o] |= RoundToBFloat16(at[step]) << 16;
+        }
+      }
+    }
+    return;
+  }
+  to.panels.Require(to.inputs * to.outputs);
+  float* panel = to.panels.data();
+  for (int64_t first = 0; first < outputs; first += kPanel, panel += to.inputs * kPanel) {
+    const float* const from = weight + first * output_step;
+    const int64_t count = std::min(kPanel, outputs - first);
+    for (int64_t i = 0; i < to.inputs; ++i) {
+      for (int64_t o = 0; o < count; ++o) panel[i * kPanel + o] = from[i * step + o * output_step];
+    }
+  }
+}
 
 bool ProcessorHasBFloat16() {
 #if defined(__x86_64__)
   return __builtin_cpu_supports("avx512bf16");
+#else
+  return false;
+#endif
+}
+
+bool ProcessorHasAmx() {
+#if defined(__x86_64__)
+  return __builtin_cpu_supports("amx-bf16");
+#else
+  return false;
+#endif
+}
+
+bool BFloat16IsFaster() {
+#if defined(__x86_64__)
+  return ProcessorHasBFloat16() && __builtin_cpu_is("amd");
 #else
   return false;
 #endif

@@ -1,12 +1,11 @@
 // Products of float32 matrices on one thread, in vector instructions chosen at run time, for the
-// linear layers of training and of acting: on Zen 4, tall and narrow ones run at 1.5 to 2 times
-// the speed of the BLAS in LibTorch (cosdt bench train). They know nothing of LibTorch.
+// linear layers of training and evaluation: on Zen 4, tall and narrow ones run at 1.5 to 2 times
+// the speed of the BLAS in LibTorch (cosdt bench train). They do not know LibTorch.
 //
-// For acting also with both factors rounded to bfloat16, sums in float32: faster where the
-// processor has AVX-512 BF16 (cosdt bench eval), slower elsewhere.
+// Also with both factors rounded to bfloat16 and sums in float32, on processors with AVX-512 BF16.
 //
-// All sums of a row run in one order, whatever is computed beside it: a row's result does not
-// depend on the number of rows or on its place among them.
+// A row is summed in the same order whatever else is computed: its result does not depend on the
+// number of rows or on its place among them.
 #pragma once
 
 #include <cstddef>
@@ -16,25 +15,25 @@
 
 namespace cosdt::agents::kernels {
 
-// Rows in memory are padded with zeros to whole panels of this many numbers.
+// Rows in memory are padded with zeros to whole panels of this many elements.
 inline constexpr int64_t kPanel = 16;
 constexpr int64_t Padded(int64_t n) { return (n + kPanel - 1) / kPanel * kPanel; }
 
-// Zeros on a cache line's boundary.
+// Memory that begins at a cache line and is zero at first.
 template <class T>
-class Numbers {
+class AlignedBuffer {
  public:
-  Numbers() = default;
-  explicit Numbers(int64_t size)
+  AlignedBuffer() = default;
+  explicit AlignedBuffer(int64_t size)
       : size_(size), data_(new (std::align_val_t{64}) T[static_cast<size_t>(size)]()) {}
 
   T* data() { return data_.get(); }
   const T* data() const { return data_.get(); }
   int64_t size() const { return size_; }
 
-  // Keeps nothing of what was there.
+  // Grows if it is smaller; then all is zero.
   void Require(int64_t size) {
-    if (size_ < size) *this = Numbers(size);
+    if (size_ < size) *this = AlignedBuffer(size);
   }
 
  private:
@@ -44,47 +43,65 @@ class Numbers {
   int64_t size_ = 0;
   std::unique_ptr<T[], Delete> data_;
 };
-using Floats = Numbers<float>;
+using Floats = AlignedBuffer<float>;
 
-// Two numbers in bfloat16, the first in the lower half.
+// Two bfloat16 values, the first one in the lower half.
 using Pair = uint32_t;
 constexpr int64_t Pairs(int64_t n) { return (n + 1) / 2; }
 
-// Rows of `width` numbers, `stride` apart.
+// Rows that begin `stride` elements apart.
 struct Rows {
   float* data = nullptr;
   ptrdiff_t stride = 0;
 };
 
-// A layer's weights: number (input, output) stands at panels[output / 16][input][output % 16], or
-// in bfloat16 at pairs[output / 16][input / 2][output % 16], with a 0 behind an odd number of
+// A layer's weights: element (input, output) is panels[output / 16][input][output % 16], or in
+// bfloat16 half of pairs[output / 16][input / 2][output % 16], with a 0 behind an odd number of
 // inputs.
 struct Packed {
   int64_t inputs = 0;
   int64_t outputs = 0;  // padded
   Floats panels;        // one of the two is empty
-  Numbers<Pair> pairs;
+  AlignedBuffer<Pair> pairs;
   Floats bias;  // [outputs]
 };
 
-// What becomes of a product y: y, to + y, or a function of y.
-enum class Epilogue { kStore, kAdd, kRelu, kGelu, kEluPlusOne };
+// Packs row-major weights [rows, columns] as the right-hand side of x weight^T (`transposed`:
+// columns are inputs, rows are outputs) or of x weight (rows are inputs, columns are outputs).
+// Outputs are padded with zeros. Reuses the memory of `to`, and leaves its bias alone.
+void PackWeights(const float* weight, int64_t rows, int64_t columns, bool transposed, bool bfloat16,
+                 Packed& to);
+
+// What becomes of a product y: y, to + y, a function of y, or relu's gradient: y if to > 0, else 0.
+enum class Epilogue { kStore, kAdd, kRelu, kGelu, kEluPlusOne, kReluGradient };
 
 // to[row] = epilogue(bias + from[row] w) for the outputs [begin, end), multiples of 16; output
-// `begin` goes to column 0. `bias` stands for w.bias. Where w is in bfloat16, `from` is rounded to
-// it, to the nearest and of two the even one. The instructions for it take subnormal numbers as 0.
+// `begin` goes to column 0. `bias` takes the place of w.bias. With w in bfloat16, which needs
+// ProcessorHasBFloat16, `from` is rounded to the nearest bfloat16, ties to even; subnormal values
+// count as 0.
 void Gemm(Rows from, int64_t rows, const Packed& w, const float* bias, int64_t begin, int64_t end,
           Epilogue epilogue, Rows to);
 
-// to[i] += sum_n a[n][i] b[n], of n = 0 .. rows, for i in [begin, end): the gradient of weights.
-// b and to have `columns` columns, a multiple of 16.
+// to[i] += sum over n = 0 .. rows - 1 of a[n][i] b[n], for i in [begin, end): the gradient of
+// weights. b and to have `columns` columns, a multiple of 16.
 void AddTransposedProduct(Rows a, Rows b, int64_t rows, int64_t begin, int64_t end, int64_t columns,
                           Rows to);
 
-// Whether this processor multiplies numbers in bfloat16 itself.
+// The same with a and b rounded to bfloat16; needs ProcessorHasBFloat16.
+void AddTransposedProductBFloat16(Rows a, Rows b, int64_t rows, int64_t begin, int64_t end,
+                                  int64_t columns, Rows to);
+
+// sums[i] += the sum of x's column i over all rows, for the first `columns` columns.
+void AddColumnSums(Rows x, int64_t rows, int64_t columns, float* sums);
+
+// Whether this processor has AVX-512 BF16.
 bool ProcessorHasBFloat16();
 
-// The same, for tests to turn off.
-extern bool use_bfloat16_instructions;
+// Whether it makes more multiply-adds per cycle in bfloat16 than in float32. AMD's do (Zen 4 and
+// Zen 5); Intel's do as many in both, in one unit instead of two.
+bool BFloat16IsFaster();
+
+// Whether it has AMX with bfloat16, which LibTorch's products use.
+bool ProcessorHasAmx();
 
 }  // namespace cosdt::agents::kernels

@@ -9,14 +9,14 @@ namespace {
 using torch::Tensor;
 
 // Of panels [panels, inputs, kPanel]: [panels, Pairs(inputs), kPanel].
-kernels::Numbers<kernels::Pair> CopyPairs(const Tensor& panels) {
+kernels::AlignedBuffer<kernels::Pair> CopyPairs(const Tensor& panels) {
   const int64_t inputs = panels.size(1), pairs = kernels::Pairs(inputs);
   const Tensor halves = torch::constant_pad_nd(panels, {0, 0, 0, 2 * pairs - inputs})
                             .to(torch::kCPU, torch::kBFloat16)
                             .unflatten(1, {pairs, 2})
                             .transpose(2, 3)
                             .contiguous();
-  kernels::Numbers<kernels::Pair> copy(halves.numel() / 2);
+  kernels::AlignedBuffer<kernels::Pair> copy(halves.numel() / 2);
   std::memcpy(copy.data(), halves.const_data_ptr(), halves.nbytes());
   return copy;
 }

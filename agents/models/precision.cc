@@ -2,6 +2,8 @@
 
 #include <stdexcept>
 
+#include "agents/kernels/gemm.h"
+
 namespace cosdt::agents {
 
 torch::ScalarType ParsePrecision(const std::string& name) {
@@ -21,6 +23,11 @@ torch::ScalarType ParseTrainingPrecision(const std::string& name, const torch::D
     throw std::invalid_argument("precision: expected fp32 or bf16 on the CPU, found tf32");
   }
   return name == "bf16" ? torch::kBFloat16 : torch::kFloat32;
+}
+
+torch::ScalarType CpuComputeType(torch::ScalarType type) {
+  const bool faster = kernels::BFloat16IsFaster() || kernels::ProcessorHasAmx();
+  return type == torch::kBFloat16 && !faster ? torch::kFloat32 : type;
 }
 
 std::string PrecisionName(torch::ScalarType type) {

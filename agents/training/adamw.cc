@@ -7,7 +7,7 @@ namespace {
 
 using torch::Tensor;
 
-constexpr int64_t kAlignment = 16;  // numbers: parameters begin at whole cache lines
+constexpr int64_t kAlignment = 16;  // elements: parameters begin at whole cache lines
 
 }  // namespace
 
@@ -46,15 +46,12 @@ AdamW::Scalars AdamW::NextScalars(double learning_rate, int64_t ahead) const {
 
 void AdamW::Step(double learning_rate, double gradient_scale) {
   const torch::NoGradGuard no_grad;
-  const Scalars s = NextScalars(learning_rate);
   ++steps_;
-  if (!scratch_.defined()) scratch_ = torch::empty_like(parameters_);
-  if (gradient_scale != 1) gradients_.mul_(gradient_scale);
-  parameters_.mul_(s.decay);
-  first_.lerp_(gradients_, 1 - kBeta1);
-  second_.mul_(kBeta2).addcmul_(gradients_, gradients_, 1 - kBeta2);
-  torch::sqrt_out(scratch_, second_).div_(s.root_correction).add_(kEpsilon);
-  parameters_.addcdiv_(first_, scratch_, -s.rate);
+  const auto scalar = [&](double x) { return torch::full({}, x, parameters_.options()); };
+  at::_fused_adamw_({parameters_}, {gradients_}, {first_}, {second_}, /*max_exp_avg_sqs=*/{},
+                    {scalar(static_cast<double>(steps_))}, learning_rate, kBeta1, kBeta2,
+                    weight_decay_, kEpsilon, /*amsgrad=*/false, /*maximize=*/false,
+                    /*grad_scale=*/scalar(1 / gradient_scale));
 }
 
 void AdamW::Save(Safetensors& file) const {

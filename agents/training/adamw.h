@@ -1,5 +1,5 @@
 // AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101, algorithm 2) as PyTorch computes it, on all
-// parameters of a module as one flat array: a few operations an update instead of ten a parameter.
+// parameters of a module as one flat array: one operation per update instead of one per parameter.
 #pragma once
 
 #include <torch/torch.h>
@@ -14,21 +14,21 @@ class AdamW {
  public:
   static constexpr double kBeta1 = 0.9, kBeta2 = 0.999, kEpsilon = 1e-8;
 
-  // Moves the module's parameters, all float32 on one device, and their gradients into two arrays
-  // of its own: from now on they are views of these, and the module must not be moved elsewhere.
-  // Every parameter decays. The module must outlive this object.
+  // Moves the module's parameters, all float32 on one device, and their gradients into two flat
+  // arrays, of which they become views: the module must not be moved to another device. All
+  // parameters decay. The module must outlive this object.
   AdamW(torch::nn::Module& module, double weight_decay);
 
-  // Sets all gradients to 0; they are there from the beginning.
+  // Sets all gradients to 0; they are defined from the beginning.
   void ZeroGradients();
 
   // The Euclidean norm of all gradients together, [].
   torch::Tensor GradientNorm() const;
 
-  // One update with the gradients times `gradient_scale`.
+  // One update with the gradients multiplied by `gradient_scale`, which changes them.
   void Step(double learning_rate, double gradient_scale = 1);
 
-  // What a step of an update on a device takes from the host: the step after `ahead` others.
+  // What an update on a device takes from the host, for the step after `ahead` others.
   struct Scalars {
     double decay, root_correction, rate;
   };
@@ -37,14 +37,14 @@ class AdamW {
 
   int64_t steps() const { return steps_; }
 
-  // The arrays, of equal size, a multiple of 16. A parameter lies in all of them where it lies in
-  // its storage.
+  // The arrays, of equal size, a multiple of 16. A parameter has the same place in each of them,
+  // its storage offset.
   const torch::Tensor& parameters() const { return parameters_; }
   const torch::Tensor& gradients() const { return gradients_; }
   const torch::Tensor& first() const { return first_; }
   const torch::Tensor& second() const { return second_; }
 
-  // The moments as adamw.first and adamw.second; Load throws FileError where they do not fit.
+  // The moments as adamw.first and adamw.second; Load throws FileError if they do not fit.
   void Save(Safetensors& file) const;
   void Load(const std::string& path, const Safetensors& file, int64_t steps);
 
@@ -52,7 +52,6 @@ class AdamW {
   double weight_decay_;
   int64_t steps_ = 0;
   torch::Tensor parameters_, gradients_, first_, second_;  // flat
-  torch::Tensor scratch_;                                  // of Step, from the first on
 };
 
 }  // namespace cosdt::agents

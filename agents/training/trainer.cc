@@ -68,10 +68,8 @@ datasets::WindowOptions SamplerOptions(const Agent& agent, const TrainerOptions&
   return sampler;
 }
 
-// What UpdatePath::kOfDevice stands for.
+// What UpdatePath::kOfDevice stands for on a GPU.
 UpdatePath PathOf(const Agent& agent) {
-  const torch::Device device = agent.device();
-  if (device.is_cpu()) return UpdatePath::kAutograd;
   if (!DeviceUpdate::Takes(agent)) {
     std::fprintf(
         stderr,
@@ -81,7 +79,7 @@ UpdatePath PathOf(const Agent& agent) {
         static_cast<int>(agent.options().action_size()));
     return UpdatePath::kAutograd;
   }
-  return UpdateOpsAgree(device) ? UpdatePath::kExplicit : UpdatePath::kAutograd;
+  return UpdateOpsAgree(agent.device()) ? UpdatePath::kExplicit : UpdatePath::kAutograd;
 }
 
 template <class T>
@@ -134,12 +132,13 @@ Trainer::Trainer(Agent agent, const datasets::Episodes& episodes, datasets::Norm
   CheckFinite("actions", episodes.actions, action_size);
   CheckFinite("returns_to_go", episodes.returns_to_go, 1);
   const torch::Device device = agent_.device();
-  const torch::ScalarType type = ParseTrainingPrecision(options_.precision, device);
+  torch::ScalarType type = ParseTrainingPrecision(options_.precision, device);
+  if (device.is_cpu() && path == UpdatePath::kOfDevice) type = CpuComputeType(type);
   if (type == torch::kBFloat16) agent_.set_compute_type(type);
   agent_.module().train();
   // the kernels are checked in exact float32
   if (!device.is_cpu()) at::globalContext().setFloat32MatmulPrecision("highest");
-  if (path == UpdatePath::kOfDevice) path = PathOf(agent_);
+  if (path == UpdatePath::kOfDevice && !device.is_cpu()) path = PathOf(agent_);
   SetProductPrecision();
   if (path == UpdatePath::kExplicit || !device.is_cpu()) {
     DeviceWindows data(episodes, normalizer_, SamplerOptions(agent_, options_), device);
@@ -150,6 +149,11 @@ Trainer::Trainer(Agent agent, const datasets::Episodes& episodes, datasets::Norm
       device_windows_ = std::move(data);
     }
     return;
+  }
+  const bool amx = type == torch::kBFloat16 && kernels::ProcessorHasAmx();
+  if (path == UpdatePath::kOfDevice && agent_.dt() && !amx &&
+      CpuUpdate::Takes(agent_.dt()->options())) {
+    cpu_update_ = std::make_unique<CpuUpdate>(agent_.dt(), optimizer_, options_.batch_size, type);
   }
   const int64_t batch = options_.batch_size, steps = agent_.options().context();
   batch_ = {.returns_to_go = torch::empty({batch, steps}),
@@ -217,7 +221,7 @@ std::vector<UpdateResult> Trainer::Update(int64_t count) {
         UpdateOnDevice(std::min(DeviceUpdate::kMaxAtOnce, count - static_cast<int64_t>(done)),
                        results);
       } else {
-        results.push_back(UpdateWithAutograd());
+        results.push_back(UpdateOnce());
       }
     } catch (const std::exception&) {
       rewind(updates() - before);
@@ -255,19 +259,27 @@ void Trainer::UpdateOnDevice(int64_t count, std::vector<UpdateResult>& results) 
   }
 }
 
+// Of the windows at hand; no gradients if the loss is not finite.
+double Trainer::ComputeLossAndGradients(uint64_t dropout_key) {
+  const Batch batch = NextBatch();
+  if (cpu_update_) return cpu_update_->Run(batch, dropout_key);
+  agent_.set_dropout_key(dropout_key);
+  const torch::Tensor loss = ActionLoss(agent_.Predict(batch), batch.actions, batch.mask);
+  if (torch::isfinite(loss).item<bool>()) {
+    optimizer_.ZeroGradients();
+    loss.backward();
+  }
+  return loss.item<double>();
+}
+
 // One that is not finite changes nothing.
-UpdateResult Trainer::UpdateWithAutograd() {
+UpdateResult Trainer::UpdateOnce() {
   UpdateResult result;
   result.update = updates() + 1;
   result.learning_rate = LearningRate(result.update);
   sampler_.Sample(windows_);
-  agent_.set_dropout_key(DropoutKey(result.update));
-  const Batch batch = NextBatch();
-  const torch::Tensor loss = ActionLoss(agent_.Predict(batch), batch.actions, batch.mask);
-  result.loss = loss.item<double>();
+  result.loss = ComputeLossAndGradients(DropoutKey(result.update));
   if (!std::isfinite(result.loss)) return result;
-  optimizer_.ZeroGradients();
-  loss.backward();
   result.gradient_norm = optimizer_.GradientNorm().item<double>();
   if (!std::isfinite(result.gradient_norm)) return result;
   const double scale = options_.clip > 0 && result.gradient_norm > options_.clip

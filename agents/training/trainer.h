@@ -14,6 +14,7 @@
 
 #include "agents/models/agent.h"
 #include "agents/training/adamw.h"
+#include "agents/training/cpu_update.h"
 #include "agents/training/device_update.h"
 #include "agents/training/device_windows.h"
 #include "datasets/episodes.h"
@@ -65,8 +66,8 @@ class NotFiniteError : public std::runtime_error {
 
 // What computes updates.
 enum class UpdatePath {
-  kOfDevice,  // kAutograd on the CPU; on a GPU kExplicit, where its kernels take the agent and
-              // agree with the CPU's (update_check.h), and kAutograd elsewhere
+  kOfDevice,  // on the CPU CpuUpdate, if it takes the agent; on a GPU kExplicit, if its kernels
+              // take the agent and agree with the CPU's (update_check.h); else kAutograd
   kAutograd,  // the agent's modules, one update at a time
   kExplicit,  // DeviceUpdate, on any device
 };
@@ -110,7 +111,8 @@ class Trainer {
   double LearningRate(int64_t update) const;
   uint64_t DropoutKey(int64_t update) const;
   void SetProductPrecision() const;
-  UpdateResult UpdateWithAutograd();
+  UpdateResult UpdateOnce();
+  double ComputeLossAndGradients(uint64_t dropout_key);
   void UpdateOnDevice(int64_t count, std::vector<UpdateResult>& results);
 
   Agent agent_;
@@ -120,6 +122,7 @@ class Trainer {
   AdamW optimizer_;
   std::vector<datasets::Window> windows_;
   Batch batch_;  // kAutograd on the CPU: filled anew for every update
+  std::unique_ptr<CpuUpdate> cpu_update_;
   std::optional<DeviceWindows> device_windows_;  // kAutograd on a GPU
   std::unique_ptr<DeviceUpdate> device_update_;  // kExplicit
 };

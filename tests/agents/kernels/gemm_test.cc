@@ -39,7 +39,7 @@ Packed Pack(const Case& c, const std::vector<float>& plain, bool bf16) {
   w.bias = Floats(c.outputs);
   const int64_t pairs = Pairs(c.inputs);
   if (bf16) {
-    w.pairs = Numbers<Pair>(pairs * c.outputs);
+    w.pairs = AlignedBuffer<Pair>(pairs * c.outputs);
   } else {
     w.panels = Floats(c.inputs * c.outputs);
   }
@@ -58,19 +58,18 @@ Packed Pack(const Case& c, const std::vector<float>& plain, bool bf16) {
   return w;
 }
 
-enum class Instructions { kBest, kNoBFloat16, kNoAvx512 };  // of those that the processor has
-
-class ProductsTest : public testing::TestWithParam<Instructions> {
+// The processor's best instructions, and those of one without AVX-512.
+class ProductsTest : public testing::TestWithParam<bool> {
  protected:
   ProductsTest() {
-    if (GetParam() != Instructions::kBest) use_bfloat16_instructions = false;
-    if (GetParam() == Instructions::kNoAvx512) {
-      Support(hwy::SupportedTargets() & ~(2 * int64_t{HWY_AVX3} - 1));
-    }
+    if (!GetParam()) Support(hwy::SupportedTargets() & ~(2 * int64_t{HWY_AVX3} - 1));
   }
-  ~ProductsTest() override {
-    use_bfloat16_instructions = ProcessorHasBFloat16();
-    Support(0);
+  ~ProductsTest() override { Support(0); }
+
+  // bfloat16 has kernels in AVX-512 alone.
+  std::vector<bool> Precisions() const {
+    return GetParam() && ProcessorHasBFloat16() ? std::vector<bool>{false, true}
+                                                : std::vector<bool>{false};
   }
 
  private:
@@ -80,21 +79,14 @@ class ProductsTest : public testing::TestWithParam<Instructions> {
   }
 };
 
-std::string Name(const testing::TestParamInfo<Instructions>& test) {
-  constexpr const char* kNames[] = {"best", "no_bfloat16", "no_avx512"};
-  return kNames[static_cast<size_t>(test.param)];
-}
-
-INSTANTIATE_TEST_SUITE_P(Processors, ProductsTest,
-                         testing::Values(Instructions::kBest, Instructions::kNoBFloat16,
-                                         Instructions::kNoAvx512),
-                         Name);
+INSTANTIATE_TEST_SUITE_P(Processors, ProductsTest, testing::Bool(),
+                         [](const auto& test) { return test.param ? "best" : "no_avx512"; });
 
 TEST_P(ProductsTest, MultiplyEqualsSumsInFloat64) {
   for (const Case& c : kCases) {
     std::vector<float> x = Random(c.rows * c.inputs, 1), plain = Random(c.inputs * c.outputs, 2);
     const int64_t stride = c.outputs + 3;
-    for (const bool bf16 : {false, true}) {
+    for (const bool bf16 : Precisions()) {
       const Packed w = Pack(c, plain, bf16);
       for (const Epilogue epilogue : {Epilogue::kStore, Epilogue::kRelu}) {
         std::vector<float> y(c.rows * stride, -77);
@@ -121,7 +113,7 @@ TEST_P(ProductsTest, MultiplyEqualsSumsInFloat64) {
 TEST_P(ProductsTest, ARowDoesNotDependOnTheOthers) {
   const Case c{37, 51, 96};
   std::vector<float> x = Random(c.rows * c.inputs, 1);
-  for (const bool bf16 : {false, true}) {
+  for (const bool bf16 : Precisions()) {
     const Packed w = Pack(c, Random(c.inputs * c.outputs, 2), bf16);
     std::vector<float> together(c.rows * c.outputs), alone(c.outputs);
     Gemm({x.data(), c.inputs}, c.rows, w, w.bias.data(), 0, c.outputs, Epilogue::kStore,
@@ -134,8 +126,9 @@ TEST_P(ProductsTest, ARowDoesNotDependOnTheOthers) {
   }
 }
 
-// Ties, the borders of the range, and what are no numbers.
-TEST_P(ProductsTest, BFloat16RoundsAsLibTorchDoes) {
+// Ties, the borders of the range, infinities and NaN.
+TEST(BFloat16Test, RoundsAsLibTorchDoes) {
+  if (!ProcessorHasBFloat16()) GTEST_SKIP() << "needs a processor with AVX-512 BF16";
   const float infinity = std::numeric_limits<float>::infinity();
   for (const float x :
        {1.00390625f, 1.01171875f, -1.00390625f, 0.1f, 3.3895e38f, 3.4e38f, -3.4e38f, infinity,
@@ -158,26 +151,90 @@ TEST_P(ProductsTest, BFloat16RoundsAsLibTorchDoes) {
 }
 
 TEST_P(ProductsTest, AddTransposedProductEqualsSumsInFloat64) {
-  for (const Case& c : kCases) {
-    // a [rows, inputs], b [rows, outputs]: to [inputs, outputs]
-    std::vector<float> a = Random(c.rows * c.inputs, 3), b = Random(c.rows * c.outputs, 4),
-                       to = Random(c.inputs * c.outputs, 5);
-    const std::vector<float> before = to;
-    // in two parts, as two threads do it
-    const int64_t cut = c.inputs / 2;
-    AddTransposedProduct({a.data(), c.inputs}, {b.data(), c.outputs}, c.rows, 0, cut, c.outputs,
-                         {to.data(), c.outputs});
-    AddTransposedProduct({a.data(), c.inputs}, {b.data(), c.outputs}, c.rows, cut, c.inputs,
-                         c.outputs, {to.data(), c.outputs});
-    for (int64_t i = 0; i < c.inputs; ++i) {
-      for (int64_t o = 0; o < c.outputs; ++o) {
-        double sum = before[i * c.outputs + o];
-        for (int64_t r = 0; r < c.rows; ++r) {
-          sum += double{a[r * c.inputs + i]} * b[r * c.outputs + o];
-        }
-        ASSERT_NEAR(to[i * c.outputs + o], sum,
-                    1e-5 * std::sqrt(static_cast<double>(c.rows)) + 1e-4);
+  for (const bool bf16 : Precisions()) {
+    const auto add_product = bf16 ? AddTransposedProductBFloat16 : AddTransposedProduct;
+    const auto as_used = [&](float x) { return double{bf16 ? Rounded(x) : x}; };
+    for (const Case& c : kCases) {
+      // a [rows, inputs], b [rows, outputs]: to [inputs, outputs]
+      std::vector<float> a = Random(c.rows * c.inputs, 3), b = Random(c.rows * c.outputs, 4),
+                         to = Random(c.inputs * c.outputs, 5);
+      const std::vector<float> before = to;
+      // in two parts, as two threads do it
+      const int64_t cut = c.inputs / 2;
+      for (const auto& [begin, end] : {std::pair<int64_t, int64_t>{0, cut}, {cut, c.inputs}}) {
+        add_product({a.data(), c.inputs}, {b.data(), c.outputs}, c.rows, begin, end, c.outputs,
+                    {to.data(), c.outputs});
       }
+      for (int64_t i = 0; i < c.inputs; ++i) {
+        for (int64_t o = 0; o < c.outputs; ++o) {
+          double sum = before[i * c.outputs + o];
+          for (int64_t r = 0; r < c.rows; ++r) {
+            sum += as_used(a[r * c.inputs + i]) * as_used(b[r * c.outputs + o]);
+          }
+          ASSERT_NEAR(to[i * c.outputs + o], sum,
+                      1e-5 * std::sqrt(static_cast<double>(c.rows)) + 1e-4);
+        }
+      }
+    }
+  }
+}
+
+TEST_P(ProductsTest, PackedWeightsGiveTheSameProducts) {
+  for (const bool bf16 : Precisions()) {
+    for (const Case& c : {Case{5, 33, 48}, Case{4, 16, 7}, Case{3, 1, 16}}) {
+      std::vector<float> x = Random(c.rows * c.inputs, 1), plain = Random(c.inputs * c.outputs, 2),
+                         turned(plain.size());
+      for (int64_t i = 0; i < c.inputs; ++i) {
+        for (int64_t o = 0; o < c.outputs; ++o) {
+          turned[o * c.inputs + i] = plain[i * c.outputs + o];
+        }
+      }
+      Packed packed, transposed;
+      PackWeights(plain.data(), c.inputs, c.outputs, false, bf16, packed);
+      PackWeights(turned.data(), c.outputs, c.inputs, true, bf16, transposed);
+      EXPECT_EQ(packed.outputs, Padded(c.outputs));
+      std::vector<float> y(c.rows * packed.outputs), z(y.size());
+      for (auto [w, to] : {std::pair(&packed, &y), std::pair(&transposed, &z)}) {
+        Gemm({x.data(), c.inputs}, c.rows, *w, w->bias.data(), 0, w->outputs, Epilogue::kStore,
+             {to->data(), w->outputs});
+      }
+      EXPECT_EQ(y, z);
+      for (int64_t r = 0; r < c.rows; ++r) {
+        for (int64_t o = 0; o < packed.outputs; ++o) {
+          double sum = 0;
+          for (int64_t i = 0; o < c.outputs && i < c.inputs; ++i) {
+            const float a = x[r * c.inputs + i], b = plain[i * c.outputs + o];
+            sum += bf16 ? double{Rounded(a)} * Rounded(b) : double{a} * b;
+          }
+          ASSERT_NEAR(y[r * packed.outputs + o], sum, 1e-4);
+        }
+      }
+    }
+  }
+}
+
+TEST_P(ProductsTest, ReluGradientKeepsWhatWasPositive) {
+  const Case c{7, 16, 32};
+  std::vector<float> x = Random(c.rows * c.inputs, 1), to = Random(c.rows * c.outputs, 2);
+  const Packed w = Pack(c, Random(c.inputs * c.outputs, 3), false);
+  std::vector<float> plain(to.size());
+  Gemm({x.data(), c.inputs}, c.rows, w, w.bias.data(), 0, c.outputs, Epilogue::kStore,
+       {plain.data(), c.outputs});
+  const std::vector<float> before = to;
+  Gemm({x.data(), c.inputs}, c.rows, w, w.bias.data(), 0, c.outputs, Epilogue::kReluGradient,
+       {to.data(), c.outputs});
+  for (size_t i = 0; i < to.size(); ++i) EXPECT_EQ(to[i], before[i] > 0 ? plain[i] : 0) << i;
+}
+
+TEST_P(ProductsTest, ColumnSumsAddUpRows) {
+  for (const int64_t columns : {1, 15, 16, 130}) {
+    std::vector<float> x = Random(9 * (columns + 3), 1), sums = Random(columns, 2);
+    const std::vector<float> before = sums;
+    AddColumnSums({x.data(), columns + 3}, 9, columns, sums.data());
+    for (int64_t j = 0; j < columns; ++j) {
+      double sum = before[j];
+      for (int64_t r = 0; r < 9; ++r) sum += x[r * (columns + 3) + j];
+      EXPECT_NEAR(sums[j], sum, 1e-5);
     }
   }
 }

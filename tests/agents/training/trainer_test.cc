@@ -87,8 +87,9 @@ TEST_P(TrainerTest, BFloat16LearnsAsWell) {
     const double a = exact.Update().loss, b = rounded.Update().loss;
     EXPECT_NEAR(b, a, 0.1 * a);
   }
-  // the precision is another one, but for behaviour cloning, which stays in float32
-  EXPECT_EQ(SameWeights(exact, rounded), GetParam() == "bc");
+  // behaviour cloning stays in float32, as all do on processors that are not faster in bfloat16
+  const bool float32 = CpuComputeType(torch::kBFloat16) == torch::kFloat32;
+  EXPECT_EQ(SameWeights(exact, rounded), GetParam() == "bc" || float32);
 }
 
 TEST_P(TrainerTest, GradientsAreClippedByTheirNorm) {
