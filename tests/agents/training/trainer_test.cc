@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "agents/models/checkpoint.h"
+#include "agents/models/precision.h"
 #include "tests/agents/training/small_training.h"
 
 namespace cosdt::agents {
