@@ -1,17 +1,11 @@
-// cosdt bench attention: time and memory of every attention kind over the length, and the fused
-// kernels against what else could be used.
-#include <c10/core/Allocator.h>
-#include <c10/util/ThreadLocalDebugInfo.h>
+// cosdt bench attention: time and memory of every attention kind over the length.
 #include <malloc.h>
 #include <torch/torch.h>
 
 #include <algorithm>
-#include <array>
-#include <chrono>
 #include <cstdio>
 #include <map>
 #include <memory>
-#include <numbers>
 #include <optional>
 #include <sstream>
 #include <stdexcept>
@@ -20,9 +14,10 @@
 #include "attention/cases.h"
 #include "attention/linear_kernels.h"
 #include "attention/registry.h"
+#include "experiments/bench/attention_comparisons.h"
+#include "experiments/bench/attention_runner.h"
 #include "experiments/bench/bench.h"
 #include "experiments/bench/bench_shapes.h"
-#include "experiments/bench/token_recurrence.h"
 #include "experiments/program/device.h"
 #include "experiments/report/gnuplot.h"
 
@@ -32,7 +27,6 @@ namespace {
 namespace kernels = attention::kernels;
 using attention::Attention;
 using attention::Case;
-using torch::Tensor;
 
 struct BenchAttentionCommand {
   std::vector<std::string> kinds;
@@ -45,20 +39,6 @@ struct BenchAttentionCommand {
   std::string device = "cpu";
   std::vector<std::string> shapes;
   bool json = false;
-};
-
-// Follows what LibTorch's CPU allocator hands out to this thread.
-class MemoryMeter : public c10::MemoryReportingInfoBase {
- public:
-  void reportMemoryUsage(void*, int64_t bytes, size_t, size_t, c10::Device) override {
-    current_ += bytes;
-    peak_ = std::max(peak_, current_);
-  }
-  bool memoryProfilingEnabled() const override { return true; }
-  int64_t peak() const { return peak_; }
-
- private:
-  int64_t current_ = 0, peak_ = 0;
 };
 
 // What the fused kernels are asked by a case, or nothing where its kind does not use them.
@@ -104,72 +84,6 @@ double Flops(const Case& c, bool backward) {
          (backward ? 3.5 : 1.0);
 }
 
-// Units a second of the fastest run in `seconds`: what a busy machine takes away between two runs,
-// or in the middle of one, is not the code's.
-double BestRate(double seconds, double units, const std::function<void()>& work) {
-  using Clock = std::chrono::steady_clock;
-  const Clock::time_point start = Clock::now();
-  Clock::time_point end = start;
-  std::chrono::duration<double> best = std::chrono::hours(1);
-  do {
-    const Clock::time_point begin = end;
-    work();
-    end = Clock::now();
-    best = std::min<std::chrono::duration<double>>(best, end - begin);
-  } while (end - start < std::chrono::duration<double>(seconds));
-  return units / best.count();
-}
-
-// One case with inputs, run forward or forward and backward.
-class Runner {
- public:
-  explicit Runner(const Case& c) : case_(c), attention_(c.options, c.width) {
-    torch::manual_seed(0);
-    const auto normal = [&](int64_t width) {
-      return torch::randn({c.batch, c.heads, c.length, width});
-    };
-    q_ = normal(c.width).requires_grad_();
-    k_ = normal(c.width).requires_grad_();
-    v_ = normal(c.value_width).requires_grad_();
-    grad_ = normal(c.value_width);
-  }
-
-  void Forward() {
-    const torch::NoGradGuard no_grad;
-    attention_->forward(q_, k_, v_);
-  }
-  void ForwardBackward() {
-    torch::autograd::grad({attention_->forward(q_, k_, v_)}, {q_, k_, v_}, {grad_}, std::nullopt,
-                          false, true);
-  }
-  // Tokens x heads a second.
-  double Rate(bool backward) {
-    return BestRate(0.15, static_cast<double>(case_.batch * case_.heads * case_.length),
-                    [&] { backward ? ForwardBackward() : Forward(); });
-  }
-  // Bytes beyond inputs and what is returned, at their peak.
-  int64_t ExtraMemory(bool backward) {
-    auto meter = std::make_shared<MemoryMeter>();
-    {
-      const c10::DebugInfoGuard guard(c10::DebugInfoKind::PROFILER_STATE, meter);
-      backward ? ForwardBackward() : Forward();
-    }
-    const Case& c = case_;
-    int64_t returned = c.value_width;
-    if (backward) returned += 2 * c.width + c.value_width;
-    // identity returns one gradient thrice, which is less than what is subtracted
-    return std::max<int64_t>(0, meter->peak() - 4 * c.batch * c.heads * c.length * returned);
-  }
-  const Tensor& q() const { return q_; }
-  const Tensor& k() const { return k_; }
-  const Tensor& v() const { return v_; }
-
- private:
-  Case case_;
-  Attention attention_;
-  Tensor q_, k_, v_, grad_;
-};
-
 // What is reported of a kind at a length.
 struct Measurement {
   std::string kind;
@@ -180,7 +94,7 @@ struct Measurement {
 };
 
 Measurement Measure(const Case& c, int repeats) {
-  Runner runner(c);
+  AttentionRunner runner(c);
   Measurement m{.kind = c.options.kind, .length = c.length};
   const double tokens = static_cast<double>(c.batch * c.heads * c.length);
   for (const bool backward : {false, true}) {
@@ -198,146 +112,6 @@ Measurement Measure(const Case& c, int repeats) {
         (static_cast<double>(runner.ExtraMemory(backward)) + static_cast<double>(scratch)) / 1e6;
   }
   return m;
-}
-
-// The paper's causal form in LibTorch's operations: features of both phases, and the running sums
-// of phi(k) v^T for all tokens at once.
-Tensor CumulativeSums(const Tensor& q, const Tensor& k, const Tensor& v, int64_t reweight_length) {
-  const Tensor angle = torch::arange(q.size(2), torch::kFloat32).unsqueeze(-1) *
-                       (std::numbers::pi / 2 / static_cast<double>(reweight_length));
-  const auto features = [&](const Tensor& x) {
-    const Tensor positive = torch::relu(x);
-    return torch::cat({positive * angle.cos(), positive * angle.sin()}, -1);
-  };
-  const Tensor query = features(q), key = features(k);
-  const Tensor sums = (key.unsqueeze(-1) * v.unsqueeze(-2)).cumsum(2);
-  const Tensor normalizer = (query * key.cumsum(2)).sum(-1, true).clamp_min(1e-6);
-  return torch::matmul(query.unsqueeze(-2), sums).squeeze(-2) / normalizer;
-}
-
-Case MakeCase(const std::string& kind, int64_t batch, int64_t heads, int64_t length,
-              int64_t width) {
-  return {attention::CaseOptions(kind, length), batch, heads, length, width, width};
-}
-
-std::string Shape(const Case& c) { return c.Name().substr(c.options.kind.size() + 2); }
-
-void AgainstSoftmax(const BenchAttentionCommand& command, std::vector<BenchRow>& rows) {
-  for (const auto& [batch, heads, length, width] : {std::array<int64_t, 4>{64, 1, 60, 128},
-                                                    {64, 4, 60, 64},
-                                                    {1, 8, 1024, 64},
-                                                    {1, 2, 4096, 64},
-                                                    {1, 8, 1024, 128},
-                                                    {1, 2, 4096, 128}}) {
-    const Case c = MakeCase("cosformer", batch, heads, length, width);
-    Runner ours(c), theirs(MakeCase("softmax", batch, heads, length, width));
-    rows.push_back(CompareRates(
-        Shape(c), "tokens forward+backward", "softmax of LibTorch", [&] { return ours.Rate(true); },
-        [&] { return theirs.Rate(true); }, command.repeats));
-  }
-}
-
-// The kernels alone, on one thread and buffers of their own.
-class KernelRunner {
- public:
-  KernelRunner(int64_t heads, int64_t length, int64_t width) : length_(length), heads_(heads) {
-    torch::manual_seed(0);
-    for (Tensor& x : data_) x = torch::randn({1, heads, length, width});
-    normalizer_ = torch::empty({heads, length});
-    problem_.heads = heads;
-    problem_.length = length;
-    problem_.width = problem_.value_width = width;
-    problem_.reweight_length = 2 * length;
-    size_t next = 0;
-    for (kernels::Array* array :
-         {&problem_.q, &problem_.k, &problem_.v, &problem_.out, &problem_.grad_out,
-          &problem_.grad_q, &problem_.grad_k, &problem_.grad_v}) {
-      const Tensor& x = data_[next++];
-      *array = {x.data_ptr(), x.stride(0), x.stride(1), x.stride(2)};
-    }
-    problem_.normalizer = normalizer_.data_ptr();
-  }
-
-  // Tokens x heads a second through both passes in chunks of `chunk`, or as the dispatch has it.
-  double Rate(int64_t chunk) {
-    return BestRate(0.1, static_cast<double>(heads_ * length_), [&] {
-      Run(kernels::Pass::kForward, chunk);
-      Run(kernels::Pass::kBackward, chunk);
-    });
-  }
-  double ForwardRate() {
-    return BestRate(0.1, static_cast<double>(heads_ * length_),
-                    [&] { Run(kernels::Pass::kForward, 0); });
-  }
-  double FlopRate(kernels::Pass pass) {
-    return BestRate(0.1, CountFlops(kernels::Plan(problem_, pass)), [&] { Run(pass, 0); });
-  }
-
- private:
-  void Run(kernels::Pass pass, int64_t chunk) {
-    kernels::Plan(problem_, pass, chunk).RunHeads(0, heads_);
-  }
-
-  int64_t length_, heads_;
-  std::array<Tensor, 8> data_;
-  Tensor normalizer_;
-  kernels::Problem problem_;
-};
-
-void AgainstOtherForms(const BenchAttentionCommand& command, std::vector<BenchRow>& rows) {
-  const torch::NoGradGuard no_grad;
-  for (const int64_t width : {64, 128}) {
-    const Case c = MakeCase("cosformer", 1, 1, 1024, width);
-    const int64_t reweight_length = c.options.reweight_length;
-    Runner ours(c);
-    KernelRunner kernel(1, c.length, width);  // like the recurrence, with buffers of its own
-    Tensor out = torch::empty_like(ours.v());
-    rows.push_back(CompareRates(
-        Shape(c), "tokens forward", "token by token", [&] { return kernel.ForwardRate(); },
-        [&] {
-          return BestRate(0.15, static_cast<double>(c.length), [&] {
-            TokenRecurrence(ours.q().data_ptr<float>(), ours.k().data_ptr<float>(),
-                            ours.v().data_ptr<float>(), c.length, width, width, reweight_length,
-                            out.data_ptr<float>());
-          });
-        },
-        command.repeats));
-    rows.push_back(CompareRates(
-        Shape(c), "tokens forward", "cumulative sums in LibTorch", [&] { return ours.Rate(false); },
-        [&] {
-          return BestRate(0.15, static_cast<double>(c.length),
-                          [&] { CumulativeSums(ours.q(), ours.k(), ours.v(), reweight_length); });
-        },
-        command.repeats));
-  }
-}
-
-void AgainstPeak(const BenchAttentionCommand& command, std::vector<BenchRow>& rows) {
-  for (const int64_t width : {64, 128}) {
-    for (const int64_t length : {512, 1024, 4096}) {
-      for (const auto pass : {kernels::Pass::kForward, kernels::Pass::kBackward}) {
-        KernelRunner runner(1, length, width);
-        const std::string metric =
-            pass == kernels::Pass::kForward ? "MFLOP forward" : "MFLOP backward";
-        rows.push_back(CompareRates(
-            "L " + std::to_string(length) + ", d " + std::to_string(width), metric,
-            "multiply-adds on registers", [&] { return runner.FlopRate(pass) / 1e6; },
-            [] { return kernels::MeasurePeakFlops() / 1e6; }, command.repeats));
-      }
-    }
-  }
-}
-
-void AgainstQuadratic(const BenchAttentionCommand& command, std::vector<BenchRow>& rows) {
-  for (const int64_t width : {16, 64, 128}) {
-    for (const int64_t length : {60, 128, 256, 384, 512, 768, 1024}) {
-      KernelRunner runner(2, length, width);
-      rows.push_back(CompareRates(
-          "L " + std::to_string(length) + ", d " + std::to_string(width), "tokens forward+backward",
-          "its own quadratic form", [&] { return runner.Rate(0); },
-          [&] { return runner.Rate(length); }, command.repeats));
-    }
-  }
 }
 
 // From which measured length on a kind is faster than softmax, forward and backward together.
@@ -455,12 +229,7 @@ void Run(const BenchAttentionCommand& command, const CLI::App& app) {
     }
   }
   std::vector<BenchRow> comparisons;
-  if (command.compare) {
-    AgainstPeak(command, comparisons);
-    AgainstOtherForms(command, comparisons);
-    AgainstQuadratic(command, comparisons);
-    AgainstSoftmax(command, comparisons);
-  }
+  if (command.compare) comparisons = CompareAttentionKernels(command.repeats);
   if (!command.plot.empty()) Plot(measurements, command.plot);
   if (command.json) {
     std::vector<BenchRow> rows;
