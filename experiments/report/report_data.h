@@ -11,6 +11,9 @@
 
 namespace cosdt::experiments {
 
+// Of every bootstrap, so that the same runs give the same report.
+inline constexpr uint64_t kBootstrapSeed = 0;
+
 struct TargetResult {
   std::optional<double> target;  // behaviour cloning has none
   double mean = 0;               // return, over episodes
@@ -94,31 +97,5 @@ struct Report {
 // runs cannot stand in one table: other physics, MuJoCo, files behind one dataset's name, updates
 // within a group, or the same seed twice.
 Report ReadReport(const std::vector<std::string>& folders);
-
-// Algorithms side by side at one context, on the tasks that all attention kinds of this context
-// have runs of. Behaviour cloning, which has no context, joins where it has runs of these tasks.
-struct Comparison {
-  int64_t context = 0;
-  std::vector<size_t> tasks;
-  std::vector<size_t> algorithms;
-  std::vector<TaskScores> scores;  // of each algorithm
-};
-
-// One for each context where there is something to compare.
-std::vector<Comparison> CompareAlgorithms(const Report& report);
-
-// How likely a run of one side scores above a run of the other.
-struct Improvement {
-  std::string of, over;
-  size_t tasks = 0;  // that both sides have runs of
-  double probability = 0;
-  Interval interval;
-};
-
-// Each algorithm over each later one.
-std::vector<Improvement> Improvements(const Report& report, const Comparison& comparison);
-
-// Each context over the next shorter one of the same algorithm: "softmax 20" over "5".
-std::vector<Improvement> ContextImprovements(const Report& report);
 
 }  // namespace cosdt::experiments

@@ -261,7 +261,7 @@ std::vector<Figure> TargetFigures(const Report& report) {
         if (!group) continue;
         std::vector<std::vector<double>> rows, bars;
         for (const auto& [target, means] : Attained(*group)) {
-          const Interval interval = StratifiedInterval({means}, AggregateMean, 0);
+          const Interval interval = StratifiedInterval({means}, AggregateMean, kBootstrapSeed);
           rows.push_back({target, Mean(means)});
           bars.push_back({target, Mean(means), interval.low, interval.high});
           targets.insert(target);
@@ -299,7 +299,8 @@ std::vector<Figure> ProfileFigures(const Report& report,
     plot.Set("yrange [0:1]");
     for (size_t i = 0; i < comparison.algorithms.size(); ++i) {
       std::vector<std::vector<double>> band, line;
-      for (const ProfilePoint& p : PerformanceProfile(comparison.scores[i], thresholds, 0)) {
+      for (const ProfilePoint& p :
+           PerformanceProfile(comparison.scores[i], thresholds, kBootstrapSeed)) {
         band.push_back({p.threshold, p.interval.low, p.interval.high});
         line.push_back({p.threshold, p.share});
       }

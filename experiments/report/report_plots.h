@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "experiments/report/comparison.h"
 #include "experiments/report/report_data.h"
 #include "experiments/report/svg_plot.h"
 

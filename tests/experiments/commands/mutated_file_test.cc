@@ -10,6 +10,7 @@
 #include <fstream>
 #include <functional>
 
+#include "experiments/report/comparison.h"
 #include "experiments/report/report_csv.h"
 #include "experiments/report/report_data.h"
 #include "experiments/runs/sweep.h"

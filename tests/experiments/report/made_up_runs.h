@@ -1,5 +1,8 @@
 #pragma once
 
+#include <gtest/gtest.h>
+#include <unistd.h>
+
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -78,5 +81,20 @@ inline void WriteRun(const std::string& folder, const nlohmann::json& result) {
     metrics << nlohmann::json{{"update", update}, {"loss", 50.0 / update}} << "\n";
   }
 }
+
+// Tests with a folder of runs.
+class MadeUpRunsTest : public ::testing::Test {
+ protected:
+  MadeUpRunsTest() : folder_(::testing::TempDir() + "/cosdt_report_" + std::to_string(getpid())) {
+    std::filesystem::create_directories(folder_);
+  }
+  ~MadeUpRunsTest() override { std::filesystem::remove_all(folder_); }
+
+  void Write(const std::string& name, const nlohmann::json& result) {
+    WriteRun(folder_ + "/" + name, result);
+  }
+
+  std::string folder_;
+};
 
 }  // namespace cosdt::experiments

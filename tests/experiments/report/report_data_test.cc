@@ -2,7 +2,6 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <cmath>
 #include <functional>
@@ -21,18 +20,8 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
-class ReportDataTest : public ::testing::Test {
+class ReportDataTest : public MadeUpRunsTest {
  protected:
-  ReportDataTest()
-      : folder_(::testing::TempDir() + "/cosdt_report_data_" + std::to_string(getpid())) {
-    std::filesystem::create_directories(folder_);
-  }
-  ~ReportDataTest() override { std::filesystem::remove_all(folder_); }
-
-  void Write(const std::string& name, const nlohmann::json& result) {
-    WriteRun(folder_ + "/" + name, result);
-  }
-
   // What reading all runs refuses.
   std::string Error() {
     try {
@@ -42,8 +31,6 @@ class ReportDataTest : public ::testing::Test {
     }
     return "none";
   }
-
-  std::string folder_;
 };
 
 TEST_F(ReportDataTest, ReadsWhatARunHolds) {
@@ -211,39 +198,6 @@ TEST_F(ReportDataTest, TellsD4rlsOwnFilesByTheirBytes) {
   result["physics"] = "gymnasium-v5";
   Write("a", result);
   EXPECT_FALSE(ReadReport({folder_}).tasks[0].published);
-}
-
-TEST_F(ReportDataTest, ComparesOnTheTasksThatAllKindsHave) {
-  for (const int seed : {0, 1}) {
-    const std::string at = std::to_string(seed) + "/";
-    Write(at + "1", MadeUpResult("cosformer", 20, seed, 30 + seed));
-    Write(at + "2", MadeUpResult("softmax", 20, seed, 10 + seed));
-    Write(at + "3", MadeUpMaze("cosformer", 20, seed, 90));
-    Write(at + "4", MadeUpMaze("cosformer", 50, seed, 100 * seed));
-    Write(at + "5", MadeUpCloning(100, seed, 20 + 10.5 * seed));
-  }
-  const Report report = ReadReport({folder_});
-  const std::vector<Comparison> comparisons = CompareAlgorithms(report);
-  ASSERT_THAT(comparisons, SizeIs(2));
-  EXPECT_EQ(comparisons[0].context, 20);
-  EXPECT_THAT(comparisons[0].tasks, ElementsAre(0));  // softmax has no runs of the maze
-  ASSERT_THAT(comparisons[0].algorithms, ElementsAre(0, 1, 2));
-  EXPECT_EQ(comparisons[0].scores[1], (TaskScores{{10, 11}}));
-  EXPECT_THAT(comparisons[1].tasks, ElementsAre(1));
-  EXPECT_THAT(comparisons[1].algorithms, ElementsAre(0));
-  const std::vector<Improvement> kinds = Improvements(report, comparisons[0]);
-  ASSERT_THAT(kinds, SizeIs(3));
-  EXPECT_EQ(kinds[0].of, "cosFormer");
-  EXPECT_EQ(kinds[0].over, "softmax");
-  EXPECT_EQ(kinds[0].probability, 1);
-  EXPECT_EQ(kinds[1].over, "BC");
-  EXPECT_EQ(kinds[1].probability, 0.75);
-  const std::vector<Improvement> contexts = ContextImprovements(report);
-  ASSERT_THAT(contexts, SizeIs(1));
-  EXPECT_EQ(contexts[0].of, "cosFormer 50");
-  EXPECT_EQ(contexts[0].over, "20");
-  EXPECT_EQ(contexts[0].probability, 0.5);
-  EXPECT_EQ(contexts[0].tasks, 1u);
 }
 
 }  // namespace
