@@ -90,6 +90,8 @@ add_library(cosdt_training_files INTERFACE)
 add_library(cosdt::training_files ALIAS cosdt_training_files)
 target_include_directories(cosdt_training_files SYSTEM INTERFACE "${Tomlplusplus_INCLUDE_DIR}"
                                                                  "${Protozero_INCLUDE_DIR}")
+# fills in the page of cosdt report: a header alone
+find_path(Mustache_INCLUDE_DIR kainjow/mustache.hpp REQUIRED)
 # the VectorEnv's and the readers' threads
 find_package(Threads REQUIRED)
 

@@ -6,9 +6,9 @@
 
 namespace cosdt::experiments {
 
-// The report as one HTML page that needs nothing else: figures are drawn into it, frames of runs
-// (frame*.png) are copied into it. It is well-formed XML but for its first line. Throws
-// std::runtime_error where gnuplot cannot be run.
+// The report as one HTML page, report.html filled in: figures and the runs' frames (frame*.png) are
+// embedded. It is well-formed XML except for its first line. Throws std::runtime_error if gnuplot
+// cannot be run.
 std::string ReportPage(const Report& report);
 
 }  // namespace cosdt::experiments

@@ -9,7 +9,7 @@ namespace {
 
 constexpr int kWidth = 420;
 
-// Round numbers from `low` to `high`: gnuplot labels powers of ten alone.
+// Round tics from `low` to `high`: by itself gnuplot labels only powers of ten.
 std::string LogTics(double low, double high) {
   std::ostringstream tics;
   const char* separator = "(";
@@ -26,47 +26,7 @@ std::string LogTics(double low, double high) {
   return *separator == '(' ? "autofreq" : tics.str() + ")";
 }
 
-// What the page does not need or has its own of: titles (browsers show them as tips), ids (which
-// would repeat from figure to figure), point shapes (see PointShapes), empty groups and black.
-std::string ForPage(std::string svg) {
-  svg.erase(0, svg.find("<svg"));
-  const auto remove = [&](const std::string& begin, const std::string& end) {
-    for (size_t at = 0; (at = svg.find(begin, at)) != std::string::npos;) {
-      svg.erase(at, svg.find(end, at + begin.size()) + end.size() - at);
-    }
-  };
-  const auto replace = [&](const std::string& from, const std::string& to) {
-    for (size_t at = 0; (at = svg.find(from, at)) != std::string::npos; at += to.size()) {
-      svg.replace(at, from.size(), to);
-    }
-  };
-  remove("<title>", "</title>");
-  remove("<desc>", "</desc>");
-  remove("<defs>", "</defs>");
-  remove(" id=\"", "\"");
-  replace("\"black\"", "\"currentColor\"");
-  replace("'black'", "'currentColor'");
-  for (size_t end = 0; (end = svg.find(">\n</g>\n", end)) != std::string::npos;) {
-    const size_t begin = svg.rfind('<', end);
-    if (svg.compare(begin, 3, "<g ") == 0) {
-      svg.erase(begin, end + 7 - begin);
-      end = begin;
-    } else {
-      ++end;
-    }
-  }
-  return svg;
-}
-
 }  // namespace
-
-std::string PointShapes() {
-  const std::string svg = RunGnuplot("set terminal svg\nset xrange [0:1]\nplot x\n");
-  const size_t begin = svg.find("<defs>"), end = svg.find("</defs>");
-  return "<svg xmlns:xlink=\"http://www.w3.org/1999/xlink\" width=\"0\" height=\"0\" "
-         "aria-hidden=\"true\" class=\"shapes\">" +
-         svg.substr(begin, end - begin) + "</defs></svg>\n";
-}
 
 Plot::Plot(const std::string& x_label, const std::string& y_label) {
   settings_ << "set border 3\nset tics nomirror out scale 0.5\nset grid\nset bmargin 3.3\n"
@@ -103,7 +63,7 @@ Figure Plot::Draw(const std::string& caption, int height) const {
   script << "set terminal svg size " << kWidth << "," << height
          << " dynamic noenhanced font 'sans-serif,13'\n"
          << settings_.str() << data_.str() << plot_.str() << "\n";
-  return {caption, ForPage(RunGnuplot(script.str()))};
+  return {caption, RunGnuplot(script.str())};
 }
 
 }  // namespace cosdt::experiments
