@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
-"""Checks that includes follow the layout: a folder or room includes only itself and those listed for it here.
+"""Checks that includes follow the layout: a folder or room includes only itself and those listed for it here, and
+no chain of includes between rooms leads back to where it began.
 
     python3 tests/layout/check_includes.py [REPOSITORY]
 """
+import graphlib
 import pathlib
 import re
 import sys
@@ -51,6 +53,7 @@ def main():
     root = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else ".")
     rules = allowed()
     files = wrong = 0
+    arrows = {}
     for folder in ("attention", "datasets", "envs", "agents", "experiments"):
         for file in sorted((root / folder).rglob("*")):
             if file.suffix not in (".h", ".cc", ".cu", ".cuh"):
@@ -60,13 +63,22 @@ def main():
             for included in re.findall(r'^#include "([^"]+)"', file.read_text(), re.MULTILINE):
                 if included.endswith("/embedded.h"):  # generated: a folder's embedded text files
                     continue
+                if room_of(included) != room_of(path):
+                    arrows.setdefault(room_of(path), set()).add(room_of(included))
                 if room_of(included) not in rules.get(room_of(path), set()):
                     wrong += 1
                     print(f"{path}: includes {included}: {room_of(path)} may not know {room_of(included)}")
     if files == 0:
         sys.exit(f"{root}: expected the project's folders, found no source file")
-    print(f"{files} files, {wrong} wrong includes")
-    sys.exit(wrong != 0)
+    circles = 0
+    try:
+        graphlib.TopologicalSorter(arrows).prepare()
+    except graphlib.CycleError as error:
+        circles = 1
+        print("a circle of includes: " + " -> ".join(error.args[1]))
+    print(f"{files} files, {wrong} wrong includes, {sum(map(len, arrows.values()))} arrows between rooms, "
+          f"{'a circle' if circles else 'no circle'}")
+    sys.exit(wrong + circles != 0)
 
 
 main()
