@@ -89,6 +89,25 @@ class MutatedFileTest : public testing::Test {
     EXPECT_LT(refused, kFiles);
   }
 
+  // Reads mutations of the safetensors file at path_ and writes what was read to again_: the same
+  // bytes if the header was left as it was.
+  template <typename Read, typename Write>
+  void ReadAllAgain(Read read, Write write) {
+    const std::string good = ReadBytes(path_), header = good.substr(0, HeaderSize(good));
+    std::string bytes;
+    ReadAll(
+        [&] {
+          bytes = MutateSafetensors(good);
+          WriteBytes(path_, bytes);
+        },
+        [&] {
+          const auto value = read();
+          if (!bytes.starts_with(header)) return;
+          write(value);
+          EXPECT_TRUE(ReadBytes(again_) == bytes);
+        });
+  }
+
   Mutator mutator_{1};
   fs::path folder_ = fs::path(testing::TempDir()) / ("mutated_" + std::to_string(getpid()));
   std::string path_ = folder_ / "file.safetensors", again_ = folder_ / "again.safetensors";
@@ -102,19 +121,8 @@ TEST_F(MutatedFileTest, CheckpointsAreReadOrRefused) {
     info.targets = {3600, 1800};
     info.run = "seed = 5\n";
     WriteCheckpoint(path_, Agent(SmallAgent(kind)), info);
-    const std::string good = ReadBytes(path_), header = good.substr(0, HeaderSize(good));
-    std::string bytes;
-    ReadAll(
-        [&] {
-          bytes = MutateSafetensors(good);
-          WriteBytes(path_, bytes);
-        },
-        [&] {
-          const Checkpoint checkpoint = ReadCheckpoint(path_);
-          if (!bytes.starts_with(header)) return;
-          WriteCheckpoint(again_, checkpoint.agent, checkpoint.info);
-          EXPECT_TRUE(ReadBytes(again_) == bytes);
-        });
+    ReadAllAgain([&] { return ReadCheckpoint(path_); },
+                 [&](const Checkpoint& read) { WriteCheckpoint(again_, read.agent, read.info); });
   }
 }
 
@@ -124,19 +132,8 @@ TEST_F(MutatedFileTest, StatesOfTrainingAreReadOrRefused) {
                   FastTraining());
   trainer.Update(2);
   trainer.Save(path_, {{"note", "two"}});
-  const std::string good = ReadBytes(path_), header = good.substr(0, HeaderSize(good));
-  std::string bytes;
-  ReadAll(
-      [&] {
-        bytes = MutateSafetensors(good);
-        WriteBytes(path_, bytes);
-      },
-      [&] {
-        const auto metadata = trainer.Restore(path_);
-        if (!bytes.starts_with(header)) return;
-        trainer.Save(again_, metadata);
-        EXPECT_TRUE(ReadBytes(again_) == bytes);
-      });
+  ReadAllAgain([&] { return trainer.Restore(path_); },
+               [&](const auto& metadata) { trainer.Save(again_, metadata); });
 }
 
 TEST_F(MutatedFileTest, FoldersOfTransformersAreReadOrRefused) {
