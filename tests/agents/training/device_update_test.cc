@@ -9,7 +9,6 @@
 #include <fstream>
 #include <limits>
 
-#include "agents/training/update_recorder.h"
 #include "tests/agents/training/small_training.h"
 
 namespace cosdt::agents {
@@ -354,27 +353,6 @@ TEST(DeviceUpdateTest, RecordedAndNotAreTheSameBits_CUDA) {
     EXPECT_TRUE(StateOf(*whole) == StateOf(*second)) << precision;
   }
   std::filesystem::remove(path);
-}
-
-TEST(UpdateRecorderTest, AnErrorEndsTheRecordingAndTheNextRunRecordsAgain_CUDA) {
-  SKIP_WITHOUT_CUDA();
-  const torch::Device device(torch::kCUDA, 0);
-  const auto recorder = MakeUpdateRecorder(device);
-  Tensor x = torch::zeros({4}, device);
-  bool fails = false;
-  const auto update = [&] {
-    x.add_(1);
-    TORCH_CHECK(!fails, "planted");
-  };
-  recorder->InOrder([&] {
-    for (int i = 0; i < 3; ++i) recorder->Run(update);  // unrecorded
-    fails = true;
-    EXPECT_THROW(recorder->Run(update), c10::Error);
-    fails = false;
-    for (int i = 0; i < 4; ++i) recorder->Run(update);
-    EXPECT_EQ(x.min().item<float>(), 7);
-    EXPECT_EQ(x.max().item<float>(), 7);
-  });
 }
 
 TEST(DeviceUpdateTest, ANotFiniteUpdateLeavesTheStateBeforeIt_CUDA) {
