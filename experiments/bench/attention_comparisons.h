@@ -6,9 +6,9 @@
 
 namespace cosdt::experiments {
 
-// The fused attention kernels against the peak of multiply-adds, against other ways to compute the
-// same (a token at a time, cumulative sums, their own quadratic form) and against LibTorch's
-// softmax, on the CPU: medians of `repeats` turns.
+// The fused attention kernels on the CPU against peak multiply-adds, against other ways to compute
+// the same (token by token, cumulative sums, their own quadratic form) and against LibTorch's
+// softmax: medians of `repeats` measurements.
 std::vector<BenchRow> CompareAttentionKernels(int repeats);
 
 }  // namespace cosdt::experiments

@@ -15,7 +15,7 @@ CLI::Option* AddBenchOptions(CLI::App& command, BenchOptions& options, const cha
   command.add_option("--threads", options.threads, threads)
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  command.add_option("--repeats", options.repeats, "turns of which the median is reported")
+  command.add_option("--repeats", options.repeats, "measurements, of which the median is reported")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   command.add_flag("--json", options.json, "print one JSON object");

@@ -8,7 +8,7 @@
 
 namespace cosdt::experiments {
 
-// One line of a benchmark's report. `ratio` above 1 means better than `against`.
+// One line of a benchmark's output. `ratio` above 1 means better than `against`.
 struct BenchRow {
   std::string name;    // "case" in JSON: what was measured ("hopper, 2 threads")
   std::string metric;  // "environment steps"
@@ -19,21 +19,21 @@ struct BenchRow {
   double ratio = 0;
 };
 
-// What the comparisons with another side have in common.
+// Options that comparisons with a baseline share.
 struct BenchOptions {
   int threads = 1;
   int repeats = 5;
-  std::string python = "";  // "": without the other side
+  std::string python = "";  // "": without the baseline
   bool json = false;
 };
 
-// --threads, --repeats, --python and --json; the options' values are the defaults. Gives back
-// --python's option.
+// Adds --threads, --repeats, --python and --json; the options' values are the defaults, `threads`
+// and `python` their help. Returns --python's option.
 CLI::Option* AddBenchOptions(CLI::App& command, BenchOptions& options, const char* threads,
                              const char* python);
 
-// Measures both sides in turn, `repeats` times, so that a busy machine disturbs both alike, and
-// reports the medians of the two and of the ratio within a turn. Both return a rate.
+// Measures both sides in turn, `repeats` times, so that a busy machine disturbs both alike. Both
+// return a rate; reports the medians of the two and of the ratio within a turn.
 BenchRow CompareRates(std::string name, std::string metric, std::string against,
                       const std::function<double()>& ours, const std::function<double()>& theirs,
                       int repeats);

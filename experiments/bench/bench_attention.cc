@@ -41,7 +41,7 @@ struct BenchAttentionCommand {
   bool json = false;
 };
 
-// What the fused kernels are asked by a case, or nothing where its kind does not use them.
+// The fused kernels' problem for a case, or nothing if its kind does not use them.
 std::optional<kernels::Problem> KernelProblem(const Case& c) {
   const std::string& kind = c.options.kind;
   if (kind != "cosformer" && kind != "linear" && kind != "performer" && kind != "flow") return {};
@@ -84,12 +84,12 @@ double Flops(const Case& c, bool backward) {
          (backward ? 3.5 : 1.0);
 }
 
-// What is reported of a kind at a length.
+// Results for a kind at a length.
 struct Measurement {
   std::string kind;
   int64_t length = 0;
-  double seconds[2] = {};  // a token and head, forward and forward + backward
-  double flops[2] = {};    // a second
+  double seconds[2] = {};  // per token and head: forward, forward + backward
+  double flops[2] = {};    // per second
   double megabytes[2] = {};
 };
 
@@ -139,8 +139,8 @@ void PrintCrossovers(const std::vector<Measurement>& measurements) {
 }
 
 void PrintTable(const std::vector<Measurement>& measurements, double peak) {
-  std::printf("%-10s %7s  %26s  %35s  %23s\n", "", "", "us a token and head", "GFLOP/s (of peak)",
-              "MB beyond in and out");
+  std::printf("%-10s %7s  %26s  %35s  %23s\n", "", "", "us per token and head", "GFLOP/s (of peak)",
+              "MB besides in and out");
   std::printf("%-10s %7s  %10s %15s  %15s %19s  %10s %12s\n", "kind", "L", "forward", "+ backward",
               "forward", "+ backward", "forward", "+ backward");
   for (const Measurement& m : measurements) {
@@ -157,7 +157,7 @@ void AppendRows(const std::vector<Measurement>& measurements, double peak,
     const std::string name = m.kind + ", L " + std::to_string(m.length);
     for (const int i : {0, 1}) {
       const std::string pass = i == 0 ? " forward" : " forward+backward";
-      rows.push_back({name, "time a token and head" + pass, m.seconds[i], "s", "", 0, 0});
+      rows.push_back({name, "time per token and head" + pass, m.seconds[i], "s", "", 0, 0});
       rows.push_back(
           {name, "arithmetic" + pass, m.flops[i], "FLOP/s", "peak", peak, m.flops[i] / peak});
       rows.push_back({name, "extra memory" + pass, m.megabytes[i] * 1e6, "B", "", 0, 0});
@@ -177,7 +177,7 @@ void Plot(const std::vector<Measurement>& measurements, const std::string& path)
   }
   for (const bool memory : {false, true}) {
     script << "set ylabel '"
-           << (memory ? "MB beyond inputs and outputs, one head"
+           << (memory ? "MB besides inputs and outputs, one head"
                       : "ms forward and backward, one head")
            << "'\nplot ";
     for (const std::string& kind : kinds) {
@@ -198,7 +198,7 @@ void Plot(const std::vector<Measurement>& measurements, const std::string& path)
   agents::WriteTextFile(path, RunGnuplot(script.str()));
 }
 
-// On a GPU, and where shapes are given: forms and passes at those, with nothing over the length.
+// On a GPU or if shapes are given: forms and passes at those shapes instead of over the length.
 bool RunShapes(const BenchAttentionCommand& command, const CLI::App& app) {
   const c10::Device device = ResolveDevice(command.device);
   if (device.is_cpu() && command.shapes.empty()) return false;
@@ -254,25 +254,27 @@ void AddBenchAttention(CLI::App& bench) {
     kinds.push_back(kind.name);
   }
   command->kinds = kinds;
-  CLI::App* app = bench.add_subcommand("attention", "time and memory of the attention kinds");
-  app->add_option("--attention", command->kinds, "kinds")->check(CLI::IsMember(kinds));
-  app->add_option("--lengths", command->lengths, "in tokens")
+  CLI::App* app =
+      bench.add_subcommand("attention", "measure time and memory of the attention kinds");
+  app->add_option("--attention", command->kinds, "attention kinds")->check(CLI::IsMember(kinds));
+  app->add_option("--lengths", command->lengths, "lengths in tokens")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  app->add_option("--width", command->width, "of a head")
+  app->add_option("--width", command->width, "width of a head")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  app->add_option("--threads", command->threads, "of LibTorch")
+  app->add_option("--threads", command->threads, "threads of LibTorch")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  app->add_option("--repeats", command->repeats, "turns of which the best or median is reported")
+  app->add_option("--repeats", command->repeats,
+                  "measurements, of which the best or median is reported")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   app->add_flag("--compare,!--no-compare", command->compare,
-                "the kernels against peak, other forms and softmax (on by default)");
-  app->add_option("--plot", command->plot, "draw time and memory over length into this SVG file");
+                "compare the kernels with peak, other forms and softmax (default: on)");
+  app->add_option("--plot", command->plot, "SVG file for a plot of time and memory over length");
   AddDeviceOption(*app, command->device,
-                  "that computes; a GPU is measured at --shapes, not over the length");
+                  "device; a GPU is measured at --shapes, not over the length");
   app->add_option(
          "--shapes", command->shapes,
          "batch x heads x length x width (8x8x1024x64), with commas: cosformer and softmax "

@@ -1,4 +1,4 @@
-// cosdt bench behaviour: SAC updates a second against stable-baselines3.
+// cosdt bench behaviour: SAC updates per second against stable-baselines3.
 #include <ATen/Parallel.h>
 
 #include <cstdio>
@@ -60,7 +60,7 @@ class RandomLearner {
 
 void Run(const BenchBehaviourCommand& command) {
   at::set_num_threads(command.options.threads);
-  const PythonRival rival(command.options.python, kBenchBehaviourPy, "stable-baselines3");
+  const PythonBaseline baseline(command.options.python, kBenchBehaviourPy, "stable-baselines3");
   std::vector<BenchRow> rows;
   for (const std::string& name : command.envs) {
     const envs::EnvSpec spec = envs::MakeEnv(name)->spec();
@@ -71,8 +71,8 @@ void Run(const BenchBehaviourCommand& command) {
     const std::string threads = ", " + std::to_string(command.options.threads) + " thread" +
                                 (command.options.threads == 1 ? "" : "s");
     rows.push_back(CompareRates(
-        name + threads, "updates", rival.library(), [&] { return learner.UpdatesPerSecond(); },
-        [&] { return std::stod(rival.Ask(arguments)); }, command.options.repeats));
+        name + threads, "updates", baseline.library(), [&] { return learner.UpdatesPerSecond(); },
+        [&] { return std::stod(baseline.Ask(arguments)); }, command.options.repeats));
   }
   PrintRows(rows, command.options.json);
 }
@@ -81,10 +81,11 @@ void Run(const BenchBehaviourCommand& command) {
 
 void AddBenchBehaviour(CLI::App& bench) {
   auto command = std::make_shared<BenchBehaviourCommand>();
-  CLI::App* app = bench.add_subcommand("behaviour", "SAC updates a second");
-  app->add_option("--env", command->envs, "bodies")->check(CLI::IsMember(envs::BodyNames()));
-  AddBenchOptions(*app, command->options, "of LibTorch, on both sides",
-                  "a Python with stable-baselines3")
+  CLI::App* app =
+      bench.add_subcommand("behaviour", "measure SAC updates per second against stable-baselines3");
+  app->add_option("--env", command->envs, "environments")->check(CLI::IsMember(envs::BodyNames()));
+  AddBenchOptions(*app, command->options, "threads of LibTorch, on both sides",
+                  "Python interpreter with stable-baselines3")
       ->required();
   app->callback([command] { Run(*command); });
 }

@@ -1,4 +1,4 @@
-"""Updates a second of stable-baselines3's SAC.
+"""Updates per second of stable-baselines3's SAC.
 
 usage: bench_behaviour.py which | bench_behaviour.py OBSERVATIONS ACTIONS THREADS SECONDS
 

@@ -25,7 +25,7 @@ namespace cosdt::experiments {
 namespace {
 
 constexpr size_t kFileRows = 1000000;    // as hopper-medium-v2 has
-constexpr int kBatch = 64;               // windows a training step
+constexpr int kBatch = 64;               // windows per update
 constexpr int kContext = 20;             // the Decision Transformer's K
 constexpr double kSamplerSeconds = 1.0;  // of one measurement of the sampler
 
@@ -70,7 +70,7 @@ size_t KeptBytes(const datasets::Episodes& e) {
          sizeof(double) * e.returns.size() + sizeof(size_t) * e.offsets.size();
 }
 
-// The most memory that loading takes above what there was before, over what it keeps.
+// Peak memory of loading, over what it keeps.
 double MemoryRatio(const std::string& path, int threads) {
   ReturnFreedMemory();
   const PeakMemory peak;
@@ -96,7 +96,7 @@ BenchRow WindowRow(const datasets::Episodes& episodes, int context, int repeats)
       return 1L;
     });
   };
-  // the least that any sampler must do: write as many bytes
+  // the least that any sampler must do: copy as many bytes
   const std::vector<float> source(observations.size() + actions.size() + 4 * steps);
   std::vector<float> target(source.size());
   const auto copies = [&] {
@@ -111,7 +111,7 @@ BenchRow WindowRow(const datasets::Episodes& episodes, int context, int repeats)
 
 void Run(const BenchDataCommand& command) {
   std::string path = command.dataset;
-  // a file of its own is removed however this ends
+  // removes a made-up file even after an error
   struct Remover {
     std::string path;
     ~Remover() {
@@ -127,7 +127,7 @@ void Run(const BenchDataCommand& command) {
   }
   std::vector<BenchRow> rows;
   const double memory = MemoryRatio(path, command.options.threads);
-  rows.push_back({"load", "most memory / kept", memory, "", "1.3 times", 1.3, 1.3 / memory});
+  rows.push_back({"load", "peak memory / kept", memory, "", "1.3 times", 1.3, 1.3 / memory});
 
   datasets::Episodes episodes = datasets::ReadEpisodes(path, {.threads = command.options.threads});
   const double megabytes = static_cast<double>(KeptBytes(episodes)) / 1e6;
@@ -142,7 +142,7 @@ void Run(const BenchDataCommand& command) {
     };
     rows.push_back(CompareRates(name, "MB", "1 thread", load, one, command.options.repeats));
   } else {
-    const PythonRival h5py(command.options.python, kBenchDataPy, "h5py");
+    const PythonBaseline h5py(command.options.python, kBenchDataPy, "h5py");
     const auto theirs = [&] { return megabytes / std::stod(h5py.Ask("'" + path + "'")); };
     rows.push_back(CompareRates(name, "MB", h5py.library(), load, theirs, command.options.repeats));
   }
@@ -156,11 +156,11 @@ void Run(const BenchDataCommand& command) {
 
 void AddBenchData(CLI::App& bench) {
   auto command = std::make_shared<BenchDataCommand>();
-  CLI::App* app = bench.add_subcommand("data", "loading a dataset and sampling windows");
+  CLI::App* app = bench.add_subcommand("data", "measure loading a dataset and sampling windows");
   app->add_option("--dataset", command->dataset,
                   "HDF5 file (default: a made-up one of hopper-medium-v2's size)");
-  AddBenchOptions(*app, command->options, "threads that inflate",
-                  "a Python with h5py to compare with");
+  AddBenchOptions(*app, command->options, "threads that decompress",
+                  "Python interpreter with h5py to compare with");
   app->callback([command] { Run(*command); });
 }
 

@@ -1,4 +1,4 @@
-// cosdt bench env: environment steps a second against a bare loop of mj_step, against one thread,
+// cosdt bench env: environment steps per second against a bare loop of mj_step, against one thread,
 // and against envpool or gymnasium.
 #include <mujoco/mujoco.h>
 
@@ -17,7 +17,7 @@
 namespace cosdt::experiments {
 namespace {
 
-constexpr int kBodies = 64;          // stepped in lock step, as many as envpool gets
+constexpr int kBodies = 64;          // stepped in lock step, as many as in envpool
 constexpr double kEnvSeconds = 1.0;  // of one measurement
 constexpr int kRecordedSteps = 20000;
 
@@ -26,7 +26,7 @@ struct BenchEnvCommand {
   BenchOptions options = {.threads = 2};
 };
 
-// Random-policy episodes, so that two loops can go through the same states.
+// Episodes of a random policy, so that two loops visit the same states.
 struct Recording {
   struct Episode {
     std::vector<double> qpos, qvel;
@@ -68,7 +68,7 @@ long StepEnv(envs::MujocoEnv& env, const Recording& recording) {
   return static_cast<long>(step);
 }
 
-// The same pass with nothing but MuJoCo's own calls.
+// The same pass with only MuJoCo's own calls.
 long StepBare(const mjModel* model, mjData* data, int frame_skip, const Recording& recording) {
   size_t step = 0;
   for (const Recording::Episode& episode : recording.episodes) {
@@ -108,7 +108,7 @@ class RandomVector {
       : pool_(threads), env_(prototype, kBodies, pool_), rows_(kBodies), rng_(envs::MakeRng(0, 1)) {
     std::iota(rows_.begin(), rows_.end(), 0);
     for (const int row : rows_) env_.Reset(row, rng_());
-    // drawn once: random numbers are not what is measured
+    // drawn once: random numbers are not measured
     std::uniform_real_distribution<float> uniform(-1, 1);
     for (std::vector<float>& actions : actions_) {
       actions.resize(kBodies * prototype.spec().action_size);
@@ -135,19 +135,19 @@ class RandomVector {
   size_t next_ = 0;
 };
 
-double StepsPerSecond(const PythonRival& rival, const std::string& env, int threads) {
-  return std::stod(rival.Ask(env + " " + std::to_string(threads) + " " + std::to_string(kBodies) +
-                             " " + std::to_string(kEnvSeconds)));
+double StepsPerSecond(const PythonBaseline& baseline, const std::string& env, int threads) {
+  return std::stod(baseline.Ask(env + " " + std::to_string(threads) + " " +
+                                std::to_string(kBodies) + " " + std::to_string(kEnvSeconds)));
 }
 
 void Run(const BenchEnvCommand& command) {
   std::vector<BenchRow> rows;
-  std::unique_ptr<PythonRival> rival;
+  std::unique_ptr<PythonBaseline> baseline;
   if (!command.options.python.empty()) {
-    rival =
-        std::make_unique<PythonRival>(command.options.python, kBenchEnvPy, "envpool or gymnasium");
+    baseline = std::make_unique<PythonBaseline>(command.options.python, kBenchEnvPy,
+                                                "envpool or gymnasium");
   } else {
-    std::fprintf(stderr, "without --python there is no comparison with envpool\n");
+    std::fprintf(stderr, "no comparison with envpool without --python\n");
   }
   for (const std::string& name : command.envs) {
     rows.push_back(AgainstBareLoop(name, command.options.repeats));
@@ -157,14 +157,14 @@ void Run(const BenchEnvCommand& command) {
     rows.push_back(CompareRates(
         name + threads, "environment steps", "1 thread", [&] { return many.StepsPerSecond(); },
         [&] { return one.StepsPerSecond(); }, command.options.repeats));
-    if (!rival) continue;
-    // the body that the rival has: gymnasium's
+    if (!baseline) continue;
+    // the body that the baseline has: gymnasium's
     RandomVector same(*envs::MakeEnv(name, envs::Physics::kGymnasiumV4), command.options.threads);
     rows.push_back(CompareRates(
         name + threads, "environment steps",
-        rival->library() + ", " + std::to_string(command.options.threads) + " threads",
+        baseline->library() + ", " + std::to_string(command.options.threads) + " threads",
         [&] { return same.StepsPerSecond(); },
-        [&] { return StepsPerSecond(*rival, name, command.options.threads); },
+        [&] { return StepsPerSecond(*baseline, name, command.options.threads); },
         command.options.repeats));
   }
   PrintRows(rows, command.options.json);
@@ -174,10 +174,10 @@ void Run(const BenchEnvCommand& command) {
 
 void AddBenchEnv(CLI::App& bench) {
   auto command = std::make_shared<BenchEnvCommand>();
-  CLI::App* app = bench.add_subcommand("env", "environment steps a second");
-  app->add_option("--env", command->envs, "bodies")->check(CLI::IsMember(envs::BodyNames()));
-  AddBenchOptions(*app, command->options, "compared with one",
-                  "a Python with envpool (or gymnasium) to compare with");
+  CLI::App* app = bench.add_subcommand("env", "measure environment steps per second");
+  app->add_option("--env", command->envs, "environments")->check(CLI::IsMember(envs::BodyNames()));
+  AddBenchOptions(*app, command->options, "threads to compare with one thread",
+                  "Python interpreter with envpool (or gymnasium) to compare with");
   app->callback([command] { Run(*command); });
 }
 

@@ -1,4 +1,4 @@
-"""Environment steps a second of envpool, or of gymnasium where envpool is missing.
+"""Environment steps per second of envpool, or of gymnasium if envpool is missing.
 
 usage: bench_env.py which | bench_env.py ENV THREADS BODIES SECONDS
 

@@ -1,4 +1,4 @@
-// cosdt bench eval: environment steps a second of agents that act, against PyPI transformers, and
+// cosdt bench eval: environment steps per second of an evaluation against PyPI transformers, and
 // the latency of a decision.
 #include <ATen/Parallel.h>
 
@@ -151,17 +151,17 @@ void AddLatencies(int repeats, std::vector<BenchRow>& rows) {
   }
 }
 
-double StepsPerSecond(const PythonRival& rival, const std::string& env) {
-  return std::stod(rival.Ask(env + " " + std::to_string(kEvalSeconds)));
+double StepsPerSecond(const PythonBaseline& baseline, const std::string& env) {
+  return std::stod(baseline.Ask(env + " " + std::to_string(kEvalSeconds)));
 }
 
 void Run(const BenchEvalCommand& command) {
   at::set_num_threads(1);
   std::vector<BenchRow> rows;
-  std::unique_ptr<PythonRival> rival;
+  std::unique_ptr<PythonBaseline> baseline;
   if (!command.options.python.empty()) {
-    rival = std::make_unique<PythonRival>(command.options.python, kBenchEvalPy,
-                                          "torch, transformers and gymnasium[mujoco]");
+    baseline = std::make_unique<PythonBaseline>(command.options.python, kBenchEvalPy,
+                                                "torch, transformers and gymnasium[mujoco]");
   } else {
     std::fprintf(stderr, "without --python the modes are compared with window\n");
   }
@@ -171,7 +171,7 @@ void Run(const BenchEvalCommand& command) {
   std::vector<torch::ScalarType> types = {torch::kFloat32};
   if (agents::kernels::ProcessorHasBFloat16()) types.push_back(torch::kBFloat16);
   for (const std::string& name : command.envs) {
-    // the body that the rival has: gymnasium's
+    // the body that the baseline has: gymnasium's
     const auto env = envs::MakeEnv(name, envs::Physics::kGymnasiumV4);
     LockStep window(*env, agents::DecodeMode::kWindow, torch::kFloat32, command.options.threads);
     for (const torch::ScalarType type : types) {
@@ -180,9 +180,10 @@ void Run(const BenchEvalCommand& command) {
         rows.push_back(CompareRates(
             name + ", " + agents::DecodeModeName(mode) + " " + agents::PrecisionName(type) +
                 threads,
-            "environment steps", rival ? rival->library() + ", 1 episode, 1 thread" : "window fp32",
+            "environment steps",
+            baseline ? baseline->library() + ", 1 episode, 1 thread" : "window fp32",
             [&] { return ours.StepsPerSecond(); },
-            [&] { return rival ? StepsPerSecond(*rival, name) : window.StepsPerSecond(); },
+            [&] { return baseline ? StepsPerSecond(*baseline, name) : window.StepsPerSecond(); },
             command.options.repeats));
       }
     }
@@ -195,10 +196,12 @@ void Run(const BenchEvalCommand& command) {
 
 void AddBenchEval(CLI::App& bench) {
   auto command = std::make_shared<BenchEvalCommand>();
-  CLI::App* app = bench.add_subcommand("eval", "environment steps a second of agents that act");
-  app->add_option("--env", command->envs, "bodies")->check(CLI::IsMember(envs::BodyNames()));
-  AddBenchOptions(*app, command->options, "of cosdt; the other side has one",
-                  "a Python with torch, transformers and gymnasium[mujoco] to compare with");
+  CLI::App* app =
+      bench.add_subcommand("eval", "measure environment steps per second of an evaluation");
+  app->add_option("--env", command->envs, "environments")->check(CLI::IsMember(envs::BodyNames()));
+  AddBenchOptions(
+      *app, command->options, "threads of cosdt; the baseline has one",
+      "Python interpreter with torch, transformers and gymnasium[mujoco] to compare with");
   app->callback([command] { Run(*command); });
 }
 

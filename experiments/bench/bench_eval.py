@@ -1,10 +1,10 @@
-"""Environment steps a second of a Decision Transformer of PyPI transformers, as its users roll it out:
-one episode, the last 20 steps padded on the left, one call of the model a step.
+"""Environment steps per second of a Decision Transformer of PyPI transformers, as its users roll it out:
+one episode, the last 20 steps padded on the left, one call of the model per step.
 
 usage: bench_eval.py which | bench_eval.py ENV SECONDS
 
 The original's size (3 layers, width 128) with random weights, in gymnasium, on one thread. A body that
-falls is set up again and the context goes on, so that every step has the whole context. Run by
+falls is reset and keeps its context, so that every step has the whole context. Run by
 `cosdt bench eval --python PYTHON`.
 """
 import sys
@@ -23,7 +23,7 @@ if sys.argv[1] == "which":
     print("transformers", transformers.__version__)
     sys.exit()
 
-warnings.filterwarnings("ignore", message=".*out of date")  # v4 is what is compared with
+warnings.filterwarnings("ignore", message=".*out of date")  # v4 is the baseline
 torch.set_num_threads(1)
 torch.manual_seed(0)
 env = gymnasium.make(IDS[sys.argv[1]]).unwrapped

@@ -45,7 +45,7 @@ struct TimedCase {
   }
 };
 
-// What has to move, each input and output once, the normaliser included.
+// Bytes of each input and output once, the normalizer included.
 double Bytes(const TimedCase& c, Pass pass) {
   const double forward = 4 * c.array_bytes() + 4 * c.tokens(),
                backward = 8 * c.array_bytes() + 4 * c.tokens();
@@ -86,7 +86,7 @@ struct Set {
   Tensor q, k, v, grad_out, out, normalizer, grad_q, grad_k, grad_v;
 };
 
-// Attention that is measured: each pass for the set of a number.
+// Runs a pass of the measured attention on the set of this index.
 using Work = std::function<void(Pass, size_t)>;
 
 attention::LinearForm CosformerForm(const TimedCase& c) {
@@ -95,7 +95,7 @@ attention::LinearForm CosformerForm(const TimedCase& c) {
 
 attention::Inputs InputsOf(const Set& s) { return {s.q, s.k, s.v, {}, s.q.sizes().vec()}; }
 
-// The operator's own entry points, into arrays that are there.
+// The operator's own entry points, into existing arrays.
 Work KernelWork(const TimedCase& c, std::vector<Set>& sets) {
   const attention::LinearForm form = CosformerForm(c);
   for (Set& s : sets) attention::CausalLinearForward(InputsOf(s), form, s.out, s.normalizer);
@@ -115,7 +115,7 @@ Work KernelWork(const TimedCase& c, std::vector<Set>& sets) {
 // Any function of q, k and v, with autograd's backward pass.
 Work AutogradWork(std::vector<Set>& sets, std::function<Tensor(const Set&)> attend) {
   struct State {
-    std::vector<Set> leaves;  // the sets' numbers, with gradients
+    std::vector<Set> leaves;  // the sets' values, with gradients
     std::vector<Tensor> outs;
     std::vector<torch::autograd::variable_list> results;  // kept apart, as the kernels' are
   };
@@ -144,7 +144,7 @@ Tensor Softmax(const Set& s) {
   return at::scaled_dot_product_attention(s.q, s.k, s.v, {}, 0.0, true);
 }
 
-// Which kernel LibTorch takes for these inputs.
+// The kernel that LibTorch chooses for these inputs.
 std::string SoftmaxName(Set s) {
   for (Tensor* x : {&s.q, &s.k, &s.v}) *x = x->detach().requires_grad_();
   constexpr const char* kNames[] = {"math", "flash", "efficient", "cudnn"};
@@ -182,7 +182,7 @@ double MedianSeconds(TimedLaunches& launches, int repeats) {
   return Median(seconds);
 }
 
-// Bytes a second of a copy on the device, read and written.
+// Bytes per second of a copy on the device, read and written.
 double MeasureCopy(const c10::Device& device, int repeats) {
   const int64_t bytes = device.is_cpu() ? int64_t{1} << 26 : int64_t{1} << 30;
   const Tensor from = torch::ones({bytes}, torch::TensorOptions(torch::kUInt8).device(device));
@@ -191,8 +191,8 @@ double MeasureCopy(const c10::Device& device, int repeats) {
   return 2 * static_cast<double>(bytes) / MedianSeconds(*launches, repeats);
 }
 
-// Operations a second of a large product; on a GPU of TF32 for float32, whose tensor cores our
-// kernels use thrice for one product in float32.
+// Operations per second of a large product; on a GPU float32 is measured as TF32, of which our
+// kernels need three products for one in float32.
 double MeasureProduct(torch::ScalarType type, const c10::Device& device, int repeats) {
   const int64_t n = device.is_cpu() ? 512 : 8192;
   const Tensor a = torch::randn({n, n}, torch::TensorOptions(type).device(device));
@@ -243,7 +243,7 @@ class Report {
     std::fflush(stdout);
   }
 
-  // A case that a GPU is too small for is no reason to leave out the others.
+  // A case that does not fit the GPU does not stop the others.
   void AddFailure(const std::string& name, const c10::Error& error) {
     ++failures_;
     std::fprintf(stderr, "cosdt: %s: %s\n", name.c_str(),
@@ -334,7 +334,7 @@ void BenchShapes(const std::vector<AttentionShape>& shapes, const c10::Device& d
       const TimedCase c{shape, type};
       try {
         BenchCase(c, device, repeats, roofs, report);
-      } catch (const c10::Error& e) {  // its inputs alone are too much
+      } catch (const c10::Error& e) {  // its inputs alone do not fit
         report.AddFailure(c.Name(), e);
       }
       if (!device.is_cpu()) at::accelerator::emptyCache();

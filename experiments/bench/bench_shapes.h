@@ -22,7 +22,7 @@ AttentionShape ParseShape(const std::string& text);
 
 // cosFormer's operator, forward, backward and both in float32 and bfloat16, against LibTorch's
 // scaled_dot_product_attention: times without launch costs (timed_launches.h) over sets of inputs
-// that exceed the cache; bytes a second, counting each input and output once, as a share of a
+// that exceed the cache; bytes per second, counting each input and output once, as a share of a
 // copy's on the device; arithmetic as a share of a matrix product's. Prints a table or JSON.
 void BenchShapes(const std::vector<AttentionShape>& shapes, const c10::Device& device, int repeats,
                  bool json);

@@ -1,4 +1,4 @@
-// cosdt bench train: updates a second against PyPI transformers, and what a token costs in long
+// cosdt bench train: updates per second against PyPI transformers, and the cost of a token in long
 // contexts.
 #include <ATen/DeviceAccelerator.h>
 #include <ATen/Parallel.h>
@@ -23,7 +23,7 @@
 namespace cosdt::experiments {
 namespace {
 
-// How long a measurement takes; on a GPU nothing else disturbs it.
+// Of a measurement; on a GPU nothing else disturbs it.
 int Seconds(const c10::Device& device) { return device.is_cpu() ? 10 : 2; }
 constexpr int kEpisodes = 100;
 constexpr int kLength = 1000;  // of an episode
@@ -59,7 +59,7 @@ datasets::Episodes RandomEpisodes(const envs::EnvSpec& spec) {
   return episodes;
 }
 
-// The original's size and recipe but for what is given.
+// The original's size and recipe except for the arguments.
 class Training {
  public:
   Training(const datasets::Episodes& episodes, const std::string& attention,
@@ -71,7 +71,7 @@ class Training {
                  {.batch_size = batch_size, .precision = precision}) {
     trainer_.Update(kWarmUp);
     if (device_.is_cpu()) return;
-    // a GPU is told of many updates at once, as training does
+    // a GPU is given many updates at once, as in training
     const double rate = Rate(0, [&] {
       trainer_.Update(kWarmUp);
       return static_cast<long>(kWarmUp);
@@ -86,7 +86,7 @@ class Training {
     });
   }
 
-  // "composed " where the kernels for updates on a GPU do not take this one.
+  // "composed " if the GPU's kernels for updates do not support this one.
   std::string PathNote() const {
     return trainer_.update_path() == "composition" ? "composed " : "";
   }
@@ -97,7 +97,7 @@ class Training {
  private:
   static constexpr int64_t kWarmUp = 5;
 
-  // The memory of those before is given back, so that it is not counted here.
+  // Frees the memory of earlier objects, so that it is not counted here.
   static const c10::Device& StartOver(const c10::Device& device) {
     if (!device.is_cpu()) at::accelerator::emptyCache();
     ResetPeakDeviceMemory(device);
@@ -128,8 +128,8 @@ std::string Arguments(const BenchTrainCommand& command, const envs::EnvSpec& spe
          std::to_string(Seconds(device)) + " " + device.str();
 }
 
-void AddRivalRows(const BenchTrainCommand& command, const PythonRival& rival,
-                  std::vector<BenchRow>& rows) {
+void AddBaselineRows(const BenchTrainCommand& command, const PythonBaseline& baseline,
+                     std::vector<BenchRow>& rows) {
   const std::string threads = command.options.threads == 1
                                   ? ""
                                   : ", " + std::to_string(command.options.threads) + " threads";
@@ -148,48 +148,48 @@ void AddRivalRows(const BenchTrainCommand& command, const PythonRival& rival,
       const std::string arguments = Arguments(command, spec, pair.against, c10::kCPU);
       rows.push_back(CompareRates(
           name + ", " + pair.attention + " " + pair.precision + threads, "updates",
-          rival.library() + " " + pair.against, [&] { return ours.UpdatesPerSecond(); },
-          [&] { return std::stod(rival.Ask(arguments)); }, command.options.repeats));
+          baseline.library() + " " + pair.against, [&] { return ours.UpdatesPerSecond(); },
+          [&] { return std::stod(baseline.Ask(arguments)); }, command.options.repeats));
     }
   }
 }
 
-// What the other side attains on a GPU.
-struct GpuRival {
+// Results of the baseline on a GPU.
+struct GpuBaseline {
   std::string name;  // with mode and precision
   double rate = 0, bytes = 0;
 };
 
 // By precision: eager and compiled.
-std::map<std::string, std::vector<GpuRival>> AskGpuRival(const BenchTrainCommand& command,
-                                                         const PythonRival& rival,
-                                                         const envs::EnvSpec& spec,
-                                                         const c10::Device& device) {
-  std::map<std::string, std::vector<GpuRival>> rivals;
+std::map<std::string, std::vector<GpuBaseline>> AskGpuBaseline(const BenchTrainCommand& command,
+                                                               const PythonBaseline& baseline,
+                                                               const envs::EnvSpec& spec,
+                                                               const c10::Device& device) {
+  std::map<std::string, std::vector<GpuBaseline>> baselines;
   std::string list;
   for (const std::string& p : command.precisions) list += (list.empty() ? "" : ",") + p;
-  std::istringstream answer(rival.Ask(Arguments(command, spec, list, device)));
+  std::istringstream answer(baseline.Ask(Arguments(command, spec, list, device)));
   for (const std::string& precision : command.precisions) {
     for (const char* mode : {" eager ", " compiled "}) {
-      GpuRival r{rival.library() + mode + precision};
+      GpuBaseline r{baseline.library() + mode + precision};
       if (!(answer >> r.rate >> r.bytes)) {
-        throw std::runtime_error(rival.library() + ": expected rates and bytes, found " +
+        throw std::runtime_error(baseline.library() + ": expected rates and bytes, found " +
                                  answer.str());
       }
-      rivals[precision].push_back(r);
+      baselines[precision].push_back(r);
     }
   }
-  return rivals;
+  return baselines;
 }
 
-// Both sides on a GPU: the other one is asked once, for it takes a minute to compile.
-void AddGpuRows(const BenchTrainCommand& command, const PythonRival* rival,
+// Both sides on a GPU: the baseline runs once, as it takes a minute to compile.
+void AddGpuRows(const BenchTrainCommand& command, const PythonBaseline* baseline,
                 const c10::Device& device, std::vector<BenchRow>& rows) {
   for (const std::string& name : command.envs) {
     const envs::EnvSpec spec = envs::MakeEnv(name)->spec();
     const datasets::Episodes episodes = RandomEpisodes(spec);
-    std::map<std::string, std::vector<GpuRival>> rivals;
-    if (rival) rivals = AskGpuRival(command, *rival, spec, device);
+    std::map<std::string, std::vector<GpuBaseline>> baselines;
+    if (baseline) baselines = AskGpuBaseline(command, *baseline, spec, device);
     for (const std::string& precision : command.precisions) {
       for (const char* attention : {"cosformer", "softmax"}) {
         Training ours(episodes, attention, precision, 20, 64, device);
@@ -197,11 +197,11 @@ void AddGpuRows(const BenchTrainCommand& command, const PythonRival* rival,
         for (int i = 0; i < command.options.repeats; ++i) rates.push_back(ours.UpdatesPerSecond());
         const double rate = Median(rates), bytes = ours.PeakMemory();
         const std::string row = name + ", " + attention + " " + ours.PathNote() + precision;
-        if (!rival) {
+        if (!baseline) {
           rows.push_back({row, "updates", rate, "1/s", "", 0, 0});
           rows.push_back({row, "peak device memory", bytes / 1e6, "MB", "", 0, 0});
         }
-        for (const GpuRival& r : rivals[precision]) {
+        for (const GpuBaseline& r : baselines[precision]) {
           rows.push_back({row, "updates", rate, "1/s", r.name, r.rate, rate / r.rate});
           rows.push_back({row, "peak device memory", bytes / 1e6, "MB", r.name, r.bytes / 1e6,
                           r.bytes / bytes});
@@ -211,7 +211,7 @@ void AddGpuRows(const BenchTrainCommand& command, const PythonRival* rival,
   }
 }
 
-// Tokens a second of a whole update with as many tokens at K = 1000 as at K = 100.
+// Tokens per second of a whole update with as many tokens at K = 1000 as at K = 100.
 void AddContextRows(const BenchTrainCommand& command, const c10::Device& device,
                     std::vector<BenchRow>& rows) {
   const datasets::Episodes episodes = RandomEpisodes(envs::MakeEnv("hopper")->spec());
@@ -236,17 +236,17 @@ void Run(const BenchTrainCommand& command) {
   at::set_num_threads(command.options.threads);
   const c10::Device device = ResolveDevice(command.device);
   std::vector<BenchRow> rows;
-  std::unique_ptr<PythonRival> rival;
+  std::unique_ptr<PythonBaseline> baseline;
   if (!command.options.python.empty()) {
-    rival = std::make_unique<PythonRival>(command.options.python, kBenchTrainPy,
-                                          "torch and transformers");
+    baseline = std::make_unique<PythonBaseline>(command.options.python, kBenchTrainPy,
+                                                "torch and transformers");
   }
   if (!device.is_cpu()) {
-    AddGpuRows(command, rival.get(), device, rows);
-  } else if (rival) {
-    AddRivalRows(command, *rival, rows);
+    AddGpuRows(command, baseline.get(), device, rows);
+  } else if (baseline) {
+    AddBaselineRows(command, *baseline, rows);
   } else {
-    std::fprintf(stderr, "without --python only contexts are compared\n");
+    std::fprintf(stderr, "only contexts are compared without --python\n");
   }
   AddContextRows(command, device, rows);
   PrintRows(rows, command.options.json, DeviceReport(device));
@@ -256,12 +256,14 @@ void Run(const BenchTrainCommand& command) {
 
 void AddBenchTrain(CLI::App& bench) {
   auto command = std::make_shared<BenchTrainCommand>();
-  CLI::App* app = bench.add_subcommand("train", "updates a second of Decision Transformers");
-  app->add_option("--env", command->envs, "bodies")->check(CLI::IsMember(envs::BodyNames()));
-  AddBenchOptions(*app, command->options, "of LibTorch, on both sides",
-                  "a Python with torch and transformers to compare with");
-  AddDeviceOption(*app, command->device, "of both sides");
-  app->add_option("--precision", command->precisions, "on a GPU: fp32, tf32, bf16, with commas")
+  CLI::App* app =
+      bench.add_subcommand("train", "measure updates per second of Decision Transformers");
+  app->add_option("--env", command->envs, "environments")->check(CLI::IsMember(envs::BodyNames()));
+  AddBenchOptions(*app, command->options, "threads of LibTorch, on both sides",
+                  "Python interpreter with torch and transformers to compare with");
+  AddDeviceOption(*app, command->device, "device of both sides");
+  app->add_option("--precision", command->precisions,
+                  "precisions on a GPU, with commas: fp32, tf32, bf16")
       ->delimiter(',')
       ->allow_extra_args(false)
       ->check(CLI::IsMember({"fp32", "tf32", "bf16"}));

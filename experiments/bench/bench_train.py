@@ -1,9 +1,9 @@
-"""Updates a second of a Decision Transformer of PyPI transformers, as its users train it.
+"""Updates per second of a Decision Transformer of PyPI transformers, as its users train it.
 
 usage: bench_train.py which | bench_train.py OBSERVATIONS ACTIONS PRECISIONS THREADS SECONDS DEVICE
 
 The original's size and recipe: 3 layers, 1 head, width 128, ReLU, dropout 0.1, K = 20, batch 64, AdamW,
-warm-up, clipping. bf16 is torch's autocast. Batches are drawn anew for every update from random
+warm-up, clipping. bf16 is torch's autocast. Every update draws a new batch from random
 episodes, as a training loop does. Run by `cosdt bench train --python PYTHON`.
 
 Prints one line: on the CPU the rate of each precision (with commas); on a GPU rate and peak bytes of each

@@ -10,20 +10,20 @@
 
 namespace cosdt::experiments {
 
-PythonRival::PythonRival(std::string python, const char* script, std::string needs)
+PythonBaseline::PythonBaseline(std::string python, const char* script, std::string needs)
     : python_(std::move(python)), needs_(std::move(needs)) {
   char path[] = "/tmp/cosdt_bench_XXXXXX";
   const int file = mkstemp(path);
-  if (file < 0) throw std::runtime_error("cannot make a temporary file in /tmp");
+  if (file < 0) throw std::runtime_error("/tmp: expected room for a temporary file, found none");
   close(file);
   script_ = path;
   std::ofstream(script_) << script;
   library_ = Ask("which");
 }
 
-PythonRival::~PythonRival() { std::remove(script_.c_str()); }
+PythonBaseline::~PythonBaseline() { std::remove(script_.c_str()); }
 
-std::string PythonRival::Ask(const std::string& arguments) const {
+std::string PythonBaseline::Ask(const std::string& arguments) const {
   const std::string command = "'" + python_ + "' " + script_ + " " + arguments;
   FILE* const output = popen(command.c_str(), "r");
   if (!output) throw std::runtime_error("cannot run " + command);

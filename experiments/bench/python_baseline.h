@@ -4,16 +4,16 @@
 
 namespace cosdt::experiments {
 
-// A script that runs in the user's Python, for measuring what else could be used. It is kept as a
-// temporary file, because its output is read through a pipe.
-class PythonRival {
+// A script that measures a baseline in the user's Python. It is kept as a temporary file, as its
+// output is read through a pipe.
+class PythonBaseline {
  public:
-  // `needs` names the packages that the script imports, for the message where that fails. Asks the
-  // script "which" it measures. Throws std::runtime_error.
-  PythonRival(std::string python, const char* script, std::string needs);
-  ~PythonRival();
-  PythonRival(const PythonRival&) = delete;
-  PythonRival& operator=(const PythonRival&) = delete;
+  // `needs` names the packages that the script imports, for the error if one is missing. Asks the
+  // script "which" library it measures. Throws std::runtime_error.
+  PythonBaseline(std::string python, const char* script, std::string needs);
+  ~PythonBaseline();
+  PythonBaseline(const PythonBaseline&) = delete;
+  PythonBaseline& operator=(const PythonBaseline&) = delete;
 
   // The library's name and version, "h5py 3.16.0".
   const std::string& library() const { return library_; }

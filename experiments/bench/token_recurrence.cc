@@ -17,8 +17,7 @@ HWY_BEFORE_NAMESPACE();
 namespace cosdt::experiments::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// A panel of columns whose sums stay in registers; the state's rows of both phases are interleaved,
-// so that they are walked once.
+// A panel of columns whose sums stay in registers; reads the state's rows of both phases once.
 template <size_t kVectors>
 void Panel(const float* q, const float* k, const float* v, size_t width, size_t columns,
            float* state, float* out) {
