@@ -1,4 +1,4 @@
-// cosdt report: what runs scored and cost, compared in a table, as JSON, or as a page with figures.
+// cosdt report: scores and costs of runs, compared in a table, as JSON, or as a page with figures.
 #include <algorithm>
 #include <cstdio>
 #include <memory>
@@ -85,11 +85,11 @@ void Run(const ReportCommand& command) {
 void AddReportCommand(CLI::App& program) {
   auto command = std::make_shared<ReportCommand>();
   CLI::App* app = program.add_subcommand(
-      "report", "compare what runs scored and cost, in a table or a page with figures");
-  app->add_option("RUN", command->folders, "folders of runs, searched with their subfolders")
+      "report", "compare scores and costs of runs in a table or on a page with figures");
+  app->add_option("RUN", command->folders, "folders to search for runs, with their subfolders")
       ->required();
   app->add_option("--out", command->out,
-                  "write a page with figures to this HTML file, and its numbers as CSV beside it")
+                  "HTML file for a page with figures; its values go to CSV files beside it")
       ->check([](const std::string& name) {
         return name.ends_with(".html") ? ""
                                        : "expected a name that ends in .html, found '" + name + "'";

@@ -69,7 +69,7 @@ std::vector<Improvement> Improvements(const Report& report, const Comparison& co
 std::vector<Improvement> ContextImprovements(const Report& report) {
   std::vector<Improvement> improvements;
   for (size_t algorithm = 0; algorithm < report.algorithms.size(); ++algorithm) {
-    // by the two contexts: the scores of tasks where one follows the other
+    // by pair of neighboring contexts: the scores of the tasks that have both
     std::map<std::pair<int64_t, int64_t>, std::pair<TaskScores, TaskScores>> pairs;
     for (size_t task = 0; task < report.tasks.size(); ++task) {
       const Group* shorter = nullptr;

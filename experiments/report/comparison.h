@@ -11,7 +11,7 @@
 namespace cosdt::experiments {
 
 // Algorithms side by side at one context, on the tasks that all attention kinds of this context
-// have runs of. Behaviour cloning, which has no context, joins where it has runs of these tasks.
+// have runs of. Behavior cloning, which has no context, joins if it has runs of these tasks.
 struct Comparison {
   int64_t context = 0;
   std::vector<size_t> tasks;
@@ -19,7 +19,7 @@ struct Comparison {
   std::vector<TaskScores> scores;  // of each algorithm
 };
 
-// One for each context where there is something to compare.
+// One per context with something to compare.
 std::vector<Comparison> CompareAlgorithms(const Report& report);
 
 // How likely a run of one side scores above a run of the other.

@@ -15,7 +15,7 @@ namespace fs = std::filesystem;
 
 class Search {
  public:
-  // Links are kept for later, so that a run goes by its own path where there is one.
+  // Links are followed last, so that a run is named by its own path if it has one.
   void Visit(const fs::path& folder) {
     try {
       const fs::path real = fs::canonical(folder);

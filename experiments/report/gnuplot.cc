@@ -12,7 +12,7 @@
 namespace cosdt::experiments {
 namespace {
 
-// A file in memory: unlike a pipe it takes all that is written while nobody reads.
+// A file in memory: unlike a pipe it holds everything written before anyone reads.
 class MemoryFile {
  public:
   MemoryFile() : file_(memfd_create("gnuplot", MFD_CLOEXEC)) {
@@ -62,7 +62,7 @@ std::string RunGnuplot(const std::string& script) {
   posix_spawn_file_actions_adddup2(&actions, in.descriptor(), STDIN_FILENO);
   posix_spawn_file_actions_adddup2(&actions, out.descriptor(), STDOUT_FILENO);
   posix_spawn_file_actions_adddup2(&actions, messages.descriptor(), STDERR_FILENO);
-  // -d: a user's own settings do not change the figures
+  // -d: without a user's own settings
   const char* arguments[] = {"gnuplot", "-d", nullptr};
   pid_t child = -1;
   const int error = posix_spawnp(&child, "gnuplot", &actions, nullptr,
@@ -78,7 +78,7 @@ std::string RunGnuplot(const std::string& script) {
   }
   if (status != 0) {
     std::string line = messages.Read();
-    line.erase(0, line.find("line "));  // after the script's line and a mark below it
+    line.erase(0, line.find("line "));  // drops the script's line and the mark below it
     line = line.substr(0, line.find('\n'));
     throw std::runtime_error("plots: gnuplot failed: " + (line.empty() ? "no message" : line));
   }

@@ -4,12 +4,11 @@
 
 namespace cosdt::experiments {
 
-// Runs the gnuplot program on a script and returns what it prints. Throws std::runtime_error where
+// Runs the gnuplot program on a script and returns what it prints. Throws std::runtime_error if
 // it cannot be started or fails.
 std::string RunGnuplot(const std::string& script);
 
-// A text as a gnuplot string. Control characters, with which a text could leave the string, become
-// spaces.
+// `text` as a quoted gnuplot string. Control characters, which could end the string, become spaces.
 std::string GnuplotString(const std::string& text);
 
 }  // namespace cosdt::experiments

@@ -8,7 +8,7 @@
 namespace cosdt::experiments {
 namespace {
 
-// Puts cells into rows; `End` closes one.
+// Appends cells to a row; `End` closes it.
 class Csv {
  public:
   Csv& operator<<(std::string_view text) {

@@ -6,13 +6,13 @@
 
 namespace cosdt::experiments {
 
-// Comma-separated values with a line of names; numbers have all their digits, and what a run does
-// not have is empty.
+// Comma-separated values with a header line; numbers have all their digits, and what a run does not
+// have is empty.
 
-// A row a run.
+// A row per run.
 std::string RunsCsv(const Report& report);
 
-// A row a group: statistics of the scores, and means over seeds.
+// A row per group: statistics of the scores, and means over seeds.
 std::string SummaryCsv(const Report& report);
 
 }  // namespace cosdt::experiments

@@ -36,7 +36,7 @@ class Field {
   bool null() const { return value_.is_null(); }
 
   std::string Text() const {
-    if (!value_.is_string()) Fail("a text");
+    if (!value_.is_string()) Fail("a string");
     return value_.get<std::string>();
   }
   double Number() const {
@@ -63,7 +63,7 @@ class Field {
     return list;
   }
   [[noreturn]] void Fail(const std::string& expected) const {
-    // what is nested may be nested deeper than a stack is
+    // a value may be nested deeper than the stack allows
     std::string found = value_.empty()       ? value_.dump()
                         : value_.is_array()  ? "a list"
                         : value_.is_object() ? "an object"
@@ -93,7 +93,7 @@ std::vector<LossPoint> ReadLosses(const std::string& path) {
     const std::string key = "line " + std::to_string(++number);
     if (line.is_discarded()) throw FileError(path, key, "JSON", "'" + text.substr(0, 40) + "'");
     if (line.is_object() && !line.contains("loss") && line.contains("update"))
-      continue;  // an evaluation's
+      continue;  // of an evaluation
     const Field field(line, path, key);
     losses.push_back({field["update"].Number(), field["loss"].NumberOrNan()});
   }
@@ -106,7 +106,7 @@ std::string AlgorithmName(const Field& result, double top) {
   if (agent == "dt") {
     name = result["attention"].Text();
     if (name == "cosformer") {
-      // the bare name is for the map that agents have by default
+      // the bare name is for the default feature map
       name = result["feature_map"].Text() == "relu" ? "cosFormer (ReLU)" : "cosFormer";
     }
   } else if (agent != "bc") {
@@ -131,7 +131,7 @@ Task TaskOf(const RunResult& run) {
   return task;
 }
 
-// The same data may have been given by several paths, and by a name, which is shorter.
+// Runs may name the same data by several paths and by a name, which is shorter.
 void NameDatasetsOnce(std::vector<RunResult>& runs) {
   std::map<std::string, std::pair<size_t, std::string>> names;
   for (const RunResult& run : runs) {
@@ -142,7 +142,7 @@ void NameDatasetsOnce(std::vector<RunResult>& runs) {
   for (RunResult& run : runs) run.dataset = names[run.dataset_sha256].second;
 }
 
-// Throws where two runs with the same key differ in a value.
+// Throws if two runs with the same key differ in a value.
 template <typename Key, typename Value>
 void RequireSame(const std::vector<const RunResult*>& runs, const std::string& what, Key key,
                  Value value) {
@@ -184,7 +184,7 @@ void RequireComparable(const std::vector<RunResult>& runs) {
   for (const RunResult& run : runs) {
     const auto [entry, added] = seeds.try_emplace({GroupKey(run), run.seed}, run.folder);
     if (!added) {
-      throw FileError(run.folder, "seed", "one run a seed of " + GroupName(run),
+      throw FileError(run.folder, "seed", "one run per seed of " + GroupName(run),
                       "another of seed " + std::to_string(run.seed) + " in " + entry->second);
     }
   }
@@ -197,7 +197,7 @@ size_t IndexOf(const std::vector<T>& list, const T& value) {
 
 void GroupRuns(Report& report) {
   std::set<Task> tasks;
-  // in the order they are shown: cosFormer first, what learns from all data before what filters it
+  // in the order shown: cosFormer first, learning from all data before learning from the best
   std::set<std::tuple<bool, double, bool, std::string>> algorithms;
   std::set<int64_t> contexts;
   for (const RunResult& run : report.runs) {
@@ -286,9 +286,9 @@ std::vector<double> Group::Scores() const {
   return scores;
 }
 
-double Group::Mean(double RunResult::* number) const {
+double Group::Mean(double RunResult::* value) const {
   std::vector<double> values;
-  for (const RunResult* run : runs) values.push_back(run->*number);
+  for (const RunResult* run : runs) values.push_back(run->*value);
   return experiments::Mean(values);
 }
 

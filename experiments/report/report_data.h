@@ -1,4 +1,4 @@
-// What a report knows: runs read from their folders, and what they are grouped into.
+// The data of a report: runs read from their folders, and their groups.
 #pragma once
 
 #include <cstdint>
@@ -15,14 +15,14 @@ namespace cosdt::experiments {
 inline constexpr uint64_t kBootstrapSeed = 0;
 
 struct TargetResult {
-  std::optional<double> target;  // behaviour cloning has none
+  std::optional<double> target;  // behavior cloning has none
   double mean = 0;               // return, over episodes
   size_t episodes = 0;
 };
 
 struct LossPoint {
   double update = 0;
-  double loss = 0;  // NaN where training diverged
+  double loss = 0;  // NaN if training diverged
 };
 
 // What a run's folder holds in result.json and metrics.jsonl.
@@ -32,16 +32,16 @@ struct RunResult {
   std::string env, physics;  // no physics: "" (T-maze)
   std::string mujoco_version, torch_version;
   std::string algorithm;  // "cosFormer", "cosFormer (ReLU)", "softmax", .., "BC", "10% BC"
-  bool cloning = false;   // behaviour cloning
-  double top = 100;       // per cent of the episodes, by return, that it learned from
+  bool cloning = false;   // behavior cloning
+  double top = 100;       // percentage of the episodes, the best by return, that it learned from
   int64_t context = 0;    // in environment steps
   uint64_t seed = 0;
   int64_t updates = 0, batch_size = 0, parameters = 0;
   double updates_per_second = 0;
   double ms_per_update = 0;
   double tokens_per_update = 0;
-  double training_bytes = 0, rollout_bytes = 0;  // at their peaks; NaN where not measured
-  double window_ms = 0;                          // a decision
+  double training_bytes = 0, rollout_bytes = 0;  // peaks; NaN if not measured
+  double window_ms = 0;                          // per decision
   std::optional<double> recurrent_ms;
   double score = 0;  // normalized, or 100 x the share of episodes that succeed
   std::string score_name;
@@ -50,12 +50,12 @@ struct RunResult {
   nlohmann::json json;  // result.json
 };
 
-// Reads a run. Throws datasets::FileError where a file or a field is missing or wrong.
+// Reads a run. Throws datasets::FileError if a file or a field is missing or wrong.
 RunResult ReadRun(const std::string& folder);
 
 struct Task {
   std::string dataset, env, score_name, sha256;
-  std::string label;       // the dataset, with the environment where its name does not say it
+  std::string label;       // the dataset, with the environment unless its name has it
   bool published = false;  // one of D4RL's own files, in D4RL's physics
 
   auto operator<=>(const Task&) const = default;
@@ -72,8 +72,8 @@ struct Group {
 
   std::vector<double> Scores() const;
 
-  // The mean over runs of one of their numbers; NaN where a run has none.
-  double Mean(double RunResult::* number) const;
+  // The mean over runs of one of their values; NaN if a run has none.
+  double Mean(double RunResult::* value) const;
 };
 
 struct Report {
@@ -83,17 +83,17 @@ struct Report {
   std::vector<RunResult> runs;
   std::vector<std::string> problems;    // folders that were left out, and why
   std::vector<Task> tasks;              // by label
-  std::vector<std::string> algorithms;  // cosFormer, other kinds, behaviour cloning
+  std::vector<std::string> algorithms;  // cosFormer, other kinds, behavior cloning
   std::vector<int64_t> contexts;        // ascending
   std::vector<Group> groups;            // by task, algorithm, context
 
-  // Null where there are no such runs.
+  // Null if there are no such runs.
   const Group* Find(size_t task, size_t algorithm, int64_t context) const;
 };
 
 // Reads every run that FindRuns finds in the folders and groups them. Damaged runs and what may not
 // be read become problems. Runs on the same data, by its SHA-256, get the shortest name that
-// one of them has for it. Throws datasets::FileError where a folder is missing, no run is left, or
+// one of them has for it. Throws datasets::FileError if a folder is missing, no run is left, or
 // runs cannot stand in one table: other physics, MuJoCo, files behind one dataset's name, updates
 // within a group, or the same seed twice.
 Report ReadReport(const std::vector<std::string>& folders);

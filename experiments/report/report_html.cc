@@ -38,7 +38,7 @@ std::string Short(double x) {
   return text;
 }
 
-// In brackets, as beside a mean.
+// In brackets.
 std::string IntervalText(const Interval& interval) {
   return "[" + Fixed(interval.low) + ", " + Fixed(interval.high) + "]";
 }

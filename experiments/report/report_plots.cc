@@ -15,30 +15,30 @@ namespace {
 
 constexpr size_t kCurvePoints = 200;  // of a learning curve
 
-std::string Colour(size_t algorithm) {
-  static const char* const colours[] = {"#0072B2", "#D55E00", "#009E73", "#CC79A7",
-                                        "#E69F00", "#56B4E9", "#808080"};
-  return std::string(" lc rgb '") + colours[algorithm % std::size(colours)] + "'";
+std::string Color(size_t algorithm) {
+  static const char* const colors[] = {"#0072B2", "#D55E00", "#009E73", "#CC79A7",
+                                       "#E69F00", "#56B4E9", "#808080"};
+  return std::string(" lc rgb '") + colors[algorithm % std::size(colors)] + "'";
 }
 
-// How an algorithm's line and points look. There are 7 colours, 5 shapes and 4 dashes, numbers
-// without a common factor: two algorithms never share all of them.
+// An algorithm's line and points. 7 colors, 5 shapes and 4 dashes have no common factor: two
+// algorithms never share all three.
 std::string LineStyle(size_t algorithm) {
   static const int shapes[] = {7, 5, 9, 13, 11};
   static const char* const dashes[] = {"solid", "(9,4)", "(3,3)", "(9,3,2,3)"};
-  return Colour(algorithm) + " lw 2 ps 0.9 pt " +
+  return Color(algorithm) + " lw 2 ps 0.9 pt " +
          std::to_string(shapes[algorithm % std::size(shapes)]) + " dt " +
          dashes[algorithm % std::size(dashes)];
 }
 
-// Of a second quantity: finely dotted, with hollow points.
+// For a second quantity: finely dotted, with hollow points.
 std::string HollowStyle(size_t algorithm) {
   static const int shapes[] = {6, 4, 8, 12, 10};
-  return Colour(algorithm) + " lw 2 ps 0.9 dt (1,3) pt " +
+  return Color(algorithm) + " lw 2 ps 0.9 dt (1,3) pt " +
          std::to_string(shapes[algorithm % std::size(shapes)]);
 }
 
-std::string BarStyle(size_t algorithm) { return Colour(algorithm) + " lw 1 pt 0"; }
+std::string BarStyle(size_t algorithm) { return Color(algorithm) + " lw 1 pt 0"; }
 
 // Contexts on a logarithmic axis with their own labels.
 void SetContextAxis(Plot& plot, const std::vector<int64_t>& contexts) {
@@ -70,7 +70,7 @@ std::vector<int64_t> ContextsOf(const Report& report, size_t task) {
 
 using Measure = std::function<std::optional<double>(const Group&)>;
 
-// A number of groups over context, and where there is one a second, drawn hollow.
+// A measure of groups over context and, if there is one, a second, drawn hollow.
 std::vector<Figure> MeasureFigures(const Report& report, const std::string& label,
                                    const Measure& first, const Measure& second = nullptr) {
   std::vector<Figure> figures;
@@ -82,7 +82,7 @@ std::vector<Figure> MeasureFigures(const Report& report, const std::string& labe
       std::vector<std::vector<double>> points;
       for (const Group* group : GroupsOf(report, task, algorithm)) {
         const std::optional<double> y = measure ? measure(*group) : std::nullopt;
-        if (!y || !(*y > 0)) continue;  // has no place on a logarithmic axis
+        if (!y || !(*y > 0)) continue;  // not on a logarithmic axis
         points.push_back({static_cast<double>(group->context), *y});
         low = std::min(low, *y);
         high = std::max(high, *y);
@@ -102,7 +102,7 @@ std::vector<Figure> MeasureFigures(const Report& report, const std::string& labe
 }
 
 // The mean loss over a group's runs at each update that all of them have, thinned to means of
-// neighbours.
+// neighbors.
 std::vector<std::vector<double>> MeanLosses(const Group& group) {
   std::map<double, std::vector<double>> losses;
   for (const RunResult* run : group.runs) {
@@ -126,7 +126,7 @@ std::vector<std::vector<double>> MeanLosses(const Group& group) {
   return rows;
 }
 
-// Runs' mean returns for each target that all of them were asked for.
+// Runs' mean returns by target.
 std::map<double, std::vector<double>> Attained(const Group& group) {
   std::map<double, std::vector<double>> attained;
   for (const RunResult* run : group.runs) {
@@ -162,7 +162,7 @@ Figure DrawImprovements(const std::vector<Improvement>& improvements, const std:
   plot.Set("yrange [" + std::to_string(0.5 - static_cast<double>(rows.size())) + ":0.5]");
   plot.Set("ytics (" + labels + ")");
   plot.Set("arrow from 0.5, graph 0 to 0.5, graph 1 nohead lc rgb 'gray' lw 2 dt (3,3)");
-  plot.Add(rows, "xerrorbars lw 2 ps 0.9 pt 7" + Colour(0));
+  plot.Add(rows, "xerrorbars lw 2 ps 0.9 pt 7" + Color(0));
   return plot.Draw(caption, 80 + 22 * static_cast<int>(rows.size()));
 }
 
@@ -196,21 +196,22 @@ std::vector<Figure> ScoreFigures(const Report& report) {
 }
 
 std::vector<Figure> TrainingTimeFigures(const Report& report) {
-  return MeasureFigures(report, "µs a token", [](const Group& group) {
+  return MeasureFigures(report, "µs per token", [](const Group& group) {
     return 1000 * group.Mean(&RunResult::ms_per_update) / group.Mean(&RunResult::tokens_per_update);
   });
 }
 
 std::vector<Figure> MemoryFigures(const Report& report) {
   return MeasureFigures(
-      report, "MB at the peak",
+      report, "peak MB",
       [](const Group& group) { return group.Mean(&RunResult::training_bytes) / 1e6; },
       [](const Group& group) { return group.Mean(&RunResult::rollout_bytes) / 1e6; });
 }
 
 std::vector<Figure> DecisionTimeFigures(const Report& report) {
   return MeasureFigures(
-      report, "ms a decision", [](const Group& group) { return group.Mean(&RunResult::window_ms); },
+      report, "ms per decision",
+      [](const Group& group) { return group.Mean(&RunResult::window_ms); },
       [](const Group& group) -> std::optional<double> {
         std::vector<double> values;
         for (const RunResult* run : group.runs) {
@@ -305,7 +306,7 @@ std::vector<Figure> ProfileFigures(const Report& report,
         line.push_back({p.threshold, p.share});
       }
       const size_t algorithm = comparison.algorithms[i];
-      plot.Add(band, "filledcurves fs transparent solid 0.15 noborder" + Colour(algorithm));
+      plot.Add(band, "filledcurves fs transparent solid 0.15 noborder" + Color(algorithm));
       plot.Add(line, "linespoints" + LineStyle(algorithm) + " pi 20", report.algorithms[algorithm]);
     }
     figures.push_back(plot.Draw("context " + std::to_string(comparison.context) + ": " +

@@ -1,5 +1,5 @@
-// The figures of a report, drawn by gnuplot. An algorithm keeps its colour (Okabe and Ito's, which
-// are told apart without full colour sight), point shape and dashes through all of them.
+// The figures of a report, drawn by gnuplot. An algorithm keeps its color (Okabe and Ito's, which
+// color-blind readers can tell apart), point shape and dashes in all of them.
 #pragma once
 
 #include <string>
@@ -11,32 +11,32 @@
 
 namespace cosdt::experiments {
 
-// The functions below return one figure a task, where not said otherwise, and throw
-// std::runtime_error where gnuplot cannot be run.
+// The functions below return one figure per task unless they say otherwise, and throw
+// std::runtime_error if gnuplot cannot be run.
 
 // Interquartile mean and its interval over context.
 std::vector<Figure> ScoreFigures(const Report& report);
 
-// Of a training step, over context: microseconds a token.
+// Microseconds per token of a training step, over context.
 std::vector<Figure> TrainingTimeFigures(const Report& report);
 
 // Peak megabytes of training and of rollout over context.
 std::vector<Figure> MemoryFigures(const Report& report);
 
-// Milliseconds a decision over context, in window and recurrent decoding.
+// Milliseconds per decision over context, in window and recurrent decoding.
 std::vector<Figure> DecisionTimeFigures(const Report& report);
 
-// Loss over updates, the mean over seeds; one figure a task and context.
+// Loss over updates, the mean over seeds; one figure per task and context.
 std::vector<Figure> LearningCurves(const Report& report);
 
-// Attained over requested return, for tasks and contexts where more than one was requested.
+// Attained over requested return, for tasks and contexts with more than one requested.
 std::vector<Figure> TargetFigures(const Report& report);
 
-// Performance profiles, one figure a comparison.
+// Performance profiles, one figure per comparison.
 std::vector<Figure> ProfileFigures(const Report& report,
                                    const std::vector<Comparison>& comparisons);
 
-// Probabilities of improvement of algorithms, one figure a comparison, and of contexts.
+// Probabilities of improvement of algorithms, one figure per comparison, and of contexts.
 std::vector<Figure> ImprovementFigures(const Report& report,
                                        const std::vector<Comparison>& comparisons);
 

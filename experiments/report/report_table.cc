@@ -18,7 +18,7 @@ std::string ScoreText(const Group& group) {
   return text;
 }
 
-// One run leaves nothing to say.
+// One run has no interval.
 std::string IqmText(const Group& group) {
   if (group.runs.size() == 1) return "-";
   char text[64];

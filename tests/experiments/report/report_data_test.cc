@@ -113,7 +113,7 @@ TEST_F(ReportDataTest, LeavesDamagedRunsOutAndNamesThem) {
   EXPECT_THAT(report.problems,
               ::testing::UnorderedElementsAre(
                   at + "missing/result.json: dataset.sha256: expected a value, found none",
-                  at + "features/result.json: feature_map: expected a text, found null",
+                  at + "features/result.json: feature_map: expected a string, found null",
                   at + "null/result.json: score: expected a number, found null",
                   at + "zero/result.json: tokens_per_update: expected a number above 0, found 0",
                   at + "agent/result.json: agent: expected dt or bc, found \"ppo\"",
@@ -171,7 +171,7 @@ TEST_F(ReportDataTest, RefusesWhatDoesNotStandInOneTable) {
             b + "expected updates 2000 as in " + a + ", found 10");
   EXPECT_EQ(error([](auto& r) { r["seed"] = 0; }),
             b +
-                "seed: expected one run a seed of demo/hopper-medium, cosFormer, context 20, "
+                "seed: expected one run per seed of demo/hopper-medium, cosFormer, context 20, "
                 "found another of seed 0 in " +
                 a);
   EXPECT_EQ(error([](auto&) {}), "none");
