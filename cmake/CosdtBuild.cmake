@@ -11,14 +11,14 @@ if(NOT CMAKE_BUILD_TYPE)
   set(CMAKE_BUILD_TYPE Release)
 endif()
 
-# An installed program finds the libraries installed beside it; a user's own LibTorch or MuJoCo is
-# not copied, so its folder is kept in the search path.
+# An installed program finds the libraries installed with it; a user's own LibTorch or MuJoCo is
+# not copied, so its folder stays in the search path.
 list(PREPEND CMAKE_INSTALL_RPATH "$ORIGIN/../${CMAKE_INSTALL_LIBDIR}")
 set(CMAKE_INSTALL_RPATH_USE_LINK_PATH ON)
 
 find_program(CCACHE ccache)
 if(CCACHE AND NOT DEFINED CMAKE_CXX_COMPILER_LAUNCHER)
-  # the sloppiness is what ccache needs to work with precompiled headers
+  # ccache needs this sloppiness for precompiled headers
   set(CMAKE_CXX_COMPILER_LAUNCHER "${CMAKE_COMMAND}" -E env
       CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime "${CCACHE}")
 endif()
@@ -35,7 +35,7 @@ if(COSDT_SANITIZE)
 endif()
 
 # cosdt_library(NAME [TORCH] SOURCES .. [PUBLIC targets..] [PRIVATE targets..])
-# One static library a folder, known as cosdt::NAME; its headers are included as "NAME/file.h". TORCH is
+# One static library per folder, known as cosdt::NAME; its headers are included as "NAME/file.h". TORCH is
 # for sources that include <torch/torch.h>.
 function(cosdt_library name)
   cmake_parse_arguments(ARG "TORCH" "" "SOURCES;PUBLIC;PRIVATE" ${ARGN})
@@ -66,9 +66,9 @@ function(cosdt_unity_rooms target)
 endfunction()
 
 # cosdt_cuda_sources(TARGET [TORCH] sources..)
-# Files of a CUDA build alone, compiled apart, so that both builds have all other files in common. They
-# register what they have when the program starts and nothing refers to them, so that they are linked as
-# objects: out of a static library a linker takes only what is asked for.
+# Files of CUDA builds only, compiled apart, so that both builds share all other files. They register their
+# functions when the program starts and nothing refers to them, so they are linked as objects: from a static
+# library a linker takes only what is referred to.
 function(cosdt_cuda_sources target)
   if(NOT COSDT_USE_CUDA)
     return()
@@ -88,7 +88,7 @@ function(cosdt_cuda_sources target)
   if(ARG_TORCH)
     cosdt_precompile_torch(${objects})
   endif()
-  # the target's other files get none of CUDA's include folders
+  # the target's other files do not get CUDA's include folders
   get_target_property(type ${target} TYPE)
   if(type STREQUAL "STATIC_LIBRARY")
     target_link_libraries(${target} INTERFACE $<TARGET_OBJECTS:cosdt::${name}> $<LINK_ONLY:CUDA::cudart>)
@@ -105,14 +105,14 @@ function(cosdt_precompile_torch target)
     target_link_libraries(cosdt_torch_header PRIVATE cosdt::torch cosdt_flags)
     target_precompile_headers(cosdt_torch_header PRIVATE <torch/torch.h>)
   endif()
-  # a precompiled header fits position-independent code of one sort only, in programs too
+  # a precompiled header fits only one kind of position-independent code, in programs too
   set_target_properties(${target} PROPERTIES POSITION_INDEPENDENT_CODE OFF)
   target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-fPIC>
                                            $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-fPIC>)
   target_precompile_headers(${target} REUSE_FROM cosdt_torch_header)
 endfunction()
 
-# Writes a file unless it has that content already, which would cause a rebuild.
+# Writes a file unless it already has that content: a new time would cause a rebuild.
 function(cosdt_write file content)
   if(EXISTS "${file}")
     file(READ "${file}" present)
@@ -176,7 +176,7 @@ function(cosdt_embed_files target namespace header)
 endfunction()
 
 # cosdt_test(NAME [TORCH] [PROGRAM] SOURCES .. LIBRARIES ..)
-# One GoogleTest program a folder; PROGRAM is for tests that run `cosdt` (tests/program.h). "Slow" in a
+# One GoogleTest program per folder; PROGRAM is for tests that run `cosdt` (tests/program.h). "Slow" in a
 # test's full name puts the label `slow` on it (left out of the default run), "_CUDA" the label `gpu`.
 function(cosdt_test name)
   cmake_parse_arguments(ARG "TORCH;PROGRAM" "" "SOURCES;LIBRARIES" ${ARGN})
@@ -184,7 +184,7 @@ function(cosdt_test name)
   add_executable(${target} ${ARG_SOURCES})
   target_link_libraries(${target} PRIVATE ${ARG_LIBRARIES} GTest::gmock GTest::gtest_main cosdt_flags)
   target_include_directories(${target} PRIVATE "${PROJECT_SOURCE_DIR}")
-  # tests are compiled more often than they are waited for
+  # tests take longer to compile than to run
   target_compile_options(${target} PRIVATE $<$<AND:$<CONFIG:Release>,$<COMPILE_LANGUAGE:CXX>>:-O1>)
   target_compile_definitions(
     ${target} PRIVATE COSDT_SOURCE_DIR="${PROJECT_SOURCE_DIR}"
@@ -199,7 +199,7 @@ function(cosdt_test name)
   if(ARG_TORCH OR ARG_PROGRAM)
     cosdt_unity_rooms(${target} ${ARG_SOURCES})
   endif()
-  # a sanitized program with LibTorch takes its time to start on a busy machine
+  # a sanitized program with LibTorch starts slowly on a busy machine
   set(common DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 120 PROPERTIES TIMEOUT 600)
   gtest_discover_tests(${target} TEST_PREFIX ${name}. TEST_FILTER "-*Slow*:*_CUDA*" ${common})
   gtest_discover_tests(${target} TEST_PREFIX ${name}. TEST_FILTER "*Slow*-*_CUDA*" TEST_LIST ${target}_slow

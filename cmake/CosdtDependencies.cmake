@@ -2,7 +2,7 @@
 #
 # LibTorch and MuJoCo are pinned: cmake/setup.sh unpacks them into .deps (or $COSDT_DEPS). Their find
 # modules take these folders as hints, which come after CMAKE_PREFIX_PATH, as a variable or in the
-# environment: a user's own LibTorch or MuJoCo is taken when it is named there.
+# environment: a user's own LibTorch or MuJoCo is used if it is named there.
 set(default_deps "${PROJECT_SOURCE_DIR}/.deps")
 if(DEFINED ENV{COSDT_DEPS})
   set(default_deps "$ENV{COSDT_DEPS}")
@@ -16,12 +16,12 @@ foreach(name IN ITEMS torch mujoco)
   if(name STREQUAL "torch")
     # the CUDA compiler that cmake/setup.sh brings with LibTorch's CUDA half
     file(GLOB provisioned_nvcc "${folder}-cuda/nvidia/cu*/bin/nvcc")
-    string(APPEND folder "-cpu") # whose headers serve CUDA builds too
+    string(APPEND folder "-cpu") # its headers serve CUDA builds too
   endif()
   list(APPEND COSDT_HINTS "${folder}/${name}")
 endforeach()
 
-# CUDA is compiled in where a device is at hand, or on request; nothing needs it
+# CUDA is compiled in if there is a device, or on request; nothing needs it
 if(NOT COSDT_CUDA MATCHES "^(AUTO|ON|OFF)$")
   message(FATAL_ERROR "COSDT_CUDA: expected AUTO, ON or OFF, found ${COSDT_CUDA}")
 endif()
@@ -40,11 +40,11 @@ if(COSDT_USE_CUDA)
   include(CheckLanguage)
   check_language(CUDA)
   if(NOT CMAKE_CUDA_COMPILER AND COSDT_CUDA STREQUAL "AUTO")
-    message(WARNING "a GPU and no nvcc: building for the CPU alone (cmake/setup.sh brings nvcc where COSDT_CUDA is ON)")
+    message(WARNING "a GPU and no nvcc: building for the CPU alone (cmake/setup.sh installs nvcc with COSDT_CUDA=ON)")
     set(COSDT_USE_CUDA OFF)
   elseif(NOT CMAKE_CUDA_COMPILER)
     message(FATAL_ERROR "COSDT_CUDA=ON: expected nvcc of the CUDA toolkit, found none; add its folder to PATH, "
-                        "or run cmake/setup.sh with COSDT_CUDA=ON, which brings one")
+                        "or run cmake/setup.sh with COSDT_CUDA=ON, which installs one")
   endif()
 endif()
 if(COSDT_USE_CUDA)
@@ -61,7 +61,7 @@ endif()
 # tensors, automatic differentiation, matrix products
 find_package(LibTorch 2.11 REQUIRED)
 if(COSDT_USE_CUDA)
-  # an installed program has them where they are (CosdtInstall.cmake)
+  # an installed program finds them in place (CosdtInstall.cmake)
   foreach(library IN ITEMS ${LibTorch_CPU_LIBRARY} ${LibTorch_CUDA_LIBRARY} ${CUDA_cudart_LIBRARY})
     get_filename_component(folder "${library}" DIRECTORY)
     list(APPEND CMAKE_INSTALL_RPATH "${folder}")
@@ -82,7 +82,7 @@ find_package(OpenSSL REQUIRED COMPONENTS Crypto)
 find_package(CLI11 REQUIRED)
 # --json output, run metadata
 find_package(nlohmann_json REQUIRED)
-# config files and presets of training runs, and TensorBoard's event files: headers alone, so that a
+# config files and presets of training runs, and TensorBoard's event files: header-only, so that a
 # moved program needs no library for them (libprotobuf does not go with LibTorch's own)
 find_path(Tomlplusplus_INCLUDE_DIR toml++/toml.h REQUIRED)
 find_path(Protozero_INCLUDE_DIR protozero/pbf_writer.hpp REQUIRED)
@@ -90,7 +90,7 @@ add_library(cosdt_training_files INTERFACE)
 add_library(cosdt::training_files ALIAS cosdt_training_files)
 target_include_directories(cosdt_training_files SYSTEM INTERFACE "${Tomlplusplus_INCLUDE_DIR}"
                                                                  "${Protozero_INCLUDE_DIR}")
-# fills in the page of cosdt report: a header alone
+# fills in the page of cosdt report: header-only
 find_path(Mustache_INCLUDE_DIR kainjow/mustache.hpp REQUIRED)
 # the VectorEnv's and the readers' threads
 find_package(Threads REQUIRED)

@@ -13,7 +13,7 @@ function(cosdt_install_library name)
           FILES_MATCHING PATTERN "*.h" PATTERN assets EXCLUDE)
 endfunction()
 
-# Installs what was provisioned beside the program; a user's own copy stays where it is.
+# Installs what cmake/setup.sh downloaded; a user's own copy stays in place.
 function(cosdt_install_provisioned library include_dir)
   cmake_path(IS_PREFIX COSDT_DEPS "${library}" provisioned)
   if(NOT provisioned)
@@ -38,8 +38,8 @@ function(cosdt_install_package)
   cosdt_install_provisioned("${MuJoCo_LIBRARY}" "${MuJoCo_INCLUDE_DIR}")
   set(COSDT_LIBTORCH_PREFIX "")
   if(COSDT_USE_CUDA)
-    # gigabytes, which the machine that runs the program may have of its own: the program and the package
-    # find them where the build found them
+    # gigabytes, which the machine that runs the program may already have: the program and the package
+    # look for them in the build's folders
     cmake_path(GET LibTorch_INCLUDE_DIR PARENT_PATH COSDT_LIBTORCH_PREFIX)
   else()
     cosdt_install_provisioned("${LibTorch_CPU_LIBRARY}" "${LibTorch_INCLUDE_DIR}")

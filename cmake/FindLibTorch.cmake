@@ -1,12 +1,12 @@
 # Finds LibTorch in the layout of its releases, which the wheel's folder torch/ has too, and
 # defines cosdt::torch. CMAKE_PREFIX_PATH, or COSDT_HINTS, names the folder that holds include/ and lib/.
 #
-# A CUDA build (COSDT_USE_CUDA) has LibTorch's CUDA half from the same lib/ or, where cmake/setup.sh has
-# unpacked it apart, from torch-VERSION-cuda beside torch-VERSION-cpu.
+# A CUDA build (COSDT_USE_CUDA) takes LibTorch's CUDA half from the same lib/ or, as cmake/setup.sh
+# unpacks it, from torch-VERSION-cuda next to torch-VERSION-cpu.
 #
 # LibTorch's loops over threads (at::parallel_for) are templates: OpenMP runs them in files that are compiled
 # with it, else they take one thread. So whatever uses cosdt::torch is compiled with -fopenmp and linked with
-# the OpenMP runtime that LibTorch names, the one beside it where there is one: a process must have one alone.
+# the OpenMP runtime that LibTorch names, preferably the one next to it: a process must have only one.
 #
 # The package's own TorchConfig.cmake is not used: for a CUDA build of LibTorch it demands the whole
 # CUDA toolkit, which a program that runs on the CPU does not need.
@@ -24,7 +24,7 @@ if(LibTorch_CPU_LIBRARY AND NOT LibTorch_OpenMP_LIBRARY)
   find_library(LibTorch_OpenMP_LIBRARY NAMES "${runtime}")
   if(NOT LibTorch_OpenMP_LIBRARY)
     set(LibTorch_remedy
-        "expected a LibTorch with threads of OpenMP, and its runtime beside it or in the system, found none that ${LibTorch_CPU_LIBRARY} needs")
+        "expected a LibTorch with OpenMP threads and its runtime next to it or in the system, found none that ${LibTorch_CPU_LIBRARY} needs")
   endif()
 endif()
 mark_as_advanced(LibTorch_INCLUDE_DIR LibTorch_CPU_LIBRARY LibTorch_C10_LIBRARY LibTorch_OpenMP_LIBRARY)
@@ -41,7 +41,7 @@ if(COSDT_USE_CUDA AND LibTorch_CPU_LIBRARY)
   list(APPEND LibTorch_required LibTorch_CUDA_LIBRARY LibTorch_C10_CUDA_LIBRARY)
   if(NOT LibTorch_CUDA_LIBRARY OR NOT LibTorch_C10_CUDA_LIBRARY)
     set(LibTorch_remedy
-        "a CUDA build needs libtorch_cuda.so and libc10_cuda.so: expected beside ${LibTorch_CPU_LIBRARY}, found a LibTorch without CUDA. Run cmake/setup.sh with COSDT_CUDA=ON, or name a LibTorch with CUDA in CMAKE_PREFIX_PATH, or configure with COSDT_CUDA=OFF")
+        "a CUDA build needs libtorch_cuda.so and libc10_cuda.so: expected next to ${LibTorch_CPU_LIBRARY}, found a LibTorch without CUDA. Run cmake/setup.sh with COSDT_CUDA=ON, or name a LibTorch with CUDA in CMAKE_PREFIX_PATH, or configure with COSDT_CUDA=OFF")
   endif()
 endif()
 
@@ -88,8 +88,8 @@ if(LibTorch_FOUND AND NOT TARGET cosdt::torch)
     add_library(cosdt::torch_cuda SHARED IMPORTED)
     set_target_properties(cosdt::torch_cuda PROPERTIES IMPORTED_LOCATION "${LibTorch_CUDA_LIBRARY}")
     # libtorch_cuda registers itself for CUDA tensors when it is loaded: the linker must keep it although
-    # nothing may refer to its symbols. What it needs itself (cuDNN, NCCL ..) may be on the machine that
-    # runs the program alone.
+    # nothing may refer to its symbols. Its own dependencies (cuDNN, NCCL ..) may be only on the
+    # machine that runs the program.
     set_property(
       TARGET cosdt::torch APPEND
       PROPERTY INTERFACE_LINK_LIBRARIES cosdt::torch_cuda cosdt::c10_cuda

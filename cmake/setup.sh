@@ -1,21 +1,21 @@
 #!/usr/bin/env bash
-# Brings what the build needs: system packages (cmake/packages.txt) and the pinned LibTorch and
+# Installs what the build needs: system packages (cmake/packages.txt) and the pinned LibTorch and
 # MuJoCo (cmake/wheels.txt). A second run finds everything in place and does nothing.
 #
 #   cmake/setup.sh            packages, LibTorch, MuJoCo
 #   cmake/setup.sh format     the pinned clang-format alone
 #
-# COSDT_DEPS         folder for LibTorch and MuJoCo (default: .deps beside this repository's files)
+# COSDT_DEPS         folder for LibTorch and MuJoCo (default: .deps in this repository)
 # COSDT_CUDA=ON      LibTorch's CUDA half too, with the libraries that it needs and the CUDA compiler
-#                    (4.8 GB); AUTO (default) takes them where nvidia-smi finds a device
+#                    (4.8 GB); AUTO (default) takes them if nvidia-smi finds a device
 # COSDT_CUDA_LIBRARIES=link   only what a CUDA program is linked with (0.5 GB): it is built here with
 #                    the machine's own nvcc, uses the CPU here, and a GPU on a machine that has the rest
-# COSDT_PACKAGES=provided   the packages are there already (conda, modules): do not look for them
+# COSDT_PACKAGES=provided   the packages are already installed (conda, modules): do not look for them
 # CMAKE_PREFIX_PATH  a LibTorch or MuJoCo found there is used, and not downloaded
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 deps=${COSDT_DEPS:-$(dirname "$here")/.deps}
-python=3.12  # the wheels are chosen for this Python whatever the machine's: only libraries are taken
+python=3.12  # the wheels are for this Python on any machine: only libraries are taken
 
 fail() {  # fail STEP NEEDED REMEDY
   echo "set-up: $1 failed: needed $2; $3" >&2
@@ -43,7 +43,7 @@ install_packages() {
   local root=()
   if [ "$(id -u)" -ne 0 ]; then
     command -v sudo >/dev/null || fail "system packages" "$names" \
-      "have them installed, or set COSDT_PACKAGES=provided where they come from elsewhere"
+      "have them installed, or set COSDT_PACKAGES=provided if they come from elsewhere"
     root=(sudo)
   fi
   # shellcheck disable=SC2086
@@ -71,7 +71,7 @@ wants_cuda() {
   esac
 }
 
-# of the folders named, those that $deps has not got
+# prints the named folders that $deps lacks
 missing_folders() {
   local folder
   for folder in "$@"; do [ -d "$deps/$folder" ] || echo "$folder"; done
@@ -86,7 +86,7 @@ unpack() {
   # shellcheck disable=SC2086
   [ -z "$(missing_folders $folders)" ] && return
   mkdir -p "$deps"
-  # one at a time; what another run has brought meanwhile is there, what one left half-done is not
+  # one at a time; another run may have finished these folders meanwhile
   exec 9>"$deps/lock"
   flock 9
   # shellcheck disable=SC2086

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# From nothing to a trained agent: sets up and builds, trains a small cosFormer agent, evaluates it in
-# MuJoCo with D4RL's physics, and films an episode where something can be rendered.
+# From a clone to a trained agent: sets up and builds, trains a small cosFormer agent, evaluates it in
+# MuJoCo with D4RL's physics, and films an episode if rendering works.
 #
 #   experiments/quickstart.sh            on demo/hopper-medium, made here
 #   experiments/quickstart.sh DATASET    on a D4RL file, D4RL's name of one, or another demo dataset
 #
-# SEED (0) is the training's. The run is kept in runs/quickstart-DATASET-seed-SEED and not made anew
+# SEED (0) is the seed of training. The run is kept in runs/quickstart-DATASET-seed-SEED and reused
 # the next time.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -18,11 +18,11 @@ cmake/setup.sh
 cmake --preset release >/dev/null
 cmake --build --preset release --target cosdt
 cosdt=build/release/bin/cosdt
-# one thread: spinning threads are slow where other work goes on beside
+# one thread: spinning threads are slow beside other work
 export OMP_NUM_THREADS=1
 started=$SECONDS
 
-# the best return in the data is what the agent will be asked for
+# the target is the best return in the data
 info=$("$cosdt" data info "$dataset" --json)
 read -r best mean < <(sed 's/.*"return":{"max":\([^,]*\),"mean":\([^,]*\).*/\1 \2/' <<<"$info")
 
@@ -39,7 +39,7 @@ awk -v agent="$attained" -v data="$mean" -v seconds=$((SECONDS - started)) 'BEGI
     data, 100 * agent / data, seconds }'
 cat <<END
 
-To go on:
+Next:
   $cosdt eval $run --targets 2000,1500 --json
   $cosdt train --preset original-hopper --dataset hopper-medium-v2.hdf5 --out runs/hopper
   $cosdt compare --config experiments/results/contexts/study.toml --out runs/contexts --dry-run

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Runs `cosdt` as a Slurm job that survives its time limit and preemption: cosdt saves and stops when
-# Slurm says that time is running out, and the job is queued again and goes on.
+# Slurm signals the end of its time, and the job is queued again and resumes.
 #
 #   sbatch experiments/slurm.sh train --preset original-hopper --dataset hopper-medium-v2 \
 #     --out runs/hopper --resume
 #   sbatch --array=0-7 experiments/slurm.sh compare --config sweep.toml --out runs/sweep
 #
-# `train` needs --resume to go on with what it saved. `compare` reads its share of the cells from the
-# array's numbers and says so (--shard 0/1 where they number something else); its folder must be on a
-# file system that all nodes share. COSDT names the program where it is not on the PATH.
+# `train` needs --resume to continue from what it saved. `compare` takes its share of the cells from
+# the array's indices and says so (--shard 0/1 if they mean something else); its folder must be on a
+# file system that all nodes share. COSDT names the program if it is not on the PATH.
 #SBATCH --job-name=cosdt
 #SBATCH --cpus-per-task=2
 #SBATCH --time=04:00:00
