@@ -3,11 +3,10 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
-#include <iterator>
-
 #include "tests/experiments/report/made_up_runs.h"
 #include "tests/experiments/report/xml_fault.h"
 #include "tests/program.h"
+#include "tests/read_bytes.h"
 
 namespace cosdt::experiments {
 namespace {
@@ -18,11 +17,6 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
 using ::testing::SizeIs;
-
-std::string ReadText(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
 
 int CountOf(const std::string& text, const std::string& part) {
   int count = 0;
@@ -88,7 +82,7 @@ TEST_F(ReportCommandTest, PrintsJson) {
   EXPECT_THAT(report["cells"], SizeIs(20));
   EXPECT_THAT(report["summary"], SizeIs(10));
   for (const json& cell : report["cells"]) {
-    json result = json::parse(ReadText(cell["folder"].get<std::string>() + "/result.json"));
+    json result = json::parse(ReadBytes(cell["folder"].get<std::string>() + "/result.json"));
     for (const auto& [key, value] : result.items()) EXPECT_EQ(cell[key], value) << key;
     EXPECT_EQ(cell["state"], "done");
   }
@@ -109,9 +103,17 @@ TEST_F(ReportCommandTest, WritesAPageThatStandsAlone) {
   const std::string picture = "\x89PNG\r\n\x1a\n and more";
   std::ofstream(runs_ + "/1/softmax20/frame-0.png", std::ios::binary) << picture;
   EXPECT_EQ(Output(runs_ + " --out " + folder_ + "/r.html"), "");
-  const std::string page = ReadText(folder_ + "/r.html");
+  const std::string page = ReadBytes(folder_ + "/r.html");
   EXPECT_TRUE(page.starts_with("<!DOCTYPE html>\n<html lang=\"en\">"));
   EXPECT_EQ(XmlFault(page), "");
+  for (const std::string heading :
+       {"What was compared", "Left out", "Scores", "Over tasks",
+        "Normalized scores in the form of published tables", "Score over context",
+        "Training time per token", "Peak memory", "Time per decision", "Learning curves",
+        "Attained against requested return", "Performance profiles", "Probability of improvement",
+        "Frames", "Runs"}) {
+    EXPECT_THAT(page, HasSubstr("<h2>" + heading + "</h2>"));
+  }
   // nothing is loaded from anywhere
   EXPECT_THAT(
       page, AllOf(Not(HasSubstr("src=\"http")), Not(HasSubstr("<script")), Not(HasSubstr("<link")),
@@ -123,7 +125,7 @@ TEST_F(ReportCommandTest, WritesAPageThatStandsAlone) {
   // 3 of improvement
   EXPECT_EQ(CountOf(page, "src=\"data:image/svg+xml;base64,"), 2 * 4 + 2 * 2 + 2 + 2 + 3);
   const json report = json::parse(Output(runs_ + " --json"));
-  const std::string csv = ReadText(folder_ + "/r.csv");
+  const std::string csv = ReadBytes(folder_ + "/r.csv");
   for (const json& cell : report["cells"]) {
     char score[32];
     std::snprintf(score, sizeof score, "<td>%.2f</td>", cell["score"].get<double>());
@@ -132,7 +134,7 @@ TEST_F(ReportCommandTest, WritesAPageThatStandsAlone) {
     EXPECT_THAT(csv, HasSubstr("," + digits + "\n"));
   }
   EXPECT_EQ(CountOf(csv, "\n"), 21);
-  EXPECT_EQ(CountOf(ReadText(folder_ + "/r-summary.csv"), "\n"), 11);
+  EXPECT_EQ(CountOf(ReadBytes(folder_ + "/r-summary.csv"), "\n"), 11);
 }
 
 TEST_F(ReportCommandTest, WritesTheSameReportOfTheSameRuns) {
@@ -140,8 +142,8 @@ TEST_F(ReportCommandTest, WritesTheSameReportOfTheSameRuns) {
   Write("b", MadeUpResult("softmax", 20, 0, 40));
   Output(runs_ + " --out " + folder_ + "/1.html");
   Output(runs_ + " --out " + folder_ + "/2.html");
-  EXPECT_EQ(ReadText(folder_ + "/1.html"), ReadText(folder_ + "/2.html"));
-  EXPECT_THAT(ReadText(folder_ + "/1.html"), Not(IsEmpty()));
+  EXPECT_EQ(ReadBytes(folder_ + "/1.html"), ReadBytes(folder_ + "/2.html"));
+  EXPECT_THAT(ReadBytes(folder_ + "/1.html"), Not(IsEmpty()));
 }
 
 TEST_F(ReportCommandTest, NamesThatGnuplotCouldReadAsCommandsDrawAsText) {
@@ -151,7 +153,7 @@ TEST_F(ReportCommandTest, NamesThatGnuplotCouldReadAsCommandsDrawAsText) {
   Write("a", result);
   Output(runs_ + " --out " + folder_ + "/r.html");
   EXPECT_FALSE(std::filesystem::exists(folder_ + "/harm"));
-  EXPECT_EQ(XmlFault(ReadText(folder_ + "/r.html")), "");
+  EXPECT_EQ(XmlFault(ReadBytes(folder_ + "/r.html")), "");
 }
 
 TEST_F(ReportCommandTest, NamesDamagedRunsOnStandardError) {
@@ -171,8 +173,8 @@ TEST_F(ReportCommandTest, NamesInJsonWhatIsLeftOut) {
   EXPECT_EQ(report["left_out"], json({runs_ + "/old \xef\xbf\xbd: expected a link to a folder, "
                                               "found one that leads nowhere"}));
   Output("'" + runs_ + "' --out " + folder_ + "/r.html");
-  EXPECT_EQ(XmlFault(ReadText(folder_ + "/r.html")), "");
-  EXPECT_THAT(ReadText(folder_ + "/r.html"), Not(HasSubstr("\xff")));
+  EXPECT_EQ(XmlFault(ReadBytes(folder_ + "/r.html")), "");
+  EXPECT_THAT(ReadBytes(folder_ + "/r.html"), Not(HasSubstr("\xff")));
 }
 
 TEST_F(ReportCommandTest, ErrorsAreOneLine) {
@@ -200,7 +202,7 @@ TEST_F(ReportCommandTest, AFullDiskLeavesTheOldReport) {
   std::filesystem::create_symlink("/dev/full", out + ".tmp");
   EXPECT_EQ(Output(runs_ + " --out " + out, 1),
             "cosdt: error: " + out + ": writing failed: No space left on device\n");
-  EXPECT_EQ(ReadText(out), "old");
+  EXPECT_EQ(ReadBytes(out), "old");
   EXPECT_FALSE(std::filesystem::exists(folder_ + "/r.csv"));
 }
 

@@ -48,7 +48,7 @@ inline nlohmann::json MadeUpResult(const std::string& attention, int context, in
       {"checkpoint", {{"path", "x"}, {"sha256", "y"}}}};
 }
 
-// The same of behaviour cloning, from the best `top` per cent of the episodes.
+// The same for behavior cloning on the best `top` percent of the episodes.
 inline nlohmann::json MadeUpCloning(double top, int seed, double score) {
   nlohmann::json result = MadeUpResult("", 1, seed, score);
   result["agent"] = "bc";
