@@ -35,9 +35,8 @@ TEST(FillTemplateTest, NothingIsShownForNullFalseAndAnEmptyList) {
 }
 
 TEST(FillTemplateTest, InsertsATemplateForEachSection) {
-  const json values = {{"cell", "<td>{{text}}</td>"},
-                       {"a", {{"text", "1 & 2"}}},
-                       {"b", {{"text", "3"}}}};
+  const json values = {
+      {"cell", "<td>{{text}}</td>"}, {"a", {{"text", "1 & 2"}}}, {"b", {{"text", "3"}}}};
   EXPECT_EQ(FillTemplate("{{#a}}{{>cell}}{{/a}}{{#b}}{{>cell}}{{/b}}", values),
             "<td>1 &amp; 2</td><td>3</td>");
 }
