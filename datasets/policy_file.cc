@@ -63,7 +63,7 @@ PolicyWeights ReadPolicy(const Hdf5File& file) {
   return policy;
 }
 
-void WritePolicy(const PolicyWeights& policy, D4rlWriter& writer) {
+void WritePolicy(const PolicyWeights& policy, Hdf5Writer& writer) {
   const auto write = [&](const std::string& name, const LinearWeights& layer) {
     const auto inputs = static_cast<uint64_t>(layer.inputs);
     const auto outputs = static_cast<uint64_t>(layer.outputs);
@@ -87,7 +87,7 @@ PolicyOrigin ReadPolicyOrigin(const Hdf5File& file) {
   return origin;
 }
 
-void CopyPolicy(const Hdf5File& from, D4rlWriter& writer) {
+void CopyPolicy(const Hdf5File& from, Hdf5Writer& writer) {
   const PolicyOrigin origin = ReadPolicyOrigin(from);
   writer.Text("metadata/algorithm", origin.algorithm);
   writer.Integer("metadata/iteration", origin.iteration);

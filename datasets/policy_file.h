@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
-#include "datasets/d4rl_writer.h"
 #include "datasets/hdf5_file.h"
+#include "datasets/hdf5_writer.h"
 
 namespace cosdt::datasets {
 
@@ -35,7 +35,7 @@ struct PolicyWeights {
 PolicyWeights ReadPolicy(const Hdf5File& file);
 
 // Writes the keys that ReadPolicy reads. Throws std::runtime_error.
-void WritePolicy(const PolicyWeights& policy, D4rlWriter& writer);
+void WritePolicy(const PolicyWeights& policy, Hdf5Writer& writer);
 
 // metadata/algorithm and metadata/iteration: what trained a policy, and for how long.
 struct PolicyOrigin {
@@ -48,6 +48,6 @@ PolicyOrigin ReadPolicyOrigin(const Hdf5File& file);
 
 // Keeps the policy that made a dataset, with its origin, in the dataset's file. Throws FileError
 // and std::runtime_error.
-void CopyPolicy(const Hdf5File& from, D4rlWriter& writer);
+void CopyPolicy(const Hdf5File& from, Hdf5Writer& writer);
 
 }  // namespace cosdt::datasets

@@ -24,7 +24,7 @@ void ExpectTask(const D4rlFile& file, const std::string& expected) {
   throw FileError(file.path(), D4rlFile::kTask, text(expected), text(found));
 }
 
-void WriteTextIfAny(D4rlWriter& writer, const char* key, const std::string& text) {
+void WriteTextIfAny(Hdf5Writer& writer, const char* key, const std::string& text) {
   if (!text.empty()) writer.Text(key, text);
 }
 
@@ -141,7 +141,7 @@ Transitions ReadTransitions(const MinariFile& file) {
   return transitions;
 }
 
-void WriteTransitions(const Transitions& transitions, D4rlWriter& writer) {
+void WriteTransitions(const Transitions& transitions, Hdf5Writer& writer) {
   const uint64_t rows = transitions.rows();
   const auto write = [&](const char* key, const auto& values, int width) {
     if (values.empty()) return;
@@ -190,7 +190,7 @@ void ConcatFiles(const std::vector<std::string>& paths, const std::string& out, 
 
   const RecordedEnv recorded = CommonRecord(files);
 
-  D4rlWriter writer(out);
+  Hdf5Writer writer(out);
   const auto concat = [&]<typename T>(const std::string& key, T) {
     const auto has = [&](const auto& file) { return file->Has(key); };
     if (!std::ranges::all_of(files, has)) return;

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "datasets/d4rl_file.h"
-#include "datasets/d4rl_writer.h"
+#include "datasets/hdf5_writer.h"
 #include "datasets/minari_file.h"
 #include "datasets/unset_vector.h"
 
@@ -48,7 +48,7 @@ Transitions ReadTransitions(const D4rlFile& file);
 Transitions ReadTransitions(const MinariFile& file);
 
 // Writes what is there under D4RL's keys. Throws std::runtime_error.
-void WriteTransitions(const Transitions& transitions, D4rlWriter& writer);
+void WriteTransitions(const Transitions& transitions, Hdf5Writer& writer);
 
 // Writes the complete episodes of several files one after the other, as D4RL's medium-expert files
 // have them: the arrays by step that all files have, and of metadata the task and the physics.

@@ -10,7 +10,7 @@
 #include "agents/policies/embedded_files.h"
 #include "agents/policies/policy.h"
 #include "agents/rollout/collect.h"
-#include "datasets/d4rl_writer.h"
+#include "datasets/hdf5_writer.h"
 #include "datasets/policy_file.h"
 #include "envs/registry.h"
 
@@ -123,7 +123,7 @@ void MakeDemoDataset(const std::string& name, const std::string& path, const Dem
     throw std::invalid_argument("transitions: expected at least " + std::to_string(parts) +
                                 ", found " + std::to_string(total));
   }
-  datasets::D4rlWriter writer(path);  // before the work: the path may not be writable
+  datasets::Hdf5Writer writer(path);  // before the work: the path may not be writable
   const std::unique_ptr<envs::Env> env = envs::MakeEnv(demo->env);
   datasets::Transitions all;
   for (int64_t part = 0; part < parts; ++part) {

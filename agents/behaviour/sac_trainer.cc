@@ -16,8 +16,8 @@
 #include "agents/policies/gaussian_policy.h"
 #include "agents/rollout/rollout.h"
 #include "agents/storage/text_file.h"
-#include "datasets/d4rl_writer.h"
 #include "datasets/hdf5_file.h"
+#include "datasets/hdf5_writer.h"
 
 namespace cosdt::agents {
 namespace {
@@ -206,7 +206,7 @@ std::vector<SavedPolicy> SacTrainer::policies() const {
 }
 
 void SacTrainer::SavePolicy(const std::string& name) const {
-  datasets::D4rlWriter writer(folder_ + "/policy-" + name + ".hdf5");
+  datasets::Hdf5Writer writer(folder_ + "/policy-" + name + ".hdf5");
   writer.Text("metadata/algorithm", "SAC");
   writer.Integer("metadata/iteration", static_cast<int32_t>(step()));
   datasets::WritePolicy(sac_.weights(), writer);
@@ -231,7 +231,7 @@ std::vector<std::pair<std::string, std::string>> SacTrainer::Fixed() const {
 void SacTrainer::Save() {
   SavePolicy("last");
   log_.Flush();  // before the state that counts its rows
-  datasets::D4rlWriter state(folder_ + "/state.hdf5");
+  datasets::Hdf5Writer state(folder_ + "/state.hdf5");
   for (const auto& [name, value] : Fixed()) state.Text("options/" + name, value);
   state.Text("steps", Text(step()));
   state.Text("transitions_checksum", Text(log_.checksum()));

@@ -53,7 +53,7 @@ void WriteHopper(const std::string& path) {
   t.terminals.resize(kFileRows);
   t.timeouts.resize(kFileRows);
   for (size_t row = 456; row < kFileRows; row += 457) t.terminals[row] = 1;
-  datasets::D4rlWriter writer(path);
+  datasets::Hdf5Writer writer(path);
   datasets::WriteTransitions(t, writer);
   writer.Commit();
 }

@@ -74,7 +74,7 @@ void Run(const BehaviourTrainCommand& command) {
         [&] { return signal.received() != 0; });
   }
   if (!command.replay.empty()) {
-    datasets::D4rlWriter writer(command.replay);
+    datasets::Hdf5Writer writer(command.replay);
     datasets::WriteTransitions(trainer.Replay(), writer);
     writer.Text("metadata/algorithm", "SAC");
     writer.Integer("metadata/iteration", static_cast<int32_t>(trainer.step()));

@@ -57,7 +57,7 @@ void Run(DataCollectCommand& command) {
         {agents::MakePolicy(names.back().name, env->fully_observed().spec(), command.deterministic),
          names.back().weight});
   }
-  datasets::D4rlWriter writer(command.out);  // before the work: a path may not be writable
+  datasets::Hdf5Writer writer(command.out);  // before the work: a path may not be writable
   datasets::Transitions transitions;
   {
     Progress progress("collecting", "transitions",

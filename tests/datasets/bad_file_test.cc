@@ -9,9 +9,9 @@
 #include <fstream>
 #include <random>
 
-#include "datasets/d4rl_writer.h"
 #include "datasets/episodes.h"
 #include "datasets/hdf5_file.h"
+#include "datasets/hdf5_writer.h"
 #include "datasets/policy_file.h"
 #include "datasets/probe.h"
 #include "datasets/transitions.h"
@@ -155,7 +155,7 @@ std::string SmallPolicy() {
   policy.last_fc = policy.last_fc_log_std = layer(3, 16);
   TestFile folder;
   const std::string path = folder.folder() + "/policy.hdf5";
-  D4rlWriter writer(path);
+  Hdf5Writer writer(path);
   WritePolicy(policy, writer);
   writer.Text("metadata/algorithm", "SAC");
   writer.Integer("metadata/iteration", 7);

@@ -11,9 +11,9 @@
 #include <filesystem>
 #include <fstream>
 
-#include "datasets/d4rl_writer.h"
 #include "datasets/episodes.h"
 #include "datasets/hdf5_file.h"
+#include "datasets/hdf5_writer.h"
 #include "datasets/probe.h"
 #include "tests/datasets/test_file.h"
 #include "tests/without_locks.h"
@@ -158,7 +158,7 @@ TEST_F(Hdf5OpenTest, WritesWithoutLocks) {
   EXPECT_EXIT(
       {
         RefuseLocks(ENOLCK);
-        D4rlWriter writer(path_);
+        Hdf5Writer writer(path_);
         writer.Flags("terminals", std::vector<uint8_t>{1});
         writer.Commit();
         std::exit(std::filesystem::exists(path_) ? 0 : 1);

@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include "datasets/d4rl_writer.h"
+#include "datasets/hdf5_writer.h"
 #include "datasets/transitions.h"
 #include "tests/datasets/test_file.h"
 
@@ -19,7 +19,7 @@ inline std::string WriteSmallFile(const TestFile& folder, const std::string& nam
   t.terminals = {0, 1};
   t.timeouts = {0, 0};
   const std::string path = folder.folder() + "/" + name;
-  D4rlWriter writer(path);
+  Hdf5Writer writer(path);
   WriteTransitions(t, writer);
   writer.Commit();
   return path;

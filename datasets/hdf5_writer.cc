@@ -1,4 +1,4 @@
-#include "datasets/d4rl_writer.h"
+#include "datasets/hdf5_writer.h"
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -52,7 +52,7 @@ std::vector<uint64_t> GuessChunk(const std::vector<uint64_t>& shape, size_t byte
   return chunk;
 }
 
-D4rlWriter::D4rlWriter(std::string path)
+Hdf5Writer::Hdf5Writer(std::string path)
     : path_(std::move(path)), temporary_(path_ + "." + std::to_string(getpid()) + ".tmp") {
   if (std::filesystem::is_directory(path_)) {
     throw std::runtime_error(path_ + ": expected a file to write, found a folder");
@@ -66,19 +66,19 @@ D4rlWriter::D4rlWriter(std::string path)
   if (file_ < 0) throw std::runtime_error(path_ + ": cannot be written: " + std::strerror(errno));
 }
 
-D4rlWriter::~D4rlWriter() {
+Hdf5Writer::~Hdf5Writer() {
   const Lock lock(Hdf5Mutex());
   if (file_ >= 0) H5Fclose(file_);
   unlink(temporary_.c_str());
 }
 
-void D4rlWriter::Fail(const std::string& what) {
+void Hdf5Writer::Fail(const std::string& what) {
   const int error = errno;
   throw std::runtime_error(path_ + ": " + what + " failed" +
                            (error ? std::string(": ") + std::strerror(error) : ""));
 }
 
-void D4rlWriter::Write(const std::string& key, int64_t stored, int64_t memory,
+void Hdf5Writer::Write(const std::string& key, int64_t stored, int64_t memory,
                        const std::vector<uint64_t>& shape, const void* data) {
   const std::vector<hsize_t> extent(shape.begin(), shape.end());
   const auto rank = static_cast<int>(extent.size());
@@ -102,19 +102,19 @@ void D4rlWriter::Write(const std::string& key, int64_t stored, int64_t memory,
   }
 }
 
-void D4rlWriter::Array(const std::string& key, const std::vector<uint64_t>& shape,
+void Hdf5Writer::Array(const std::string& key, const std::vector<uint64_t>& shape,
                        std::span<const float> values) {
   const Lock lock(Hdf5Mutex());
   Write(key, H5T_IEEE_F32LE, H5T_NATIVE_FLOAT, shape, values.data());
 }
 
-void D4rlWriter::Array(const std::string& key, const std::vector<uint64_t>& shape,
+void Hdf5Writer::Array(const std::string& key, const std::vector<uint64_t>& shape,
                        std::span<const double> values) {
   const Lock lock(Hdf5Mutex());
   Write(key, H5T_IEEE_F64LE, H5T_NATIVE_DOUBLE, shape, values.data());
 }
 
-void D4rlWriter::Flags(const std::string& key, std::span<const uint8_t> values) {
+void Hdf5Writer::Flags(const std::string& key, std::span<const uint8_t> values) {
   const Lock lock(Hdf5Mutex());
   const Hdf5Id type(H5Tenum_create(H5T_STD_I8LE), H5Tclose);
   const int8_t no = 0, yes = 1;
@@ -123,7 +123,7 @@ void D4rlWriter::Flags(const std::string& key, std::span<const uint8_t> values) 
   Write(key, type, type, {values.size()}, values.data());
 }
 
-void D4rlWriter::Text(const std::string& key, const std::string& value) {
+void Hdf5Writer::Text(const std::string& key, const std::string& value) {
   const Lock lock(Hdf5Mutex());
   const Hdf5Id type(H5Tcopy(H5T_C_S1), H5Tclose);
   H5Tset_size(type, value.size());
@@ -131,12 +131,12 @@ void D4rlWriter::Text(const std::string& key, const std::string& value) {
   Write(key, type, type, {}, value.data());
 }
 
-void D4rlWriter::Integer(const std::string& key, int32_t value) {
+void Hdf5Writer::Integer(const std::string& key, int32_t value) {
   const Lock lock(Hdf5Mutex());
   Write(key, H5T_STD_I32LE, H5T_NATIVE_INT32, {}, &value);
 }
 
-void D4rlWriter::Commit() {
+void Hdf5Writer::Commit() {
   const Lock lock(Hdf5Mutex());
   errno = 0;
   if (H5Fflush(file_, H5F_SCOPE_GLOBAL) < 0) Fail("writing");

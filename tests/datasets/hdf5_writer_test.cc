@@ -1,4 +1,4 @@
-#include "datasets/d4rl_writer.h"
+#include "datasets/hdf5_writer.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -49,7 +49,7 @@ Transitions Noise(size_t rows, uint64_t seed = 0) {
 }
 
 void Write(const Transitions& t, const std::string& path) {
-  D4rlWriter writer(path);
+  Hdf5Writer writer(path);
   WriteTransitions(t, writer);
   writer.Text("metadata/algorithm", "SAC");
   writer.Integer("metadata/iteration", -7);
@@ -65,10 +65,10 @@ size_t FilesIn(const std::string& folder) {
   return static_cast<size_t>(std::distance(std::filesystem::directory_iterator(folder), {}));
 }
 
-class D4rlWriterTest : public ::testing::Test {
+class Hdf5WriterTest : public ::testing::Test {
  protected:
   // a folder of its own; the file that comes with it is not used
-  D4rlWriterTest() : folder_(file_.folder()), path_(folder_ + "/out.hdf5") {
+  Hdf5WriterTest() : folder_(file_.folder()), path_(folder_ + "/out.hdf5") {
     std::filesystem::remove(file_.Close());
   }
 
@@ -76,7 +76,7 @@ class D4rlWriterTest : public ::testing::Test {
   std::string folder_, path_;
 };
 
-TEST_F(D4rlWriterTest, IsReadBackExactly) {
+TEST_F(Hdf5WriterTest, IsReadBackExactly) {
   const Transitions t = Noise(3000);
   Write(t, path_);
   EXPECT_EQ(FilesIn(folder_), 1u);
@@ -95,7 +95,7 @@ TEST_F(D4rlWriterTest, IsReadBackExactly) {
   EXPECT_EQ(file.hdf5().ReadInteger("metadata/iteration"), -7);
 }
 
-TEST_F(D4rlWriterTest, HasD4rlsTypes) {
+TEST_F(Hdf5WriterTest, HasD4rlsTypes) {
   Write(Noise(30), path_);
   const Hdf5File file(path_);
   EXPECT_THAT(file.Datasets(),
@@ -108,14 +108,14 @@ TEST_F(D4rlWriterTest, HasD4rlsTypes) {
   EXPECT_THAT(file.Info("rewards").shape, ElementsAre(30));
 }
 
-TEST_F(D4rlWriterTest, WritesTheSameBytesAgain) {
+TEST_F(Hdf5WriterTest, WritesTheSameBytesAgain) {
   Write(Noise(3000), path_);
   const std::string first = Bytes(path_);
   Write(Noise(3000), path_);
   EXPECT_EQ(first, Bytes(path_));
 }
 
-TEST_F(D4rlWriterTest, ChoosesH5pysChunks) {
+TEST_F(Hdf5WriterTest, ChoosesH5pysChunks) {
   EXPECT_THAT(GuessChunk({20000, 11}, 4), ElementsAre(2500, 2));
   EXPECT_THAT(GuessChunk({20000, 6}, 8), ElementsAre(2500, 1));
   EXPECT_THAT(GuessChunk({20000}, 4), ElementsAre(2500));
@@ -125,22 +125,22 @@ TEST_F(D4rlWriterTest, ChoosesH5pysChunks) {
   EXPECT_THAT(GuessChunk({1000000, 11}, 4), ElementsAre(15625, 1));
 }
 
-TEST_F(D4rlWriterTest, LeavesNothingWithoutCommit) {
+TEST_F(Hdf5WriterTest, LeavesNothingWithoutCommit) {
   {
-    D4rlWriter writer(path_);
+    Hdf5Writer writer(path_);
   }
   EXPECT_EQ(FilesIn(folder_), 0u);
 }
 
-TEST_F(D4rlWriterTest, NamesAFolderThatIsNotThere) {
+TEST_F(Hdf5WriterTest, NamesAFolderThatIsNotThere) {
   EXPECT_THAT(
-      [&] { D4rlWriter(folder_ + "/missing/out.hdf5"); },
+      [&] { Hdf5Writer(folder_ + "/missing/out.hdf5"); },
       ::testing::Throws<std::runtime_error>(::testing::Property(
           &std::runtime_error::what, ::testing::HasSubstr("missing/out.hdf5: cannot be written"))));
 }
 
 // A kill at any moment leaves the old file, whole, under its name.
-TEST_F(D4rlWriterTest, LeavesTheOldFileWhenKilled) {
+TEST_F(Hdf5WriterTest, LeavesTheOldFileWhenKilled) {
   Write(Noise(200, 1), path_);
   const std::string old = Bytes(path_);
   const Transitions next = Noise(20000, 2);
@@ -169,7 +169,7 @@ TEST_F(D4rlWriterTest, LeavesTheOldFileWhenKilled) {
 }
 
 // RLIMIT_FSIZE stands for a disk that fills up: write fails with EFBIG as it would with ENOSPC.
-TEST_F(D4rlWriterTest, LeavesTheOldFileOnAFullDisk) {
+TEST_F(Hdf5WriterTest, LeavesTheOldFileOnAFullDisk) {
   Write(Noise(200, 1), path_);
   const std::string old = Bytes(path_);
   for (const rlim_t room : {1000, 100000, 700000}) {
@@ -194,7 +194,7 @@ TEST_F(D4rlWriterTest, LeavesTheOldFileOnAFullDisk) {
   }
 }
 
-TEST_F(D4rlWriterTest, ConcatenatesCompleteEpisodes) {
+TEST_F(Hdf5WriterTest, ConcatenatesCompleteEpisodes) {
   TestFile v0, v2;
   v0.Hopper(1500, {9});  // rows 10 .. 1009 make the horizon; the rest is partial
   v2.Hopper(50, {39}).Flags("timeouts", 50, {19});
@@ -209,7 +209,7 @@ TEST_F(D4rlWriterTest, ConcatenatesCompleteEpisodes) {
   EXPECT_FALSE(Hdf5File(path_).Has("next_observations"));
 }
 
-TEST_F(D4rlWriterTest, ConcatNamesFilesThatDoNotFit) {
+TEST_F(Hdf5WriterTest, ConcatNamesFilesThatDoNotFit) {
   TestFile hopper, other;
   hopper.Hopper(5, {4});
   other.Array("observations", {5, 17}).Array("actions", {5, 6}).Array("rewards", {5});
@@ -219,7 +219,7 @@ TEST_F(D4rlWriterTest, ConcatNamesFilesThatDoNotFit) {
   EXPECT_EQ(FilesIn(folder_), 0u);
 }
 
-TEST_F(D4rlWriterTest, MakesTheMediumExpertSampleFromItsParts) {
+TEST_F(Hdf5WriterTest, MakesTheMediumExpertSampleFromItsParts) {
   COSDT_NEEDS_SHARED("d4rl_samples/hopper_medium_expert-sample.hdf5");
   // its first part is the medium sample without the trailing episode
   ConcatFiles({SharedFile("d4rl_samples/hopper_medium-sample.hdf5")}, path_, 1);

@@ -13,15 +13,15 @@ namespace cosdt::datasets {
 // The file grows under a temporary name in the same folder (PATH.PID.tmp) and appears under its own
 // name, replacing what was there, in Commit: a kill leaves either the old file or none. Everything
 // throws std::runtime_error with the path where writing fails.
-class D4rlWriter {
+class Hdf5Writer {
  public:
   // Refuses a folder's path.
-  explicit D4rlWriter(std::string path);
+  explicit Hdf5Writer(std::string path);
 
   // Removes the temporary file where Commit was not reached.
-  ~D4rlWriter();
-  D4rlWriter(const D4rlWriter&) = delete;
-  D4rlWriter& operator=(const D4rlWriter&) = delete;
+  ~Hdf5Writer();
+  Hdf5Writer(const Hdf5Writer&) = delete;
+  Hdf5Writer& operator=(const Hdf5Writer&) = delete;
 
   // An array of the shape given, row-major, stored as float32, float64, or h5py's bool.
   void Array(const std::string& key, const std::vector<uint64_t>& shape,
