@@ -1,4 +1,4 @@
-// The threads of a block where the CUDA kernels' templates are compiled for the host: what
+// The threads of a block if the CUDA kernels' templates are compiled for the host: what
 // cuda_warp.cuh calls in place of a device's instructions. tests/attention/warp_emulator.h runs
 // them.
 #pragma once
@@ -16,12 +16,12 @@ struct Thread {
 // The thread that runs now.
 Thread& Current();
 
-// What each thread of a warp or block brought, in the order of their numbers.
+// The words that the threads of a warp or block brought, in the order of their numbers.
 using Arrivals = std::vector<void*>;
 
 // Waits until every thread of the block is here with a pointer of its own; then one of them calls
 // `all` for the others, too. Warp is the same for the 32 threads of a warp. Throws
-// std::logic_error where threads of one group wait for different things.
+// std::logic_error if threads of one group wait for different things.
 void Block(const std::function<void(const Arrivals&)>& all, void* mine);
 void Warp(const std::function<void(const Arrivals&)>& all, void* mine);
 

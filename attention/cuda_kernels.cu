@@ -24,7 +24,7 @@ void Check(cudaError_t error) {
                            cudaGetErrorString(error));
 }
 
-// What a block may have on the current device; 0 where there is none.
+// The shared memory that a block may have on the current device; 0 if there is none.
 int SharedBytesOfDevice() {
   int device = 0, bytes = 0;
   if (cudaGetDevice(&device) != cudaSuccess ||

@@ -16,13 +16,13 @@ namespace cosdt::attention::kernels {
 // length; strides below 2^29 elements. Arrays must be aligned to 16 bytes, as must all strides.
 bool CudaSupports(const Problem& problem);
 
-// Bytes of device memory that a pass needs beside its inputs and outputs, aligned to 16 bytes;
+// Bytes of device memory that a pass needs besides its inputs and outputs, aligned to 16 bytes;
 // 0: none. O(batch heads (width² + length)).
 size_t CudaWorkspaceSize(const Problem& problem, Pass pass);
 
 // Launches a pass on a stream of the current device, for a problem that CudaSupports. `workspace`
 // may be used again as soon as the launched work is done. Throws std::runtime_error with CUDA's
-// message where a launch fails.
+// message if a launch fails.
 void RunOnCuda(const Problem& problem, Pass pass, void* workspace, CUstream_st* stream);
 
 }  // namespace cosdt::attention::kernels

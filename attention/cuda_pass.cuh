@@ -1,5 +1,5 @@
 // A pass over a problem as launches of kernels: what the sums are, how they are cut into blocks,
-// and the two small kernels beside them. Launching is the caller's: a device's, or a test's on the
+// and the two small kernels besides them. Launching is the caller's: a device's, or a test's on the
 // host.
 #pragma once
 
@@ -13,7 +13,7 @@ struct Grid {
   int64_t x = 1, y = 1, z = 1;
 };
 
-// d of every row: -r g . o, and 0 where the normaliser is clamped. `lanes` neighbouring threads
+// d of every row: -r g . o, and 0 if the normalizer is clamped. `lanes` neighboring threads
 // share a row and have kRowsAThread of them.
 template <class T>
 struct DeltaKernel {
@@ -56,7 +56,7 @@ struct DeltaKernel {
   }
 };
 
-// Turns what each segment adds to the state into the state before it; a thread an entry.
+// Turns what each segment adds to the state into the state before it; one thread per entry.
 struct ScanKernel {
   static constexpr int kThreads = 256, kSharedBytes = 0, kBlocksAMultiprocessor = 4;
   static constexpr int kAtOnce = 8;
@@ -135,7 +135,7 @@ inline int64_t SlicesOf(const Problem& problem, Pass pass) {
   return (widest + columns - 1) / columns;
 }
 
-// What kernels are made for.
+// The sizes that kernels are made for.
 template <class Products_, int kWidth_>
 struct Made {
   using Products = Products_;
@@ -270,7 +270,7 @@ void LaunchSums(const Problem& problem, Pass pass, const Cut& cut, PassArguments
   const int64_t heads = problem.batch * problem.heads, slices = SlicesOf(problem, pass);
   const Grid grid{heads * cut.segments, slices, SumsOf(pass)};
   if (ChunksOf(problem) == 1) {
-    // where there are blocks enough, all columns in one, which computes its scores once
+    // if there are enough blocks, all columns in one, which computes its scores once
     if (kWidth == 128 && slices == 2 && grid.x * grid.y * grid.z > 2 * kMultiprocessors) {
       launch(SumsKernel<Products, kWidth, Task::kOneChunk, kIsOutput, kWidth>{all},
              Grid{grid.x, 1, grid.z});

@@ -125,7 +125,7 @@ COSDT_DEVICE void LoadRight(uint32_t (&to)[4], const float* tile, int stride, in
   to[3] = ToBits(from[4 * stride + 8]);
 }
 
-// A transposed left factor with its rows in memory, [depth, ..), times what stands beside them.
+// A transposed left factor with its rows in memory, [depth, ..), times a factor per row.
 COSDT_DEVICE void ScaleLeft(uint32_t (&to)[4], const uint32_t (&left)[4], const BFloat16* factors,
                             int depth) {
   const BFloat16* const from = factors + depth + ThreadIndex() % 4 * 2;

@@ -1,4 +1,4 @@
-// What the CUDA kernels need of a warp and its block: tensor-core products (mma.sync), ldmatrix,
+// The CUDA kernels' access to a warp and its block: tensor-core products (mma.sync), ldmatrix,
 // cp.async, shuffles and barriers. Compiled for the host, each is a rendezvous of emulated threads
 // (tests/attention/warp_emulator.h), so that the kernels' templates are tested without a device.
 #pragma once
@@ -153,7 +153,7 @@ COSDT_DEVICE X MinOf(X a, X b) {
   return a < b ? a : b;
 }
 
-// The larger of both, or NaN where a is NaN.
+// The larger of both, or NaN if a is NaN.
 COSDT_DEVICE float MaxOrNan(float a, float b) {
 #ifdef __CUDACC__
   float x;
@@ -234,7 +234,7 @@ COSDT_DEVICE uint32_t SharedAddress(const void* p) {
 }
 #endif
 
-// Begins to copy 16 bytes from global to shared memory, or zeros where not `real`. They are there
+// Begins to copy 16 bytes from global to shared memory, or zeros if not `real`. They are there
 // after WaitForCopies, for this thread.
 COSDT_DEVICE void CopyAsync(void* to, const void* from, bool real) {
 #ifdef __CUDACC__

@@ -1,15 +1,27 @@
-// Problems for tests of the CUDA kernels, with the arrays that they need.
+// Problems for the CUDA kernels with their values, and the kernels' templates run on them on the
+// host, a block's threads emulated (warp_emulator.h).
 #pragma once
 
+#include <algorithm>
 #include <cmath>
+#include <cstdint>
+#include <limits>
 #include <random>
 #include <string>
 #include <type_traits>
 #include <vector>
 
 #include "attention/cuda_pass.cuh"
+#include "tests/attention/warp_emulator.h"
 
 namespace cosdt::attention::kernels::cuda {
+
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+
+using host::Order;
+
+// Runs a pass on the host. Shared memory and workspace hold NaNs before anything is written.
+void RunOnHost(const Problem& problem, Pass pass, const Cut& cut, Order order = Order::kUp);
 
 inline float ToNumber(float x) { return x; }
 inline float ToNumber(BFloat16 x) { return ToFloat(x); }
@@ -34,20 +46,20 @@ struct Case {
   }
 };
 
-// One problem's arrays: q, k and v are packed as [batch, length, 3, heads, width], like their
+// One problem's values: q, k and v are packed as [batch, length, 3, heads, width], like their
 // gradients; output and its gradient are [batch, length, heads, width].
 template <class T>
 class Example {
  public:
   explicit Example(const Case& c) : case_(c) {
-    const auto numbers = static_cast<size_t>(c.batch * c.heads * c.length * c.width);
-    for (auto* x : {&packed, &packed_grad}) x->resize(3 * numbers, T{});
-    for (auto* x : {&out, &grad}) x->resize(numbers, T{});
+    const auto values = static_cast<size_t>(c.batch * c.heads * c.length * c.width);
+    for (auto* x : {&packed, &packed_grad}) x->resize(3 * values, T{});
+    for (auto* x : {&out, &grad}) x->resize(values, T{});
     normalizer.resize(static_cast<size_t>(c.batch * c.heads * c.length));
     std::mt19937 engine(5);
     std::normal_distribution<double> normal;
     for (auto* x : {&packed, &grad}) {
-      for (T& number : *x) Set(number, normal(engine));
+      for (T& value : *x) Set(value, normal(engine));
     }
     for (int64_t i = 0; i < c.batch * c.length; ++i) {
       mask.push_back(i % c.length >= c.length / 3 + i / c.length && i % 7 != 6);
@@ -115,6 +127,19 @@ double LargestError(const std::vector<T>& found, const std::vector<U>& expected)
     scale = std::max(scale, std::abs(b));
   }
   return error / scale;
+}
+
+template <class T>
+void RunBoth(Example<T>& x, const Cut& cut, Order order = Order::kUp) {
+  const Problem problem = x.MakeProblem();
+  for (const Pass pass : {Pass::kForward, Pass::kBackward}) RunOnHost(problem, pass, cut, order);
+}
+
+// A head in the given number of segments.
+inline Cut Segments(int64_t length, int64_t segments = 1) {
+  const int64_t chunks = (length + kChunk - 1) / kChunk;
+  const int64_t each = (chunks + segments - 1) / segments;
+  return {static_cast<int>((chunks + each - 1) / each), static_cast<int>(each)};
 }
 
 }  // namespace cosdt::attention::kernels::cuda
