@@ -24,7 +24,7 @@ class DeviceUpdate {
   // Whether it can train the agent.
   static bool Takes(const Agent& agent);
 
-  // The agent and the optimiser, which is the agent's, must outlive this object and stay where they
+  // The agent and the optimizer, which is the agent's, must outlive this object and stay where they
   // are. `clip` as TrainerOptions has it; `type` of matrix products.
   DeviceUpdate(Agent& agent, AdamW& optimizer, DeviceWindows data, int64_t batch_size, double clip,
                torch::ScalarType type);

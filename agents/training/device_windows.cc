@@ -43,7 +43,7 @@ torch::Tensor DeviceWindows::Describe(std::span<const datasets::Window> windows)
 Batch DeviceWindows::Gather(const Tensor& described) const {
   const int64_t batch = described.size(0), context = steps_.size(0);
   const auto column = [&](int64_t i) { return described.narrow(1, i, 1); };  // [B, 1]
-  // steps since the window's first one; negative left of it, where there is padding
+  // steps since the window's first one; negative left of it, in padding
   const Tensor step = steps_ - (context - column(2));
   const Tensor mask = step >= 0;
   const Tensor since = step.clamp_min(0);

@@ -1,5 +1,5 @@
 // A dataset on the device where the model is, and windows of it gathered there: an update sends
-// three numbers a window instead of its steps.
+// three integers per window instead of its steps.
 #pragma once
 
 #include <torch/torch.h>
@@ -15,12 +15,12 @@ namespace cosdt::agents {
 
 class DeviceWindows {
  public:
-  // Copies observations (normalised), actions and returns-to-go (scaled) of all episodes to the
-  // device: 4 bytes a number. Of the options it takes context, return_scale and timestep_limit.
+  // Copies observations (normalized), actions and returns-to-go (scaled) of all episodes to the
+  // device: 4 bytes per value. From the options it takes context, return_scale and timestep_limit.
   DeviceWindows(const datasets::Episodes& episodes, const datasets::Normalizer& normalizer,
                 const datasets::WindowOptions& options, const torch::Device& device);
 
-  // What Gather needs of windows, written to int64 [B, 3] on the CPU: each the first row of the
+  // Gather's description of windows, written to int64 [B, 3] on the CPU: each the first row of the
   // data, the first timestep and the length.
   void Describe(std::span<const datasets::Window> windows, int64_t* described) const;
   torch::Tensor Describe(std::span<const datasets::Window> windows) const;
@@ -29,7 +29,7 @@ class DeviceWindows {
   // waits nor reads what it depends on before it runs: it can be recorded in a CUDA graph.
   Batch Gather(const torch::Tensor& described) const;
 
-  // [rows, ..]: observations normalised, returns-to-go scaled.
+  // [rows, ..]: observations normalized, returns-to-go scaled.
   const torch::Tensor& observations() const { return observations_; }
   const torch::Tensor& actions() const { return actions_; }
   const torch::Tensor& returns_to_go() const { return returns_to_go_; }

@@ -208,7 +208,7 @@ Tensor TransformerUpdate::Heads(const Tensor& qkv, int64_t i) const {
       .transpose(1, 2);
 }
 
-// The normalised rows, computed again where they are not kept: until the next call.
+// The normalized rows, computed again if they are not kept: until the next call.
 Tensor TransformerUpdate::Y(const Sum& sum) {
   if (sum.y.defined()) return sum.y;
   const Tensor y = First(y_, sum.sum.size(0));
@@ -220,7 +220,7 @@ void TransformerUpdate::Product(const Tensor& x, const Linear& layer, Tensor to)
   torch::addmm_out(to, layer.bias, x, layer.weight.t());
 }
 
-// What the MLP has between its layers: relu writes the activated numbers to `hidden`, gelu their
+// The values between the MLP's layers: relu writes the activated ones to `hidden`, gelu their
 // arguments, and to `activated` what it makes of them.
 void TransformerUpdate::Activate(const Layer& layer, const Tensor& x, Tensor hidden,
                                  Tensor activated) const {

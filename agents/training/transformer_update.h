@@ -22,7 +22,7 @@ class TransformerUpdate {
   static bool Takes(const DecisionTransformerOptions& options);
 
   // `model`'s parameters are those of `optimizer`. `data`: returns-to-go (scaled) [n], observations
-  // (normalised) [n, O] and actions [n, A] of all steps. `inputs` is the array of update_inputs.h,
+  // (normalized) [n, O] and actions [n, A] of all steps. `inputs` is the array of update_inputs.h,
   // `results` [updates, 2]. `type`, float32 or bfloat16, is that of matrix products and attention.
   // Allocates all that Run needs, but for attention kinds without kernels.
   TransformerUpdate(DecisionTransformer model, const AdamW& optimizer,
@@ -54,10 +54,10 @@ class TransformerUpdate {
     int64_t column = 0;
     Tensor parts;
   };
-  // x + update, normalised
+  // x + update, normalized
   struct Sum {
     Tensor sum, statistics;
-    Tensor y;  // undefined where it is computed again
+    Tensor y;  // undefined if it is computed again
     Norm norm;
   };
   struct Layer {

@@ -57,11 +57,11 @@ __global__ void SquaresKernel(Squares op) {
   if (threadIdx.x == 0) op.squares[blockIdx.x] = sum;
 }
 
-// Steps, or leaves all as it is where the loss or the gradient is not finite,
+// Steps, or leaves all as it is if the loss or the gradient is not finite,
 // here or in an update before. The last block to be done makes the next
 // update's inputs ready.
 __global__ void AdamWKernel(AdamWStep op) {
-  __shared__ update_math::AdamWNumbers numbers;
+  __shared__ update_math::AdamWScalars numbers;
   __shared__ bool change, last;
   int64_t* const words = op.inputs.words;
   double sum = 0;

@@ -26,7 +26,7 @@ constexpr int64_t kLimit = 12;  // of timesteps; windows go beyond
 constexpr int64_t kRows = 3 * kBatch * kContext;
 constexpr double kP = 0.1, kEpsilon = 1e-5;
 
-// The arrays of one operation, the same numbers on any device.
+// The arrays of one operation, the same values on any device.
 class Arrays {
  public:
   Arrays(const torch::Device& device, torch::ScalarType type, int64_t width)
@@ -216,7 +216,7 @@ Results HeadLoss(Arrays& a) {
   return {grad_y, Sum(parts)};
 }
 
-// The sums, the norm and AdamW, also where the gradient is not finite.
+// The sums, the norm and AdamW, also if the gradient is not finite.
 Results AdamWStep(Arrays& a) {
   Results out;
   const int64_t size = 16 * a.width();
@@ -251,7 +251,7 @@ const Case kCases[] = {{"embedding", EmbedForward},
                        {"head", HeadLoss},
                        {"AdamW", AdamWStep}};
 
-// The largest difference in parts of the largest number; infinite where one is not finite and the
+// The largest difference in parts of the largest value; infinite if one is not finite and the
 // other is, or is another.
 double Difference(const Tensor& found_any, const Tensor& expected_any) {
   if (!torch::is_floating_point(expected_any)) {
@@ -274,7 +274,7 @@ std::vector<UpdateOpsRun> RunUpdateOps(const torch::Device& device) {
   const torch::NoGradGuard no_grad;
   std::vector<UpdateOpsRun> runs;
   for (const torch::ScalarType type : {torch::kFloat32, torch::kBFloat16}) {
-    // one, two and four groups of a lane, each by vectors and by single numbers
+    // one, two and four groups of a lane, each by vectors and by single values
     for (const int64_t width : {33, 128, 150, 160, 258, 260}) {
       for (const Case& check : kCases) {
         Arrays arrays(device, type, width);
@@ -294,14 +294,14 @@ std::string CompareUpdateOps(const std::vector<UpdateOpsRun>& found,
     for (size_t i = 0; i < found[run].results.size(); ++i) {
       const Tensor &x = found[run].results[i], &right = expected[run].results[i];
       // a rounding apart in what is bfloat16, and in sums of it
-      const double most = found[run].type == torch::kBFloat16   ? 1.0 / 64
-                          : x.scalar_type() == torch::kBFloat16 ? 1.0 / 128
-                                                                : 2e-5;
+      const double max = found[run].type == torch::kBFloat16   ? 1.0 / 64
+                         : x.scalar_type() == torch::kBFloat16 ? 1.0 / 128
+                                                               : 2e-5;
       const double difference = Difference(x, right);
-      if (difference <= most) continue;
+      if (difference <= max) continue;
       char text[80];
       std::snprintf(text, sizeof text, ", result %d: off by %.3g, allowed %.1g",
-                    static_cast<int>(i), difference, most);
+                    static_cast<int>(i), difference, max);
       return found[run].name + text;
     }
   }
@@ -322,10 +322,11 @@ bool UpdateOpsAgree(const torch::Device& device) {
   if (disagreement.empty()) {
     std::fprintf(stderr, "cosdt: training kernels on %s: checked\n", device.str().c_str());
   } else {
-    std::fprintf(stderr,
-                 "cosdt: training kernels on %s disagree with the CPU (%s): training goes on with "
-                 "LibTorch's operations\n",
-                 device.str().c_str(), disagreement.c_str());
+    std::fprintf(
+        stderr,
+        "cosdt: training kernels on %s disagree with the CPU (%s): training continues with "
+        "LibTorch's operations\n",
+        device.str().c_str(), disagreement.c_str());
   }
   return agree[device.str()] = disagreement.empty();
 }

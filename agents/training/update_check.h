@@ -1,4 +1,4 @@
-// No kernel decides a result that has not shown on the device at hand that it is right.
+// No kernel decides a result before it was found right on the device at hand.
 #pragma once
 
 #include <torch/torch.h>
@@ -8,7 +8,7 @@
 
 namespace cosdt::agents {
 
-// What one operation of update_ops.h makes of fixed numbers.
+// One operation of update_ops.h on fixed values.
 struct UpdateOpsRun {
   std::string name;  // with type and size
   torch::ScalarType type;
@@ -19,7 +19,7 @@ struct UpdateOpsRun {
 // LibTorch's products of float32 must be exact ("highest") meanwhile.
 std::vector<UpdateOpsRun> RunUpdateOps(const torch::Device& device);
 
-// "" where they agree, else the first operation that does not, and by how much it is off.
+// "" if they agree, else the first operation that does not, and by how much it is off.
 std::string CompareUpdateOps(const std::vector<UpdateOpsRun>& found,
                              const std::vector<UpdateOpsRun>& expected);
 

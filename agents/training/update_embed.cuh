@@ -50,15 +50,15 @@ __global__ void EmbedForwardKernel(EmbedForward op) {
     if (source.real) {
       for (int f = 0; f < size; ++f) {
         const float feature = features[f];
-        ForNumbers(x, width,
-                   [&](float& v, int c, int, int) { v += feature * weight[c * size + f]; });
+        ForValues(x, width,
+                  [&](float& v, int c, int, int) { v += feature * weight[c * size + f]; });
       }
     }
-    ForNumbers(x, width, [&](float& v, int, int g, int i) { v += time.v[g][i]; });
+    ForValues(x, width, [&](float& v, int, int g, int i) { v += time.v[g][i]; });
     x.template Write<kVector>(op.tokens + at, width);
     float mean_0, inverse_0, mean, inverse;
     Moments(x, width, static_cast<float>(op.epsilon_0), mean_0, inverse_0);
-    ForNumbers(x, width, [&](float& v, int c, int, int) {
+    ForValues(x, width, [&](float& v, int c, int, int) {
       v = drop(Rounded<T>((v - mean_0) * inverse_0 * op.gamma_0[c] + op.beta_0[c]), at + c);
     });
     x.template Write<kVector>(op.x + at, width);
@@ -97,10 +97,10 @@ __global__ void EmbedBackwardKernel(EmbedBackward op) {
                                    op.gamma, gamma, beta);
     if (!op.sparse || r % 3 == 1) {
       grad.template Read<kVector>(op.grad_x + (op.sparse ? r / 3 * width : at), width);
-      ForNumbers(row, width, [&](float& v, int, int g, int i) { v += grad.v[g][i]; });
+      ForValues(row, width, [&](float& v, int, int g, int i) { v += grad.v[g][i]; });
     }
-    ForNumbers(row, width,
-               [&](float& v, int c, int g, int i) { grad.v[g][i] = Rounded<T>(drop(v, at + c)); });
+    ForValues(row, width,
+              [&](float& v, int c, int g, int i) { grad.v[g][i] = Rounded<T>(drop(v, at + c)); });
     row.template Read<kVector>(op.tokens + at, width);
     NormBackward<kGroups, kVector>(row, grad, width, op.statistics_0[r], op.statistics_0[rows + r],
                                    op.gamma_0, gamma_0, beta_0);

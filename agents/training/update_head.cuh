@@ -8,6 +8,23 @@ namespace {
 
 constexpr int kHeadRows = 32;  // rows of a tile
 
+// Adds to a part's gradients of weight and bias what a tile's rows r0, .., r0 + n - 1 give them.
+template <class T>
+__device__ void AddHeadGradients(const HeadLoss& op, const float* grad, int64_t r0, int n,
+                                 bool is_first, float* out) {
+  const int width = static_cast<int>(op.width), actions = static_cast<int>(op.action_size);
+  for (int j = threadIdx.x; j < actions * (width + 1); j += blockDim.x) {
+    const bool bias = j >= actions * width;
+    const int a = bias ? j - actions * width : j / width, c = bias ? 0 : j % width;
+    const T* const y = static_cast<const T*>(op.y) + r0 * width + c;
+    float sum = 0;
+    for (int i = 0; i < n; ++i) {
+      sum += grad[i * actions + a] * (bias ? 1.0f : ToFloat(y[int64_t{i} * width]));
+    }
+    out[j] = is_first ? sum : out[j] + sum;
+  }
+}
+
 template <class T, int kGroups, bool kVector>
 __global__ void HeadLossKernel(HeadLoss op) {
   float* const grad = SharedFloats();  // [kHeadRows, actions], of tanh's argument
@@ -36,7 +53,7 @@ __global__ void HeadLossKernel(HeadLoss op) {
         RowPart<kGroups> weight;
         weight.template Read<kVector>(op.weight + a * width, width);
         float dot = 0;
-        ForNumbers(y, width, [&](float v, int, int g, int j) { dot += v * weight.v[g][j]; });
+        ForValues(y, width, [&](float v, int, int g, int j) { dot += v * weight.v[g][j]; });
         const float predicted = tanhf(WarpSum(dot) + op.bias[a]);
         float slope = 0;
         if (real) {
@@ -45,22 +62,12 @@ __global__ void HeadLossKernel(HeadLoss op) {
           slope = 2 * error * share * (1 - predicted * predicted);
         }
         if (Lane() == 0) grad[i * actions + a] = slope;
-        ForNumbers(grad_y, width,
-                   [&](float& v, int, int g, int j) { v += slope * weight.v[g][j]; });
+        ForValues(grad_y, width, [&](float& v, int, int g, int j) { v += slope * weight.v[g][j]; });
       }
       grad_y.template Write<kVector>(static_cast<T*>(op.grad_y) + row * width, width);
     }
     __syncthreads();
-    for (int j = threadIdx.x; j < actions * (width + 1); j += blockDim.x) {
-      const bool bias = j >= actions * width;
-      const int a = bias ? j - actions * width : j / width, c = bias ? 0 : j % width;
-      const T* const y = static_cast<const T*>(op.y) + r0 * width + c;
-      float sum = 0;
-      for (int i = 0; i < n; ++i) {
-        sum += grad[i * actions + a] * (bias ? 1.0f : ToFloat(y[int64_t{i} * width]));
-      }
-      out[j] = r0 == begin ? sum : out[j] + sum;
-    }
+    AddHeadGradients<T>(op, grad, r0, n, r0 == begin, out);
     __syncthreads();
     r0 += kHeadRows;
   } while (r0 < end);

@@ -3,7 +3,7 @@
 //   row 0      how many updates are done, 1 + the first that was not finite (0: none), a ticket
 //   row 1      the inputs of the update that is to come
 //   row 1 + u  the inputs of update u
-// An update's inputs are AdamW's three numbers (the bits of float64), the number of real steps, the
+// An update's inputs are AdamW's three scalars (the bits of float64), the number of real steps, the
 // keys of dropout, and each window's first row of the data, first timestep and length. An update's
 // last kernel moves the next one's inputs to row 1.
 #pragma once

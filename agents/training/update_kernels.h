@@ -1,5 +1,5 @@
 // CUDA kernels of a training update of the Decision Transformer, between its matrix products. They
-// know nothing of LibTorch; update_ops.h binds them. Arrays are row-major and contiguous where no
+// know nothing of LibTorch; update_ops.h binds them. Arrays are row-major and contiguous if no
 // stride is given. All sums have one order, so that bits repeat.
 #pragma once
 
@@ -20,7 +20,7 @@ struct Parts {
   int64_t count = 0;
 };
 
-// What of an update is not in a recorded graph (update_inputs.h).
+// The part of an update that is not in a recorded graph (update_inputs.h).
 struct UpdateInputs {
   int64_t* words = nullptr;
   int64_t width = 0;  // words of a row
@@ -118,7 +118,7 @@ struct AddNormBackward {
   Parts bias;  // width: sums of grad_update's columns
 };
 
-// Drops numbers of `rows` rows. With kGather, row r is read from row 3 r + 1; with kScatter, it is
+// Drops values of `rows` rows. With kGather, row r is read from row 3 r + 1; with kScatter, it is
 // written to row 3 r + 1 and the others become zeros.
 struct DropRows {
   enum Mode { kPlain, kGather, kScatter };

@@ -1,4 +1,4 @@
-// Arithmetic of single numbers that the update's kernels share with the CPU.
+// Arithmetic of single values that the update's kernels share with the CPU.
 #pragma once
 
 #include <cmath>
@@ -8,7 +8,7 @@
 
 namespace cosdt::agents::update_math {
 
-// The pattern of fused_norm.h: number i of an array is dropped, or divided by 1 - p.
+// The pattern of fused_norm.h: value i of an array is dropped, or divided by 1 - p.
 class Dropper {
  public:
   COSDT_BOTH Dropper(double p, uint64_t key)
@@ -36,8 +36,8 @@ class Dropper {
   float scale_;
 };
 
-// What AdamW does with one number.
-struct AdamWNumbers {
+// AdamW's step for one parameter.
+struct AdamWScalars {
   float decay, root_correction, rate;  // AdamW::Scalars
   float gradient_scale;
 

@@ -16,7 +16,7 @@ __global__ void AddNormForwardKernel(AddNormForward op) {
     RowPart<kGroups> sum, x;
     sum.template Read<kVector>(static_cast<const T*>(op.update) + at, width);
     x.template Read<kVector>(op.x + row * op.x_stride, width);
-    ForNumbers(sum, width, [&](float& v, int c, int g, int i) { v = drop(v, at + c) + x.v[g][i]; });
+    ForValues(sum, width, [&](float& v, int c, int g, int i) { v = drop(v, at + c) + x.v[g][i]; });
     sum.template Write<kVector>(op.sum + at, width);
     float mean, inverse;
     Moments(sum, width, static_cast<float>(op.epsilon), mean, inverse);
@@ -56,7 +56,7 @@ __device__ void SumWarps(const RowPart<kGroups>& part, int width, float* block, 
 }
 
 // The gradient of a LayerNorm's input from that of its output: with n^ the
-// normalised row and g = gamma grad_y, inverse (g - mean(g) - n^ mean(g n^)).
+// normalized row and g = gamma grad_y, inverse (g - mean(g) - n^ mean(g n^)).
 // `row` holds the input and then the gradient; adds to the sums of gamma's and
 // beta's gradients.
 template <int kGroups, bool kVector>
@@ -66,7 +66,7 @@ __device__ void NormBackward(RowPart<kGroups>& row, const RowPart<kGroups>& grad
   RowPart<kGroups> g;
   g.template Read<kVector>(gamma, width);
   float of_g = 0, of_gn = 0;
-  ForNumbers(g, width, [&](float& v, int, int group, int i) {
+  ForValues(g, width, [&](float& v, int, int group, int i) {
     const float n = (row.v[group][i] - mean) * inverse, gy = grad_y.v[group][i];
     row.v[group][i] = n;
     grad_gamma.v[group][i] += gy * n;
@@ -77,7 +77,7 @@ __device__ void NormBackward(RowPart<kGroups>& row, const RowPart<kGroups>& grad
   });
   of_g = WarpSum(of_g) / static_cast<float>(width);
   of_gn = WarpSum(of_gn) / static_cast<float>(width);
-  ForNumbers(row, width, [&](float& n, int, int group, int i) {
+  ForValues(row, width, [&](float& n, int, int group, int i) {
     n = inverse * (g.v[group][i] - of_g - n * of_gn);
   });
 }
@@ -102,10 +102,10 @@ __global__ void AddNormBackwardKernel(AddNormBackward op) {
                                    op.gamma, gamma, beta);
     if (op.grad_sum && (!op.sparse || r % 3 == 1)) {
       grad.template Read<kVector>(op.grad_sum + (op.sparse ? r / 3 * width : at), width);
-      ForNumbers(row, width, [&](float& v, int, int g, int i) { v += grad.v[g][i]; });
+      ForValues(row, width, [&](float& v, int, int g, int i) { v += grad.v[g][i]; });
     }
     row.template Write<kVector>(op.grad_x + at, width);
-    ForNumbers(row, width, [&](float& v, int c, int g, int i) {
+    ForValues(row, width, [&](float& v, int c, int g, int i) {
       v = Rounded<T>(drop(v, at + c));
       bias.v[g][i] += v;
     });

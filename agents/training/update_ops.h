@@ -29,7 +29,7 @@ struct Embedding {
 void EmbedForward(const Embedding& embedding, double epsilon, torch::Tensor mask,
                   torch::Tensor tokens, torch::Tensor statistics_0, torch::Tensor x,
                   torch::Tensor statistics, torch::Tensor y);
-// grad_x is [B, 3 K, width] or, of observation tokens alone, [B, K, width]; parts 4 width.
+// grad_x is [B, 3 K, width] or, of only observation tokens, [B, K, width]; parts 4 width.
 void EmbedBackward(const Embedding& embedding, const torch::Tensor& tokens,
                    const torch::Tensor& statistics_0, const torch::Tensor& x,
                    const torch::Tensor& statistics, const torch::Tensor& grad_y,
@@ -46,7 +46,7 @@ void AddNormForward(const torch::Tensor& x, const torch::Tensor& update,
 // y again.
 void Normalize(const torch::Tensor& sum, const torch::Tensor& statistics,
                const torch::Tensor& gamma, const torch::Tensor& beta, torch::Tensor y);
-// grad_sum undefined: 0; with a third of the rows: of rows 1, 4, .. alone. It may be grad_x where
+// grad_sum undefined: 0; with a third of the rows: of rows 1, 4, .. alone. It may be grad_x if
 // it has all rows. Parts: gamma and beta, and the column sums of grad_update.
 void AddNormBackward(const torch::Tensor& sum, const torch::Tensor& statistics,
                      const torch::Tensor& gamma, const torch::Tensor& grad_y,
@@ -54,7 +54,7 @@ void AddNormBackward(const torch::Tensor& sum, const torch::Tensor& statistics,
                      double p, torch::Tensor grad_x, torch::Tensor grad_update,
                      torch::Tensor norm_parts, torch::Tensor bias_parts);
 
-// Rows [rows, width] of equal number: drops. Fewer in `to`: of rows 1, 4, .. of `from`. Fewer in
+// Equally many rows [rows, width]: drops. Fewer in `to`: of rows 1, 4, .. of `from`. Fewer in
 // `from`: to these rows, and zeros to the others.
 void DropRows(const torch::Tensor& from, const torch::Tensor& inputs, int64_t layer, double p,
               torch::Tensor to);
@@ -83,7 +83,7 @@ void SumParts(const torch::Tensor& parts, const torch::Tensor& places, const tor
 void Squares(const torch::Tensor& gradient, torch::Tensor squares);
 inline constexpr int64_t kSquares = 128;
 
-// One step of AdamW and the end of the update. Where loss and norm are finite, and were in all
+// One step of AdamW and the end of the update. If loss and norm are finite, and were in all
 // updates before, parameters and moments change, and the parameters' rounded copy, if there is one;
 // else nothing does but the note in `inputs`. Writes the norm to `results` and moves the next
 // update's inputs into place.

@@ -19,8 +19,8 @@ class UpdateRecorder {
 
   // Inside of InOrder's work: what `update` does, which must be the same operations on the same
   // arrays every time and must not wait for the device. The first calls on a GPU do it, one records
-  // it, the others replay the recording. What `update` throws while it is recorded ends the
-  // recording and is thrown on, with a line that says so.
+  // it, the others replay the recording. An exception of `update` while it is recorded ends the
+  // recording and is thrown again, with a line that says so.
   virtual void Run(const std::function<void()>& update) = 0;
 };
 

@@ -1,4 +1,4 @@
-// Rows of numbers, a warp to a row: what the kernels of an update have in common.
+// Rows of values, one warp per row: the common part of an update's kernels.
 #pragma once
 
 #include <type_traits>
@@ -60,7 +60,7 @@ __device__ float Rounded(float x) {
   return ToFloat(FromFloat<T>(x));
 }
 
-// Four numbers of a row from column c on; zeros behind its end. kVector: rows
+// Four values of a row from column c on; zeros behind its end. kVector: rows
 // have whole groups, at aligned places.
 template <bool kVector>
 __device__ void Load(const float* row, int c, int width, float (&v)[kGroup]) {
@@ -144,9 +144,9 @@ struct RowPart {
   }
 };
 
-// body(number, column, group, place) for the lane's numbers inside the row.
+// body(value, column, group, place) for the lane's values inside the row.
 template <int kGroups, class Body>
-__device__ void ForNumbers(RowPart<kGroups>& part, int width, const Body& body) {
+__device__ void ForValues(RowPart<kGroups>& part, int width, const Body& body) {
   COSDT_UNROLL
   for (int g = 0; g < kGroups; ++g) {
     const int c = RowPart<kGroups>::Column(g);
@@ -157,14 +157,14 @@ __device__ void ForNumbers(RowPart<kGroups>& part, int width, const Body& body) 
   }
 }
 
-// LayerNorm of the row in `part`, whose numbers behind the end are 0.
+// LayerNorm of the row in `part`, whose values behind the end are 0.
 template <int kGroups>
 __device__ void Moments(RowPart<kGroups>& part, int width, float epsilon, float& mean,
                         float& inverse) {
   float sum = 0, squares = 0;
-  ForNumbers(part, width, [&](float v, int, int, int) { sum += v; });
+  ForValues(part, width, [&](float v, int, int, int) { sum += v; });
   mean = WarpSum(sum) / static_cast<float>(width);
-  ForNumbers(part, width, [&](float v, int, int, int) { squares += (v - mean) * (v - mean); });
+  ForValues(part, width, [&](float v, int, int, int) { squares += (v - mean) * (v - mean); });
   inverse = 1 / sqrtf(WarpSum(squares) / static_cast<float>(width) + epsilon);
 }
 
