@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <filesystem>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <unordered_map>
@@ -73,7 +73,7 @@ class Checker {
     EpisodeLengths();
     if (t_.task.empty() || !t_.qpos.empty()) {  // other tasks' observations repeat
       Duplicates();
-      GoesOn();
+      ContinuesAfterTerminal();
     }
     if (t_.next_observations.empty()) {
       if (body_) Jumps();
@@ -121,7 +121,7 @@ class Checker {
         report_.findings.push_back({"long_episode", "timeouts", begin,
                                     std::to_string(length) +
                                         " steps without a terminal or timeout, " +
-                                        std::to_string(horizon_) + " are an episode's most"});
+                                        std::to_string(horizon_) + " are an episode's maximum"});
       }
       complete += cuts_.endings[i] != Ending::kPartial;
       if (cuts_.endings[i] == Ending::kPartial) {
@@ -149,8 +149,7 @@ class Checker {
     if (timeouts.count > 0) {
       report_.notes.push_back({"short_timeout", "timeouts", timeouts.first,
                                std::to_string(timeouts.count) + " timeouts before step " +
-                                   std::to_string(horizon_) +
-                                   ", where replay files have them too"});
+                                   std::to_string(horizon_) + ", as replay files have them"});
     }
     if (t_.timeouts.empty()) {
       report_.notes.push_back(
@@ -175,11 +174,11 @@ class Checker {
     }
   }
 
-  // An episode goes on after its terminal if the next row continues from where the terminal's step
-  // led. Without next_observations that is known as roughly as in Jumps: a body that has just begun
-  // to fall is close to how the next episode begins, so that a body at rest is taken for a
-  // beginning and only most of all terminals tell.
-  void GoesOn() {
+  // An episode continues after its terminal if the next row continues from where the terminal's
+  // step led. Without next_observations that is known as roughly as in Jumps: a body that has just
+  // begun to fall is close to how the next episode begins, so that a body at rest is taken for a
+  // beginning and only a majority of all terminals tells.
+  void ContinuesAfterTerminal() {
     if (t_.next_observations.empty() && !body_) return;
     const size_t width = t_.observation_size;
     size_t terminals = 0;
@@ -190,7 +189,7 @@ class Checker {
       return Same(Row(t_.next_observations, row, width), Row(t_.observations, row + 1, width));
     });
     if (t_.next_observations.empty() && on.count * 2 <= terminals) return;
-    Find("goes_on", "terminals", on, "the next row goes on with the episode after its terminal,");
+    Find("goes_on", "terminals", on, "the next row continues the episode after its terminal,");
   }
 
   // Whether two rows of observations are the same up to float32's digits.
@@ -215,10 +214,10 @@ class Checker {
     });
     if (other.count == 0) return;
     // a shift shows nearly everywhere, a lost boundary here and there
-    const auto most = [&](size_t count) { return count * 10 > inner * 9; };
-    if (most(own)) {
+    const auto nearly_all = [&](size_t count) { return count * 10 > inner * 9; };
+    if (nearly_all(own)) {
       Find("shifted", "next_observations", other, "the row's own observation");
-    } else if (most(second)) {
+    } else if (nearly_all(second)) {
       Find("shifted", "next_observations", other, "the observation two rows later");
     } else if (other.count * 2 > inner) {
       Find("shifted", "next_observations", other, "not the observation of the next row");
@@ -228,9 +227,6 @@ class Checker {
     }
   }
 
-  // Whether the positions move to the next row's as far as the velocities say. Contacts bend
-  // velocities within a step, so something is left over even where all is right: body.most_jump is
-  // above what D4RL-like policies were seen to leave.
   // Whether the body is as a reset leaves hopper and walker2d: velocities of at most 0.005.
   bool Begins(size_t row) const {
     const std::span velocities =
@@ -238,13 +234,16 @@ class Checker {
     return std::ranges::all_of(velocities, [](float v) { return std::abs(v) < 0.01f; });
   }
 
+  // Whether the positions move to the next row's as far as the velocities say. Contacts bend
+  // velocities within a step, so something is left over even if all is right: body.max_jump is
+  // above what D4RL-like policies were seen to leave.
   bool Moves(size_t row) const {
     const size_t width = t_.observation_size, positions = body_->nq - 1;
     const std::span a = Row(t_.observations, row, width), b = Row(t_.observations, row + 1, width);
     for (size_t i = 0; i < positions; ++i) {
       const float va = a[positions + 1 + i], vb = b[positions + 1 + i];
       if (body_->clips_velocities && std::max(std::abs(va), std::abs(vb)) >= 10) continue;
-      if (std::abs(b[i] - a[i] - body_->step_seconds * (va + vb) / 2) > body_->most_jump) {
+      if (std::abs(b[i] - a[i] - body_->step_seconds * (va + vb) / 2) > body_->max_jump) {
         return false;
       }
     }
@@ -259,50 +258,60 @@ class Checker {
          "timeout between,");
   }
 
-  // The reward less its known terms is the mean forward velocity of the step, close to the mean of
-  // the observed velocities before and after it.
-  void Rewards() {
+  // The forward velocity over a row's step, as far as observations tell: the mean of those before
+  // and after it. Nothing if either is missing or clipped.
+  std::optional<double> ForwardVelocity(size_t row) const {
     const size_t width = t_.observation_size, forward = body_->nq - 1;
-    const size_t rows = t_.rows();
-    const auto velocity = [&](size_t row, double& v) {
-      const float before = t_.observations[row * width + forward];
-      float after;
-      if (!t_.next_observations.empty()) {
-        after = t_.next_observations[row * width + forward];
-      } else if (!is_last_[row] && row + 1 < rows) {
-        after = t_.observations[(row + 1) * width + forward];
-      } else {
-        return false;
-      }
-      v = (before + after) / 2;
-      return !body_->clips_velocities || std::max(std::abs(before), std::abs(after)) < 10;
-    };
-    const auto paid = [&](size_t row) {
-      double squares = 0;
-      for (const float a : Row(t_.actions, row, t_.action_size)) squares += a * a;
-      return t_.rewards[row] - body_->healthy_reward + body_->control_cost * squares;
-    };
-    // the error where each row is given the reward `shift` rows later
-    const auto errors = [&](size_t shift_back, size_t shift_on) {
-      std::vector<double> list;
-      for (size_t row = shift_back; row + shift_on < rows; ++row) {
-        double v;
-        if (is_last_[row] || (row > 0 && is_last_[row - 1]) || !velocity(row, v)) continue;
-        const double error = std::abs(paid(row + shift_on - shift_back) - v);
-        if (std::isfinite(error)) list.push_back(error);
-      }
-      return list;
-    };
-    std::vector<double> now = errors(0, 0), later = errors(0, 1), earlier = errors(1, 0);
+    const float before = t_.observations[row * width + forward];
+    float after;
+    if (!t_.next_observations.empty()) {
+      after = t_.next_observations[row * width + forward];
+    } else if (!is_last_[row] && row + 1 < t_.rows()) {
+      after = t_.observations[(row + 1) * width + forward];
+    } else {
+      return std::nullopt;
+    }
+    if (body_->clips_velocities && std::max(std::abs(before), std::abs(after)) >= 10) {
+      return std::nullopt;
+    }
+    return (before + after) / 2;
+  }
+
+  // The reward less its other terms: the mean forward velocity of the step, as the simulator has
+  // it.
+  double RewardedVelocity(size_t row) const {
+    double squares = 0;
+    for (const float a : Row(t_.actions, row, t_.action_size)) squares += a * a;
+    return t_.rewards[row] - body_->healthy_reward + body_->control_cost * squares;
+  }
+
+  // How far these two are apart if every row is given the reward `back` rows earlier or `on` rows
+  // later; rows at the ends of episodes are left out.
+  std::vector<double> RewardErrors(size_t back, size_t on) const {
+    std::vector<double> errors;
+    for (size_t row = back; row + on < t_.rows(); ++row) {
+      if (is_last_[row] || (row > 0 && is_last_[row - 1])) continue;
+      const std::optional<double> velocity = ForwardVelocity(row);
+      if (!velocity) continue;
+      const double error = std::abs(RewardedVelocity(row + on - back) - *velocity);
+      if (std::isfinite(error)) errors.push_back(error);
+    }
+    return errors;
+  }
+
+  void Rewards() {
+    std::vector<double> now = RewardErrors(0, 0);
+    std::vector<double> later = RewardErrors(0, 1), earlier = RewardErrors(1, 0);
     // rows far apart have nothing to do with each other, except that they are of one policy
-    std::vector<double> apart = errors(0, 137);
+    std::vector<double> apart = RewardErrors(0, 137);
     constexpr size_t kEnough = 50;
     if (std::min({now.size(), later.size(), earlier.size(), apart.size()}) < kEnough) return;
-    const double median = Median(now), shifted = std::min(Median(later), Median(earlier));
-    if (shifted < median / 2) {
-      report_.findings.push_back({"shifted", "rewards", 0,
-                                  Median(later) < Median(earlier) ? "rewards of the row before"
-                                                                  : "rewards of the next row"});
+    const double median = Median(now);
+    const double of_later = Median(later), of_earlier = Median(earlier);
+    if (std::min(of_later, of_earlier) < median / 2) {
+      report_.findings.push_back(
+          {"shifted", "rewards", 0,
+           of_later < of_earlier ? "rewards of the row before" : "rewards of the next row"});
       return;
     }
     if (median > 0.8 * Median(apart)) {
@@ -311,25 +320,19 @@ class Checker {
                                       " from what " + body_->name + "'s observations say"});
       return;
     }
-    Find("reward", "rewards",
-         CountRows(rows,
-                   [&](size_t row) {
-                     double v;
-                     const double error = velocity(row, v) ? std::abs(paid(row) - v) : 0;
-                     return std::isfinite(error) && error > body_->most_reward_error;
-                   }),
-         "more than " + Number(body_->most_reward_error) + " from what the observations say");
+    const auto is_off = [&](size_t row) {
+      const std::optional<double> velocity = ForwardVelocity(row);
+      const double error = velocity ? std::abs(RewardedVelocity(row) - *velocity) : 0;
+      return std::isfinite(error) && error > body_->max_reward_error;
+    };
+    Find("reward", "rewards", CountRows(t_.rows(), is_off),
+         "more than " + Number(body_->max_reward_error) + " from what the observations say");
   }
 
   void KnownReturns() {
-    const KnownFile* const known = FindKnownFile(std::filesystem::path(path_).stem().string());
+    const KnownFile* const known = FindKnownPath(path_);
     if (!known || !known->returns) return;
-    Episodes episodes;
-    episodes.rewards = t_.rewards;
-    episodes.offsets = cuts_.offsets;
-    episodes.endings = cuts_.endings;
-    SumReturns(episodes);
-    const ReturnStatistics found = ReturnsOf(episodes);
+    const ReturnStatistics found = ReturnsOf(t_.rewards, cuts_);
     const auto differ = [](double a, double b) {
       return !(std::abs(a - b) <= 0.02 + 1e-5 * std::abs(b));
     };

@@ -11,7 +11,7 @@
 
 namespace cosdt::datasets {
 
-// Something about a file and where it is.
+// Something about a file, and its place.
 struct Finding {
   std::string code;           // see CheckTransitions
   std::string key;            // of the array, "" for the file
@@ -26,7 +26,7 @@ struct CheckReport {
 
 struct CheckOptions {
   const Body* body = nullptr;  // null: what needs its facts is left out
-  size_t horizon = 1000;       // the most steps of an episode
+  size_t horizon = 1000;       // maximum steps of an episode
   bool unit_actions = true;    // actions are within [-1, 1], as D4RL's are and those of all bodies
 };
 
@@ -35,7 +35,7 @@ struct CheckOptions {
 //   not_finite    NaN or infinity
 //   action_range  actions outside [-1, 1]
 //   jump          observations that do not follow each other, without a terminal or timeout
-//   goes_on       an episode that goes on after a terminal
+//   goes_on       an episode that continues after a terminal
 //   every_row     every row ends an episode
 //   long_episode  more steps than the horizon
 //   no_episode    no terminal and no timeout

@@ -9,7 +9,8 @@ namespace {
 constexpr uint64_t kWidestRow = 1 << 16;
 
 void ExpectNumbers(const Hdf5File& file, const std::string& key, const ArrayInfo& info) {
-  if (info.type == NumberType::kOther) throw FileError(file.path(), key, "numbers", "another type");
+  if (info.type == NumberType::kOther)
+    throw FileError(file.path(), key, "numeric values", "another type");
 }
 
 }  // namespace

@@ -32,13 +32,13 @@ class D4rlFile {
   bool Has(const std::string& key) const { return file_.Has(key); }
 
   // The task that the file was made in, "hopper-position": of files of tasks that are more than a
-  // body. "" where it does not say, as D4RL's own.
+  // body. "" if it does not say, as D4RL's own.
   std::string ReadTask() const;
 
-  // Numbers a row of the array `key`.
+  // Values per row of the array `key`.
   uint64_t Width(const std::string& key) const;
 
-  // Reads all rows of the array `key` into `out`, which holds rows() x Width(key) numbers.
+  // Reads all rows of the array `key` into `out`, which holds rows() x Width(key) values.
   template <typename T>
   void Read(const std::string& key, std::span<T> out) const {
     ReadArray(file_, key, rows_, Width(key), out, threads_);

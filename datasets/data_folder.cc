@@ -4,7 +4,7 @@
 #include <filesystem>
 #include <stdexcept>
 
-#include "datasets/hdf5_file.h"
+#include "datasets/file_error.h"
 #include "datasets/known_files.h"
 
 namespace cosdt::datasets {
@@ -20,7 +20,7 @@ bool IsFolder(const std::string& path) {
   return std::filesystem::is_directory(path, error);
 }
 
-// What a name that is no file's is instead; of a Minari dataset's folder, with the file to name.
+// For a name that is no file's: what it is. A Minari dataset's folder comes with the file to name.
 std::string WhatIsThere(const std::string& name) {
   if (!IsFolder(name)) return "neither";
   for (const char* const inner : {"data/main_data.hdf5", "main_data.hdf5"}) {

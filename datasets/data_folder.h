@@ -4,15 +4,15 @@
 
 namespace cosdt::datasets {
 
-// Where downloaded files are kept: `chosen` where it is not empty, else $COSDT_DATA, else
-// $XDG_CACHE_HOME/cosdt, else ~/.cache/cosdt. Throws std::runtime_error where there is no home.
+// Where downloaded files are kept: `chosen` if it is not empty, else $COSDT_DATA, else
+// $XDG_CACHE_HOME/cosdt, else ~/.cache/cosdt. Throws std::runtime_error if there is no home.
 std::string DataFolder(const std::string& chosen);
 
 // Whether there is something of that name that is no folder: a folder never stands for a file.
 bool IsFile(const std::string& path);
 
 // The path of a dataset given as a path or by D4RL's name ("hopper-medium-v2"), which is looked up
-// in the data folder. Throws FileError where neither is there, or just a folder.
+// in the data folder. Throws FileError if neither is there, or just a folder.
 std::string FindDataset(const std::string& name, const std::string& data_folder);
 
 }  // namespace cosdt::datasets

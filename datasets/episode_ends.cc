@@ -23,7 +23,7 @@ void ExpectSame(const D4rlFile& file, const std::string& key, const Flags& found
                   std::to_string(*there) + ", as in " + other, std::to_string(*here));
 }
 
-// The flags that have one of these names, all of which mean the same; empty where none is there.
+// The flags that have one of these names, all of which mean the same; empty if none is there.
 Flags ReadAnyOf(const D4rlFile& file, std::initializer_list<const char*> names) {
   Flags flags;
   const char* first = nullptr;
@@ -67,7 +67,7 @@ void ExpectDonesSayNothingElse(const D4rlFile& file, const EpisodeEnds& ends) {
     if (!file.Has(name)) continue;
     if (ends.terminals.empty()) {
       throw FileError(file.path(), name,
-                      "terminals beside it, for some projects mark terminals with it and others "
+                      "terminals besides it, for some projects mark terminals with it and others "
                       "every end of an episode",
                       "none");
     }
@@ -83,11 +83,11 @@ void ExpectDonesSayNothingElse(const D4rlFile& file, const EpisodeEnds& ends) {
 
 std::vector<uint8_t> ReadFlags(const Hdf5File& file, const std::string& key, uint64_t rows,
                                int threads) {
-  std::vector<double> numbers(rows);
-  ReadArray<double>(file, key, rows, 1, numbers, threads);
+  std::vector<double> values(rows);
+  ReadArray<double>(file, key, rows, 1, values, threads);
   Flags flags(rows);
   for (size_t row = 0; row < rows; ++row) {
-    const double x = numbers[row];
+    const double x = values[row];
     if (x != 0 && x != 1) {
       char text[32];
       std::snprintf(text, sizeof text, "%.9g", x);

@@ -28,15 +28,15 @@ class FlagError : public FileError {
   size_t row_;
 };
 
-// The `rows` flags of the dataset `key`, of any number type, as 0 or 1. Throws FileError where they
-// cannot be read, FlagError where one is another number or none.
+// The `rows` flags of the dataset `key`, of any numeric type, as 0 or 1. Throws FileError if they
+// cannot be read, FlagError if one is another value or none.
 std::vector<uint8_t> ReadFlags(const Hdf5File& file, const std::string& key, uint64_t rows,
                                int threads);
 
-// What ended episodes, by row.
+// Which rows end episodes.
 struct EpisodeEnds {
   std::vector<uint8_t> terminals;  // [rows], 0 or 1
-  std::vector<uint8_t> timeouts;   // [rows], 0 or 1; empty where the file does not say (v0)
+  std::vector<uint8_t> timeouts;   // [rows], 0 or 1; empty if the file does not say (v0)
 };
 
 // Reads the flags of a D4RL file by the names that projects have for them:
@@ -45,8 +45,8 @@ struct EpisodeEnds {
 //   episode_terminals                     the last row of every episode (d3rlpy 1)
 //   dones, done                           terminals in some projects, every end in others
 // Several are read together and must say the same; what `dones` marks is not guessed: it must agree
-// with the others in one of its meanings, and does not do alone. Throws FileError, and FlagError
-// for the first row in which two contradict each other.
+// with the others in one of its meanings, and does not suffice alone. Throws FileError, and
+// FlagError for the first row in which two contradict each other.
 EpisodeEnds ReadEpisodeEnds(const D4rlFile& file);
 
 }  // namespace cosdt::datasets

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <memory>
 #include <numeric>
-#include <random>
 #include <stdexcept>
 #include <thread>
 
@@ -87,6 +86,93 @@ void Resize(Episodes& episodes, size_t rows, bool next_observations) {
   if (next_observations) episodes.next_observations.resize(rows * episodes.observation_size);
 }
 
+// Every episode's sum of rewards, from its last row to its first; `visit(row, sum)` is given the
+// sum as far as it came.
+template <typename Visit>
+std::vector<double> SumBack(std::span<const float> rewards, std::span<const size_t> offsets,
+                            const Visit& visit) {
+  std::vector<double> sums;
+  for (size_t i = 0; i + 1 < offsets.size(); ++i) {
+    double sum = 0;
+    for (size_t row = offsets[i + 1]; row-- > offsets[i];) {
+      sum += rewards[row];
+      visit(row, sum);
+    }
+    sums.push_back(sum);
+  }
+  return sums;
+}
+
+using Sources = std::vector<std::unique_ptr<Source>>;
+
+// Opens files that fit each other.
+Sources OpenAll(const std::vector<std::string>& paths, int threads) {
+  Sources sources;
+  for (const std::string& path : paths) {
+    sources.push_back(Open(path, threads));
+    const Source &source = *sources.back(), &first = *sources.front();
+    if (source.observation_size() != first.observation_size() ||
+        source.action_size() != first.action_size()) {
+      throw FileError(
+          path, "",
+          Sizes(first.observation_size(), first.action_size()) + " as in " + paths.front(),
+          Sizes(source.observation_size(), source.action_size()));
+    }
+    if (source.ReadTask() != first.ReadTask()) {
+      throw FileError(path, D4rlFile::kTask, TaskText(first.ReadTask()) + " as in " + paths[0],
+                      TaskText(source.ReadTask()));
+    }
+  }
+  return sources;
+}
+
+// Throws if the caller names another environment than files made in `task` ("" is a body) can have.
+void ExpectEnv(const std::string& path, const std::string& task, const std::string& env) {
+  if (env.empty() || env == task) return;
+  if (!task.empty()) throw FileError(path, D4rlFile::kTask, env, task);
+  if (!FindBody(env)) {
+    throw std::invalid_argument(
+        "env: expected hopper, halfcheetah or walker2d, for the data names no task, found '" + env +
+        "'");
+  }
+}
+
+// Adds the episodes of a file, for whose rows there is room.
+void ReadSource(const Source& source, const ReadOptions& options, Episodes& episodes) {
+  const size_t begin = episodes.offsets.back();
+  const size_t count = source.rows();
+  const Cuts cuts = source.ReadCuts(options.horizon);  // before what takes longer
+  // rows of the next file overwrite what is dropped of this one
+  const auto read = [&](const char* key, FloatVector& to, size_t width) {
+    source.Read(key, std::span(to).subspan(begin * width, count * width));
+  };
+  read("observations", episodes.observations, episodes.observation_size);
+  read("actions", episodes.actions, episodes.action_size);
+  read("rewards", episodes.rewards, 1);
+  if (options.next_observations) {
+    read("next_observations", episodes.next_observations, episodes.observation_size);
+  }
+  for (size_t i = 0; i < cuts.endings.size(); ++i) {
+    if (cuts.endings[i] == Ending::kPartial && !options.keep_partial) continue;
+    episodes.offsets.push_back(begin + cuts.offsets[i + 1]);
+    episodes.endings.push_back(cuts.endings[i]);
+  }
+}
+
+// The name of the body that moves in files without a task, "" if no body fits.
+std::string FindEnv(const std::string& path, const Source& source, const std::string& env,
+                    float first_height) {
+  const int observations = source.observation_size(), actions = source.action_size();
+  const Body* body = FindBody(env);
+  if (!body) {
+    body = BodyOf(ReadRecordedEnv(source.hdf5()), path, observations, actions, first_height);
+  } else if (body->observation_size != observations || body->action_size != actions) {
+    throw FileError(path, "", Sizes(body->observation_size, body->action_size) + " of " + env,
+                    Sizes(observations, actions));
+  }
+  return body ? body->name : "";
+}
+
 }  // namespace
 
 Cuts CutEpisodes(std::span<const uint8_t> terminals, std::span<const uint8_t> timeouts,
@@ -108,81 +194,27 @@ Cuts CutEpisodes(std::span<const uint8_t> terminals, std::span<const uint8_t> ti
 
 Episodes ReadEpisodes(const std::vector<std::string>& paths, const ReadOptions& options) {
   if (paths.empty()) throw std::invalid_argument("ReadEpisodes: expected a file, found none");
-  const int threads = Threads(options);
-  std::vector<std::unique_ptr<Source>> sources;
-  size_t rows = 0;
-  for (const std::string& path : paths) {
-    sources.push_back(Open(path, threads));
-    const Source& source = *sources.back();
-    rows += source.rows();
-    const Source& first = *sources.front();
-    if (source.observation_size() != first.observation_size() ||
-        source.action_size() != first.action_size()) {
-      throw FileError(
-          path, "",
-          Sizes(first.observation_size(), first.action_size()) + " as in " + paths.front(),
-          Sizes(source.observation_size(), source.action_size()));
-    }
-    if (source.ReadTask() != first.ReadTask()) {
-      throw FileError(path, D4rlFile::kTask, TaskText(first.ReadTask()) + " as in " + paths[0],
-                      TaskText(source.ReadTask()));
-    }
-  }
-  const std::string task = sources[0]->ReadTask();
-  if (task.empty() && !options.env.empty() && !FindBody(options.env)) {
-    throw std::invalid_argument(
-        "env: expected hopper, halfcheetah or walker2d, for the data names no task, found '" +
-        options.env + "'");
-  }
-  if (!task.empty() && !options.env.empty() && options.env != task) {
-    throw FileError(paths[0], D4rlFile::kTask, options.env, task);
-  }
+  const Sources sources = OpenAll(paths, Threads(options));
+  const Source& first = *sources[0];
+  const std::string task = first.ReadTask();
+  ExpectEnv(paths[0], task, options.env);
 
   Episodes episodes;
-  episodes.observation_size = sources[0]->observation_size();
-  episodes.action_size = sources[0]->action_size();
+  episodes.observation_size = first.observation_size();
+  episodes.action_size = first.action_size();
   episodes.offsets = {0};
+  size_t rows = 0;
+  for (const std::unique_ptr<Source>& source : sources) rows += source->rows();
   Resize(episodes, rows, options.next_observations);
-  for (const std::unique_ptr<Source>& source : sources) {
-    const size_t begin = episodes.offsets.back();
-    const size_t count = source->rows();
-    const Cuts cuts = source->ReadCuts(options.horizon);  // before what takes longer
-    // rows of the next file overwrite what is dropped of this one
-    const auto read = [&](const char* key, FloatVector& to, size_t width) {
-      source->Read(key, std::span(to).subspan(begin * width, count * width));
-    };
-    read("observations", episodes.observations, episodes.observation_size);
-    read("actions", episodes.actions, episodes.action_size);
-    read("rewards", episodes.rewards, 1);
-    if (options.next_observations) {
-      read("next_observations", episodes.next_observations, episodes.observation_size);
-    }
-    for (size_t i = 0; i < cuts.endings.size(); ++i) {
-      if (cuts.endings[i] == Ending::kPartial && !options.keep_partial) continue;
-      episodes.offsets.push_back(begin + cuts.offsets[i + 1]);
-      episodes.endings.push_back(cuts.endings[i]);
-    }
-  }
+  for (const std::unique_ptr<Source>& source : sources) ReadSource(*source, options, episodes);
   if (episodes.size() == 0) {
     throw FileError(paths[0], "terminals", "at least one complete episode",
                     "none in " + std::to_string(rows) + " rows");
   }
   Resize(episodes, episodes.rows(), options.next_observations);
-
   SumReturns(episodes);
-  episodes.env = task;
-  if (!task.empty()) return episodes;
-  const Body* body = FindBody(options.env);
-  if (!body) {
-    body = BodyOf(ReadRecordedEnv(sources[0]->hdf5()), paths[0], episodes.observation_size,
-                  episodes.action_size, episodes.observations[0]);
-  } else if (body->observation_size != episodes.observation_size ||
-             body->action_size != episodes.action_size) {
-    throw FileError(paths[0], "",
-                    Sizes(body->observation_size, body->action_size) + " of " + options.env,
-                    Sizes(episodes.observation_size, episodes.action_size));
-  }
-  if (body) episodes.env = body->name;
+  episodes.env =
+      task.empty() ? FindEnv(paths[0], first, options.env, episodes.observations[0]) : task;
   return episodes;
 }
 
@@ -192,15 +224,13 @@ Episodes ReadEpisodes(const std::string& path, const ReadOptions& options) {
 
 void SumReturns(Episodes& episodes) {
   episodes.returns_to_go.resize(episodes.rows());
-  episodes.returns.resize(episodes.size());
-  for (size_t i = 0; i < episodes.size(); ++i) {
-    double sum = 0;
-    for (size_t row = episodes.offsets[i + 1]; row-- > episodes.offsets[i];) {
-      sum += episodes.rewards[row];
-      episodes.returns_to_go[row] = static_cast<float>(sum);
-    }
-    episodes.returns[i] = sum;
-  }
+  episodes.returns = SumBack(episodes.rewards, episodes.offsets, [&](size_t row, double sum) {
+    episodes.returns_to_go[row] = static_cast<float>(sum);
+  });
+}
+
+std::vector<double> SumRewards(std::span<const float> rewards, std::span<const size_t> offsets) {
+  return SumBack(rewards, offsets, [](size_t, double) {});
 }
 
 std::vector<size_t> TopEpisodes(const Episodes& episodes, double percent) {
@@ -218,16 +248,12 @@ std::vector<size_t> TopEpisodes(const Episodes& episodes, double percent) {
   return order;
 }
 
-std::vector<size_t> DrawEpisodes(const Episodes& episodes, size_t count, uint64_t seed) {
-  if (count < 1 || count > episodes.size()) {
-    throw std::invalid_argument("subset: expected 1 to " + std::to_string(episodes.size()) +
-                                " episodes, found " + std::to_string(count));
+std::vector<size_t> CompleteEpisodes(const Episodes& episodes) {
+  std::vector<size_t> complete;
+  for (size_t i = 0; i < episodes.size(); ++i) {
+    if (episodes.endings[i] != Ending::kPartial) complete.push_back(i);
   }
-  std::vector<size_t> all(episodes.size()), drawn;
-  std::iota(all.begin(), all.end(), size_t{0});
-  std::mt19937_64 rng(seed);
-  std::ranges::sample(all, std::back_inserter(drawn), static_cast<ptrdiff_t>(count), rng);
-  return drawn;
+  return complete;
 }
 
 void KeepEpisodes(Episodes& episodes, std::span<const size_t> kept) {

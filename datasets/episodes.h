@@ -16,14 +16,14 @@ enum class Ending : uint8_t { kTerminal, kTimeout, kPartial };
 // Whole episodes, one after the other, in flat row-major arrays.
 struct Episodes {
   std::string env;  // "hopper", "halfcheetah", "walker2d", the task that the files were made in
-                    // ("hopper-position"), or "" where no body fits
+                    // ("hopper-position"), or "" if no body fits
   int observation_size = 0;
   int action_size = 0;
   FloatVector observations;       // [rows, observation_size]
   FloatVector actions;            // [rows, action_size]
   FloatVector rewards;            // [rows]
   FloatVector returns_to_go;      // [rows], undiscounted: the rewards from this row to the last
-  FloatVector next_observations;  // as observations, or empty where they were not asked for
+  FloatVector next_observations;  // as observations, or empty if they were not asked for
   std::vector<size_t> offsets;    // [episodes + 1]: rows offsets[i] .. offsets[i + 1] are episode i
   std::vector<Ending> endings;    // [episodes]
   std::vector<double> returns;    // [episodes], undiscounted
@@ -38,14 +38,14 @@ struct ReadOptions {
   bool keep_partial = false;  // the trailing rows that no flag ends
   bool next_observations = false;
   int horizon = 1000;  // cuts episodes of files without timeouts (v0)
-  int threads = 0;     // that inflate; 0: one for each core
+  int threads = 0;     // that inflate; 0: one per core
 };
 
 // Reads D4RL and Minari files, one after the other, into one set of episodes. A row with a terminal
-// or a timeout, by any name (episode_ends.h), ends its episode. Beside the result only the flags
-// are held, one byte a row each and eight while they are read. Throws
-// FileError where a file is damaged, where files do not fit each other or a given env, and where no
-// episode is left; std::invalid_argument for an env that is no body, of files that name no task.
+// or a timeout, by any name (episode_ends.h), ends its episode. Besides the result only the flags
+// are held, one byte per row each and eight while they are read. Throws FileError if a file is
+// damaged, if files do not fit each other or a given env, and if no episode is left;
+// std::invalid_argument for an env that is no body, of files that name no task.
 Episodes ReadEpisodes(const std::vector<std::string>& paths, const ReadOptions& options = {});
 Episodes ReadEpisodes(const std::string& path, const ReadOptions& options = {});
 
@@ -63,13 +63,15 @@ Cuts CutEpisodes(std::span<const uint8_t> terminals, std::span<const uint8_t> ti
 // float32 sums would be off by up to 1e-4 of the return.
 void SumReturns(Episodes& episodes);
 
+// The returns alone, [episodes]: of rewards [rows] with these offsets [episodes + 1].
+std::vector<double> SumRewards(std::span<const float> rewards, std::span<const size_t> offsets);
+
 // The best `percent` % of the episodes by return, at least one, in the file's order (filtered
 // behaviour cloning). Throws std::invalid_argument unless 0 < percent <= 100.
 std::vector<size_t> TopEpisodes(const Episodes& episodes, double percent);
 
-// `count` different episodes drawn with `seed`, in the file's order. Throws std::invalid_argument
-// where there are fewer.
-std::vector<size_t> DrawEpisodes(const Episodes& episodes, size_t count, uint64_t seed);
+// All but the partial ones, in the file's order.
+std::vector<size_t> CompleteEpisodes(const Episodes& episodes);
 
 // Removes all other episodes, in place. `kept` ascends; throws std::invalid_argument if not.
 void KeepEpisodes(Episodes& episodes, std::span<const size_t> kept);

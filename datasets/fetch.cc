@@ -12,9 +12,10 @@
 #include <memory>
 #include <stdexcept>
 
+#include "datasets/atomic_file.h"
+#include "datasets/file_descriptor.h"
+#include "datasets/file_error.h"
 #include "datasets/file_lock.h"
-#include "datasets/hdf5_file.h"
-#include "datasets/sha256.h"
 
 namespace cosdt::datasets {
 namespace {
@@ -24,58 +25,42 @@ constexpr long kConnectSeconds = 30, kStallSeconds = 60;
 // The growing file. The kernel drops its lock when the process ends, however it does.
 class PartFile {
  public:
-  explicit PartFile(const std::string& path) : path_(path) {
-    file_ = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-    if (file_ < 0) Fail();
+  explicit PartFile(const std::string& path) : path_(path), file_(path, O_RDWR | O_CREAT) {
+    if (!file_.is_open()) Fail();
     if (flock(file_, LOCK_EX | LOCK_NB) != 0) {
-      const int error = errno;
-      if (!HasNoLocks(error)) {
-        close(file_);
+      if (!HasNoLocks(errno)) {
         throw std::runtime_error(path + ": another process is downloading it");
       }
-      WarnWithoutLock(path, error);
+      WarnWithoutLock(path, errno);
     }
     const off_t size = lseek(file_, 0, SEEK_END);
     if (size < 0) Fail();
     size_ = static_cast<uint64_t>(size);
   }
-  ~PartFile() { close(file_); }
-  PartFile(const PartFile&) = delete;
-  PartFile& operator=(const PartFile&) = delete;
 
   const std::string& path() const { return path_; }
   uint64_t size() const { return size_; }
 
   bool Append(const char* data, size_t count) {
-    while (count > 0) {
-      const ssize_t n = write(file_, data, count);
-      if (n < 0 && errno == EINTR) continue;
-      if (n <= 0) return false;
-      data += n;
-      count -= static_cast<size_t>(n);
-      size_ += static_cast<uint64_t>(n);
-    }
-    return true;
+    const size_t written = file_.WriteAt(size_, data, count);
+    size_ += written;
+    return written == count;
   }
 
   void Clear() {
-    if (ftruncate(file_, 0) != 0 || lseek(file_, 0, SEEK_SET) != 0) Fail();
+    if (ftruncate(file_, 0) != 0) Fail();
     size_ = 0;
-  }
-
-  void Sync() {
-    if (fsync(file_) != 0) Fail();
   }
 
  private:
   [[noreturn]] void Fail() { throw std::runtime_error(path_ + ": " + std::strerror(errno)); }
 
   std::string path_;
-  int file_ = -1;
+  FileDescriptor file_;
   uint64_t size_ = 0;
 };
 
-// What the write callback needs.
+// The write callback's context.
 struct Download {
   PartFile& part;
   uint64_t expected;
@@ -164,20 +149,6 @@ std::string ExpectedHash(const KnownFile& file, const std::string& path) {
   return recorded;
 }
 
-void Verify(const std::string& path, const KnownFile& file, const std::string& expected_hash,
-            FetchResult& result) {
-  const uint64_t bytes = std::filesystem::file_size(path);
-  if (bytes != file.bytes) {
-    throw FileError(path, "", std::to_string(file.bytes) + " bytes of D4RL's " + file.name,
-                    std::to_string(bytes));
-  }
-  result.sha256 = Sha256OfFile(path);
-  if (!expected_hash.empty() && result.sha256 != expected_hash) {
-    throw FileError(path, "", "SHA-256 " + expected_hash + " of D4RL's " + file.name,
-                    result.sha256);
-  }
-}
-
 }  // namespace
 
 FetchResult Fetch(const KnownFile& file, const FetchOptions& options) {
@@ -190,7 +161,7 @@ FetchResult Fetch(const KnownFile& file, const FetchOptions& options) {
     throw FileError(result.path, "", "D4RL's file or none yet", "a folder");
   }
   if (std::filesystem::exists(result.path)) {
-    Verify(result.path, file, expected_hash, result);
+    result.sha256 = ExpectKnownFile(result.path, file, expected_hash);
     result.was_there = true;
     return result;
   }
@@ -199,17 +170,16 @@ FetchResult Fetch(const KnownFile& file, const FetchOptions& options) {
   if (part.size() > file.bytes) part.Clear();
   Download download{part, file.bytes, options, ""};
   DownloadAll(options.mirror + "/" + file.name + ".hdf5", download);
-  part.Sync();
   try {
-    Verify(part.path(), file, expected_hash, result);
+    result.sha256 = ExpectKnownFile(part.path(), file, expected_hash);
   } catch (const FileError&) {
     std::filesystem::remove(part.path());
     throw;
   }
   if (!result.hash_is_known) {
-    std::ofstream(result.path + ".sha256") << result.sha256 << "  " << file.name << ".hdf5\n";
+    WriteFile(result.path + ".sha256", result.sha256 + "  " + file.name + ".hdf5\n");
   }
-  std::filesystem::rename(part.path(), result.path);
+  RenameSynced(part.path(), result.path);
   return result;
 }
 

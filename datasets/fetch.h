@@ -12,7 +12,7 @@ inline constexpr char kD4rlServer[] =
     "http://rail.eecs.berkeley.edu/datasets/offline_rl/gym_mujoco_v2";
 
 struct FetchOptions {
-  std::string folder;                // made where it is missing
+  std::string folder;                // made if it is missing
   std::string mirror = kD4rlServer;  // the URL of the folder that has the file
   int attempts = 5;                  // in a row that bring nothing new
 
@@ -29,7 +29,7 @@ struct FetchResult {
 
 // Downloads one of D4RL's files to folder/NAME.hdf5. It grows as NAME.hdf5.part, which a later call
 // continues, and gets its name only when size and SHA-256 are right; a wrong one is removed.
-// Throws FileError where the bytes are not D4RL's, std::runtime_error where the download fails or
+// Throws FileError if the bytes are not D4RL's, std::runtime_error if the download fails or
 // another process is at it.
 FetchResult Fetch(const KnownFile& file, const FetchOptions& options);
 

@@ -15,7 +15,7 @@ void WarnWithoutLock(const std::string& path, int error) {
   static std::atomic<bool> warned = false;
   if (warned.exchange(true)) return;
   std::fprintf(stderr,
-               "cosdt: %s: its file system has no locks (%s): going on without; nothing tells "
+               "cosdt: %s: its file system has no locks (%s): continuing without; nothing tells "
                "whether another process uses the file\n",
                path.c_str(), std::strerror(error));
 }

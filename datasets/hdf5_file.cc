@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <bit>
@@ -20,8 +19,6 @@ namespace {
 
 using Lock = std::lock_guard<std::recursive_mutex>;
 
-// deflate cannot shrink data further than this (RFC 1951: 258 bytes for two bits)
-constexpr uint64_t kMaxCompression = 1032;
 constexpr uint64_t kSmall = 4096;  // what any file may ask for
 
 // HDF5 asks before it follows an external link: no. A dataset has no reason to open whatever path
@@ -38,7 +35,7 @@ std::string SoftTarget(hid_t file, const std::string& key, size_t size) {
   return target.c_str();
 }
 
-// Why an object that no external link keeps away cannot be opened; "" where there is none.
+// Why an object that no external link keeps away cannot be opened; "" if there is none.
 std::string WhyNotThere(hid_t file, const std::string& key) {
   // H5Lexists wants every group on the way to exist
   for (size_t end = 0; end != std::string::npos;) {
@@ -123,19 +120,15 @@ Hdf5File::Hdf5File(std::string path) : path_(std::move(path)) {
   if (const std::string why = WhyNoFile(path_); !why.empty()) {
     throw FileError(path_, "", "a readable HDF5 file", why);
   }
-  descriptor_ = open(path_.c_str(), O_RDONLY | O_CLOEXEC);
+  descriptor_ = FileDescriptor(path_, O_RDONLY);
   struct stat status{};
-  if (descriptor_ < 0 || fstat(descriptor_, &status) != 0) {
-    const int error = errno;
-    if (descriptor_ >= 0) close(descriptor_);
-    throw FileError(path_, "", "a readable HDF5 file", std::strerror(error));
+  if (!descriptor_.is_open() || fstat(descriptor_, &status) != 0) {
+    throw FileError(path_, "", "a readable HDF5 file", std::strerror(errno));
   }
   file_size_ = static_cast<uint64_t>(status.st_size);
   file_ = OpenUnderLock(path_, descriptor_);
   if (file_ < 0) {
-    const std::string why = WhyNotOpened(*this, descriptor_);
-    close(descriptor_);
-    throw FileError(path_, "", "a readable HDF5 file", why);
+    throw FileError(path_, "", "a readable HDF5 file", WhyNotOpened(*this, descriptor_));
   }
 }
 
@@ -154,23 +147,15 @@ Hdf5File::Hdf5File(std::string name, std::span<const uint8_t> bytes)
 Hdf5File::~Hdf5File() {
   const Lock lock(Hdf5Mutex());
   H5Fclose(file_);
-  if (descriptor_ >= 0) close(descriptor_);
 }
 
 bool Hdf5File::ReadBytes(uint64_t offset, std::span<uint8_t> out) const {
-  if (descriptor_ < 0) {
+  if (!descriptor_.is_open()) {
     if (offset > bytes_.size() || out.size() > bytes_.size() - offset) return false;
     std::ranges::copy(bytes_.subspan(offset, out.size()), out.begin());
     return true;
   }
-  while (!out.empty()) {
-    const ssize_t n = pread(descriptor_, out.data(), out.size(), static_cast<off_t>(offset));
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return false;
-    out = out.subspan(static_cast<size_t>(n));
-    offset += static_cast<uint64_t>(n);
-  }
-  return true;
+  return descriptor_.ReadAt(offset, out.data(), out.size()) == out.size();
 }
 
 int64_t Hdf5File::TryOpen(const std::string& key) const {
@@ -266,7 +251,7 @@ ArrayInfo Hdf5File::Info(const std::string& key) const {
     if (bytes > UINT64_MAX) bytes = UINT64_MAX;
   }
   const uint64_t stored = H5Dget_storage_size(dataset);
-  // beside what was never written there are arrays of as many rows, which take at least so much
+  // besides what was never written there are arrays of as many rows, which take at least so much
   const bool sparse = layout == H5D_CHUNKED || stored == 0;
   const bool fits = bytes <= kSmall || bytes <= (sparse ? file_size_ * kMaxCompression : stored);
   if (stored > file_size_ || !fits) {
@@ -287,7 +272,7 @@ std::vector<float> Hdf5File::ReadFloats(const std::string& key,
     throw FileError(path_, key, "shape " + ShapeString(shape), ShapeString(info.shape));
   }
   if (info.type != NumberType::kFloat && info.type != NumberType::kInteger) {
-    throw FileError(path_, key, "numbers", "another type");
+    throw FileError(path_, key, "numeric values", "another type");
   }
   if (shape.empty() || shape.size() > 2) {
     throw FileError(path_, key, "a vector or a matrix", ShapeString(shape));

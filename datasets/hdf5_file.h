@@ -2,31 +2,13 @@
 
 #include <cstdint>
 #include <span>
-#include <stdexcept>
 #include <string>
 #include <vector>
 
+#include "datasets/file_descriptor.h"
+#include "datasets/file_error.h"
+
 namespace cosdt::datasets {
-
-// What is wrong with a file, in one line: "FILE: KEY: expected EXPECTED, found FOUND".
-class FileError : public std::runtime_error {
- public:
-  FileError(const std::string& file, const std::string& key, const std::string& expected,
-            const std::string& found)
-      : std::runtime_error(file + ": " + (key.empty() ? "" : key + ": ") + "expected " + expected +
-                           ", found " + found),
-        key_(key),
-        expected_(expected),
-        found_(found) {}
-
-  // Empty where the file as a whole is meant.
-  const std::string& key() const { return key_; }
-  const std::string& expected() const { return expected_; }
-  const std::string& found() const { return found_; }
-
- private:
-  std::string key_, expected_, found_;
-};
 
 // "(1000, 11)"; "()" for a scalar.
 std::string ShapeString(const std::vector<uint64_t>& shape);
@@ -36,10 +18,10 @@ enum class NumberType { kFloat, kInteger, kBool, kOther };  // kBool: h5py's enu
 struct ArrayInfo {
   std::vector<uint64_t> shape;
   NumberType type = NumberType::kOther;
-  size_t bytes = 0;  // of one number
+  size_t bytes = 0;  // of one value
 };
 
-// An HDF5 file opened for reading. Everything throws FileError. What the file says about sizes is
+// An HDF5 file opened for reading. Everything throws FileError. Sizes that the file states are
 // checked against the bytes it has before memory is taken for them. Nothing outside the file is
 // opened or read: what lies behind an external link, wherever on the way to a key, in external
 // storage or in the sources of a virtual dataset is refused by name.
@@ -58,23 +40,23 @@ class Hdf5File {
   // HDF5's identifier.
   int64_t id() const { return file_; }
 
-  // Reads bytes of the file itself, from any thread. False where they are not all there.
+  // Reads bytes of the file itself, from any thread. False if they are not all there.
   bool ReadBytes(uint64_t offset, std::span<uint8_t> out) const;
 
-  // Whether there is a dataset or group of that name ("metadata/policy"). Throws where the name is
+  // Whether there is a dataset or group of that name ("metadata/policy"). Throws if the name is
   // there and leads out of the file, nowhere, or to what cannot be read.
   bool Has(const std::string& key) const;
 
   // HDF5's identifier of the dataset `key`; the caller closes it with H5Oclose.
   int64_t Open(const std::string& key) const;
 
-  // The names in a group, in the order of their bytes ("" is the root). Throws where it is none.
+  // The names in a group, in the order of their bytes ("" is the root). Throws if it is none.
   std::vector<std::string> Names(const std::string& group) const;
 
   // The keys of all datasets that hard links lead to below a group, in the order of their bytes.
   std::vector<std::string> Datasets(const std::string& group = "") const;
 
-  // Shape and type of the dataset `key`. What is stored must be as many bytes as its shape needs;
+  // Shape and type of the dataset `key`. The stored data must be as many bytes as its shape needs;
   // storage that was never written, which has a fill value, is none.
   ArrayInfo Info(const std::string& key) const;
 
@@ -91,18 +73,18 @@ class Hdf5File {
   // The scalar string `key`, of fixed length (without the padding) or variable, as h5py writes it.
   std::string ReadString(const std::string& key) const;
 
-  // The string attribute of the root group, of either length that HDF5 knows; "" where there is
+  // The string attribute of the root group, of either length that HDF5 knows; "" if there is
   // none.
   std::string ReadAttribute(const std::string& name) const;
 
  private:
-  // Opens any object: below 0 where there is none. Throws as Has does.
+  // Opens any object: below 0 if there is none. Throws as Has does.
   int64_t TryOpen(const std::string& key) const;
 
   std::string path_;
   uint64_t file_size_ = 0;
   int64_t file_ = -1;
-  int descriptor_ = -1;  // for ReadBytes, or -1:
+  FileDescriptor descriptor_;  // for ReadBytes; closed if the file is in memory:
   std::span<const uint8_t> bytes_;
 };
 

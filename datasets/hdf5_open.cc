@@ -29,7 +29,7 @@ struct Superblock {
   uint64_t end = 0;     // bytes that the file has when it is whole, as far as that is told
 };
 
-// The error of a lock as HDF5 takes it for reading, 0 where there is none. Takes nothing.
+// The error of a lock as HDF5 takes it for reading, 0 if there is none. Takes nothing.
 int LockError(int descriptor) {
   if (descriptor < 0) return 0;
   if (flock(descriptor, LOCK_SH | LOCK_NB) != 0) return errno;
@@ -47,7 +47,7 @@ std::optional<uint64_t> FindSignature(const Hdf5File& file) {
   return std::nullopt;
 }
 
-// Nothing where the file ends within it.
+// Nothing if the file ends within it.
 std::optional<Superblock> ReadSuperblock(const Hdf5File& file, uint64_t at) {
   std::array<uint8_t, 64> bytes{};
   const uint64_t size = std::min<uint64_t>(bytes.size(), file.file_size() - at);

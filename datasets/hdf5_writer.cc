@@ -1,13 +1,9 @@
 #include "datasets/hdf5_writer.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <cmath>
 #include <cstring>
-#include <filesystem>
 #include <stdexcept>
 #include <utility>
 
@@ -19,15 +15,6 @@ namespace {
 using Lock = std::lock_guard<std::recursive_mutex>;
 
 constexpr unsigned kGzipLevel = 4;
-
-// Makes the file's bytes, or the folder's new name, outlast a loss of power.
-bool Sync(const std::string& path) {
-  const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (file < 0) return false;
-  const bool done = fsync(file) == 0;
-  close(file);
-  return done;
-}
 
 }  // namespace
 
@@ -52,29 +39,26 @@ std::vector<uint64_t> GuessChunk(const std::vector<uint64_t>& shape, size_t byte
   return chunk;
 }
 
-Hdf5Writer::Hdf5Writer(std::string path)
-    : path_(std::move(path)), temporary_(path_ + "." + std::to_string(getpid()) + ".tmp") {
-  if (std::filesystem::is_directory(path_)) {
-    throw std::runtime_error(path_ + ": expected a file to write, found a folder");
-  }
+Hdf5Writer::Hdf5Writer(std::string path) : target_(std::move(path)) {
   const Lock lock(Hdf5Mutex());
   H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
   const Hdf5Id access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
   // nobody else knows the name; file systems without locks would refuse it
   H5Pset_file_locking(access, false, true);
-  file_ = H5Fcreate(temporary_.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access);
-  if (file_ < 0) throw std::runtime_error(path_ + ": cannot be written: " + std::strerror(errno));
+  file_ = H5Fcreate(target_.temporary().c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access);
+  if (file_ < 0) {
+    throw std::runtime_error(target_.path() + ": cannot be written: " + std::strerror(errno));
+  }
 }
 
 Hdf5Writer::~Hdf5Writer() {
   const Lock lock(Hdf5Mutex());
   if (file_ >= 0) H5Fclose(file_);
-  unlink(temporary_.c_str());
 }
 
 void Hdf5Writer::Fail(const std::string& what) {
   const int error = errno;
-  throw std::runtime_error(path_ + ": " + what + " failed" +
+  throw std::runtime_error(target_.path() + ": " + what + " failed" +
                            (error ? std::string(": ") + std::strerror(error) : ""));
 }
 
@@ -141,10 +125,7 @@ void Hdf5Writer::Commit() {
   errno = 0;
   if (H5Fflush(file_, H5F_SCOPE_GLOBAL) < 0) Fail("writing");
   if (H5Fclose(std::exchange(file_, -1)) < 0) Fail("closing");
-  if (!Sync(temporary_)) Fail("syncing");
-  if (rename(temporary_.c_str(), path_.c_str()) != 0) Fail("renaming to the final name");
-  const std::string folder = std::filesystem::path(path_).parent_path();
-  if (!Sync(folder.empty() ? "." : folder)) Fail("syncing the folder");
+  target_.Commit();
 }
 
 }  // namespace cosdt::datasets

@@ -5,20 +5,20 @@
 #include <string>
 #include <vector>
 
+#include "datasets/atomic_file.h"
+
 namespace cosdt::datasets {
 
 // Writes an HDF5 file as h5py writes D4RL's: arrays in chunks of the size that h5py picks, gzip
 // level 4, no attributes, no timestamps, so that equal contents are equal bytes.
 //
-// The file grows under a temporary name in the same folder (PATH.PID.tmp) and appears under its own
-// name, replacing what was there, in Commit: a kill leaves either the old file or none. Everything
-// throws std::runtime_error with the path where writing fails.
+// The file appears in Commit, as atomic_file.h says. Everything throws std::runtime_error with the
+// path if writing fails.
 class Hdf5Writer {
  public:
   // Refuses a folder's path.
   explicit Hdf5Writer(std::string path);
 
-  // Removes the temporary file where Commit was not reached.
   ~Hdf5Writer();
   Hdf5Writer(const Hdf5Writer&) = delete;
   Hdf5Writer& operator=(const Hdf5Writer&) = delete;
@@ -42,8 +42,7 @@ class Hdf5Writer {
   void Write(const std::string& key, int64_t stored, int64_t memory,
              const std::vector<uint64_t>& shape, const void* data);
 
-  std::string path_;
-  std::string temporary_;
+  AtomicFile target_;
   int64_t file_ = -1;
 };
 

@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "datasets/file_error.h"
+#include "datasets/sha256.h"
+
 namespace cosdt::datasets {
 namespace {
 
@@ -62,6 +65,24 @@ const KnownFile* FindKnownFile(std::string_view name) {
     if (wanted == file.name) return &file;
   }
   return nullptr;
+}
+
+const KnownFile* FindKnownPath(const std::string& path) {
+  return FindKnownFile(std::filesystem::path(path).stem().string());
+}
+
+std::string ExpectKnownFile(const std::string& path, const KnownFile& known,
+                            const std::string& sha256) {
+  const uint64_t bytes = std::filesystem::file_size(path);
+  if (bytes != known.bytes) {
+    throw FileError(path, "", std::to_string(known.bytes) + " bytes of D4RL's " + known.name,
+                    std::to_string(bytes));
+  }
+  const std::string found = Sha256OfFile(path);
+  if (!sha256.empty() && found != sha256) {
+    throw FileError(path, "", "SHA-256 " + sha256 + " of D4RL's " + known.name, found);
+  }
+  return found;
 }
 
 const KnownFile* FindKnownHash(std::string_view sha256) {

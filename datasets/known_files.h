@@ -19,7 +19,7 @@ struct ReturnStatistics {
 struct KnownFile {
   const char* name;  // "hopper_medium-v2", the file's name without ".hdf5"
   uint64_t bytes;
-  const char* sha256;                       // "" where nobody has recorded it
+  const char* sha256;                       // "" if nobody has recorded it
   int episodes;                             // with the trailing partial one
   std::optional<ReturnStatistics> returns;  // of complete episodes, rounded to two digits
 };
@@ -30,11 +30,19 @@ std::span<const KnownFile> KnownFiles();
 // By D4RL's name ("hopper-medium-v2"), or the file's ("hopper_medium-v2"). Null for others.
 const KnownFile* FindKnownFile(std::string_view name);
 
+// By the name of the file at a path ("data/hopper_medium-v2.hdf5"). Null for others.
+const KnownFile* FindKnownPath(const std::string& path);
+
+// Compares a file with D4RL's: its size and then its SHA-256, which is to be `sha256` ("": any).
+// Returns its SHA-256. Throws FileError if it is another file.
+std::string ExpectKnownFile(const std::string& path, const KnownFile& known,
+                            const std::string& sha256);
+
 // By SHA-256 in lower-case hex digits. Null for others.
 const KnownFile* FindKnownHash(std::string_view sha256);
 
-// What a file's name says: kind is "random", "medium", "medium-replay", "full-replay",
-// "medium-expert" or "expert", version "v0", "v1" or "v2"; "" where it does not say.
+// The meaning of a file's name: kind is "random", "medium", "medium-replay", "full-replay",
+// "medium-expert" or "expert", version "v0", "v1" or "v2"; "" if it does not say.
 struct FileName {
   std::string kind;
   std::string version;

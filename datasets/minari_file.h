@@ -11,7 +11,7 @@
 namespace cosdt::datasets {
 
 // Whether an HDF5 file has Minari's layout (data/main_data.hdf5: groups episode_0, episode_1, ..).
-// Throws FileError where it is no HDF5 file.
+// Throws FileError if it is no HDF5 file.
 bool IsMinariFile(const std::string& path);
 
 // A Minari file: each episode a group with observations (T + 1, o), actions (T, a), rewards,
@@ -34,7 +34,7 @@ class MinariFile {
   void Read(const std::string& key, std::span<float> out) const;
 
   // An episode that neither terminates nor is truncated is partial. Throws FlagError (see
-  // episode_ends.h) where one goes on after either.
+  // episode_ends.h) if one continues after either.
   std::vector<Ending> ReadEndings() const;
 
  private:

@@ -29,8 +29,8 @@ struct PolicyWeights {
   int action_size() const { return last_fc.outputs; }
 };
 
-// Reads a file's metadata/policy. Throws FileError where a key is missing, shapes do not fit
-// each other, a number is not finite, or the nonlinearity or distribution is not "relu" and
+// Reads a file's metadata/policy. Throws FileError if a key is missing, shapes do not fit
+// each other, a value is not finite, or the nonlinearity or distribution is not "relu" and
 // "tanh_gaussian".
 PolicyWeights ReadPolicy(const Hdf5File& file);
 
@@ -43,7 +43,7 @@ struct PolicyOrigin {
   int32_t iteration = 0;
 };
 
-// Reads the origin beside a policy; what is missing keeps its default. Throws FileError.
+// Reads the origin stored with a policy; a missing key keeps its default. Throws FileError.
 PolicyOrigin ReadPolicyOrigin(const Hdf5File& file);
 
 // Keeps the policy that made a dataset, with its origin, in the dataset's file. Throws FileError

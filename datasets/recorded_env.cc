@@ -27,12 +27,12 @@ constexpr Name kVersions[] = {
 // Where these bodies' own classes are.
 constexpr const char* kModules[] = {"gymnasium.envs.mujoco", "gym.envs.mujoco"};
 
-// What is drawn, not what happens.
+// Arguments of drawing, not of motion.
 constexpr std::string_view kDrawing[] = {"render_mode", "width",         "height",
                                          "camera_id",   "camera_name",   "default_camera_config",
                                          "max_geom",    "visual_options"};
 
-// JSON as Python writes it: Infinity and NaN become strings. What is nested deeper than an EnvSpec
+// JSON as Python writes it: Infinity and NaN become strings. Values nested deeper than an EnvSpec
 // is left out, because printing it would take as deep a stack. Discarded if it does not parse.
 json ParsePythonJson(const std::string& text) {
   std::string plain;
@@ -64,23 +64,23 @@ std::string Meaning(std::span<const Name> names, std::string_view text) {
   return name == names.end() ? "" : std::string(name->meaning);
 }
 
-// The JSON text of the EnvSpec, "" where there is none.
+// The JSON text of the EnvSpec, "" if there is none.
 std::string SpecText(const Hdf5File& file) {
   if (const std::string text = file.ReadAttribute(kEnvSpecKey); !text.empty()) return text;
   const std::filesystem::path path = file.path();
   if (path.filename() != "main_data.hdf5") return "";
-  const std::string beside = path.parent_path() / "metadata.json";
-  std::ifstream stream(beside, std::ios::binary);
+  const std::string next_to_it = path.parent_path() / "metadata.json";
+  std::ifstream stream(next_to_it, std::ios::binary);
   if (!stream) return "";
   const std::string text{std::istreambuf_iterator<char>(stream), {}};
   const json metadata = ParsePythonJson(text);
-  if (!metadata.is_object()) throw FileError(beside, "", "a JSON object", "something else");
+  if (!metadata.is_object()) throw FileError(next_to_it, "", "a JSON object", "something else");
   const auto spec = metadata.find(kEnvSpecKey);
   if (spec == metadata.end() || spec->is_null()) return "";
   return spec->is_string() ? spec->get<std::string>() : spec->dump();
 }
 
-// What of an EnvSpec makes the environment another than its id says; "" if nothing does.
+// The part of an EnvSpec that makes the environment another than its id says; "" if nothing does.
 std::string Changes(const json& spec) {
   std::string changes;
   const auto add = [&](const std::string& change) {
@@ -156,7 +156,7 @@ RecordedEnv ReadRecordedEnv(const Hdf5File& file, const KnownFile* known) {
     ReadSpec(file, text, recorded);
   } else {
     if (!known) {
-      known = FindKnownFile(std::filesystem::path(file.path()).stem().string());
+      known = FindKnownPath(file.path());
       if (known && known->bytes != file.file_size()) known = nullptr;
     }
     if (known) {
@@ -174,6 +174,19 @@ const Body* BodyOf(const RecordedEnv& recorded, const std::string& path, int obs
   const bool fits =
       body && body->observation_size == observation_size && body->action_size == action_size;
   return fits ? body : nullptr;
+}
+
+std::string EnvText(const RecordedEnv& recorded) {
+  if (!recorded.physics.empty()) return recorded.physics + " physics";
+  return recorded.unlike.empty() ? recorded.id : recorded.id + " (" + recorded.unlike + ")";
+}
+
+std::string RecordText(const RecordedEnv& recorded) {
+  if (recorded.source.empty()) return "unknown";
+  std::string text = EnvText(recorded) + ", as " + recorded.source + " says";
+  if (!recorded.physics.empty() && !recorded.id.empty()) text += " (" + recorded.id + ")";
+  if (!recorded.mujoco_version.empty()) text += " (MuJoCo " + recorded.mujoco_version + ")";
+  return text;
 }
 
 }  // namespace cosdt::datasets

@@ -6,8 +6,8 @@
 #include <stdexcept>
 #include <vector>
 
+#include "datasets/file_error.h"
 #include "datasets/file_kind.h"
-#include "datasets/hdf5_file.h"
 
 namespace cosdt::datasets {
 namespace {

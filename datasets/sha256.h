@@ -21,7 +21,7 @@ class Sha256 {
   std::unique_ptr<EVP_MD_CTX, void (*)(EVP_MD_CTX*)> context_;
 };
 
-// Of a file. Throws FileError where it cannot be read.
+// The SHA-256 of a file. Throws FileError if it cannot be read.
 std::string Sha256OfFile(const std::string& path);
 
 }  // namespace cosdt::datasets

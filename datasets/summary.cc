@@ -21,14 +21,12 @@ std::string VersionOf(const std::string& path) {
   return file.Has("next_observations") ? "v1" : "v0";
 }
 
-}  // namespace
-
-ReturnStatistics ReturnsOf(const Episodes& episodes) {
+ReturnStatistics Describe(std::span<const double> returns, std::span<const Ending> endings) {
   ReturnStatistics statistics;
   double sum = 0, squares = 0, count = 0;
   const auto for_complete = [&](const auto& body) {
-    for (size_t i = 0; i < episodes.size(); ++i) {
-      if (episodes.endings[i] != Ending::kPartial) body(episodes.returns[i]);
+    for (size_t i = 0; i < returns.size(); ++i) {
+      if (endings[i] != Ending::kPartial) body(returns[i]);
     }
   };
   for_complete([&](double r) {
@@ -42,6 +40,16 @@ ReturnStatistics ReturnsOf(const Episodes& episodes) {
   for_complete([&](double r) { squares += (r - statistics.mean) * (r - statistics.mean); });
   statistics.std = std::sqrt(squares / count);
   return statistics;
+}
+
+}  // namespace
+
+ReturnStatistics ReturnsOf(const Episodes& episodes) {
+  return Describe(episodes.returns, episodes.endings);
+}
+
+ReturnStatistics ReturnsOf(std::span<const float> rewards, const Cuts& cuts) {
+  return Describe(SumRewards(rewards, cuts.offsets), cuts.endings);
 }
 
 Summary Summarize(const std::string& path, const Episodes& episodes, const KnownFile* known) {

@@ -11,11 +11,11 @@
 
 namespace cosdt::datasets {
 
-// A D4RL file's arrays by step, as they stand in it. What a file has not is empty.
+// A D4RL file's arrays by step, as they stand in it. Arrays that a file lacks are empty.
 struct Transitions {
   std::string task;     // "hopper-position", see D4rlFile::ReadTask; "" for a body as it is
   std::string physics;  // that a body moved in, and the simulator's version: recorded_env.h; ""
-  std::string mujoco_version;  // where the file does not say
+  std::string mujoco_version;  // if the file does not say
   int observation_size = 0;
   int action_size = 0;
   int nq = 0;
@@ -43,19 +43,15 @@ void Resize(Transitions& transitions, size_t rows);
 // Reads all of it. Throws FileError.
 Transitions ReadTransitions(const D4rlFile& file);
 
-// Reads a Minari file as the rows of a D4RL file. Where episodes end follows from the file's cuts:
-// one that neither terminates nor is truncated leaves no flag. Throws FileError.
+// Reads a Minari file as the rows of a D4RL file. The file's cuts say how episodes end: one that
+// neither terminates nor is truncated leaves no flag. Throws FileError.
 Transitions ReadTransitions(const MinariFile& file);
 
-// Writes what is there under D4RL's keys. Throws std::runtime_error.
+// Writes the arrays that are there under D4RL's keys. Throws std::runtime_error.
 void WriteTransitions(const Transitions& transitions, Hdf5Writer& writer);
 
-// Writes the complete episodes of several files one after the other, as D4RL's medium-expert files
-// have them: the arrays by step that all files have, and of metadata the task and the physics.
-// Files without timeouts are cut at `horizon`; a file that does not say its physics goes with
-// d4rl's alone, and then the result does not say it either. Throws FileError where files do not fit
-// each other, std::runtime_error where writing fails.
-void ConcatFiles(const std::vector<std::string>& paths, const std::string& out, int threads,
-                 size_t horizon = 1000);
+// Writes where a file was made (recorded_env.h); "" is left out.
+void WriteOrigin(const std::string& task, const std::string& physics,
+                 const std::string& mujoco_version, Hdf5Writer& writer);
 
 }  // namespace cosdt::datasets

@@ -4,29 +4,22 @@
 #include <stdexcept>
 #include <string>
 
+#include "datasets/random.h"
+
 namespace cosdt::datasets {
 namespace {
 
-// SplitMix64 (Steele, Lea and Flood 2014): a bijection that mixes all bits.
-uint64_t Mix(uint64_t x) {
-  x += 0x9e3779b97f4a7c15;
-  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
-  x = (x ^ (x >> 27)) * 0x94d049bb133111eb;
-  return x ^ (x >> 31);
-}
-
-// A number below `count` for (seed, position). The high half of the product is uniform up to
+// An integer below `count` for (seed, position). The high half of the product is uniform up to
 // count / 2^64.
 uint64_t Draw(uint64_t seed, uint64_t position, uint64_t count) {
-  const uint64_t bits = Mix(Mix(seed) ^ position);
+  const uint64_t bits = SplitMix64(SplitMix64(seed) ^ position);
   return static_cast<uint64_t>((static_cast<unsigned __int128>(bits) * count) >> 64);
 }
 
 void ExpectSize(const char* name, size_t found, size_t expected) {
   if (found == expected) return;
   throw std::invalid_argument(std::string("batch: ") + name + ": expected " +
-                              std::to_string(expected) + " numbers, found " +
-                              std::to_string(found));
+                              std::to_string(expected) + " values, found " + std::to_string(found));
 }
 
 }  // namespace

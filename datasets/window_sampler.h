@@ -29,21 +29,21 @@ struct WindowBatch {
 struct WindowOptions {
   int context = 20;               // K
   double return_scale = 1000;     // returns-to-go are divided by it
-  int64_t timestep_limit = 1000;  // timesteps of this and more are its predecessor
+  int64_t timestep_limit = 1000;  // timesteps are clamped to timestep_limit - 1
   uint64_t seed = 0;
 
-  // Draw only windows that the episode's end does not cut, or whole episodes where they are shorter
+  // Draw only windows that the episode's end does not cut, or whole episodes if they are shorter
   // than K: for tasks whose end depends on their beginning, which few of the others hold together.
   bool whole = false;
 
-  // Throws std::invalid_argument where a number is not positive.
+  // Throws std::invalid_argument if a number is not positive.
   void Validate() const;
 };
 
 // Draws windows as the Decision Transformer does: the trajectory in proportion to its length, the
 // start uniformly among its steps (so every row of the data starts a window equally often) or, with
 // `whole`, among those that have K steps from there on, and from there up to K steps. Windows are
-// indices; only Fill touches data. Window i depends on the seed and i alone: the position is all
+// indices; only Fill touches data. Window i depends only on the seed and i: the position is all
 // there is to save and restore.
 class WindowSampler {
  public:
@@ -53,8 +53,8 @@ class WindowSampler {
   // The next windows.
   void Sample(std::span<Window> windows);
 
-  // Writes windows to a batch that has their number; observations are normalised where a normaliser
-  // is given. Throws std::invalid_argument where an array has another size.
+  // Writes windows to a batch of as many; observations are normalized if a normalizer
+  // is given. Throws std::invalid_argument if an array has another size.
   void Fill(std::span<const Window> windows, const Normalizer* normalizer,
             const WindowBatch& batch) const;
 

@@ -10,7 +10,7 @@ namespace cosdt::envs {
 
 // Tasks that take memory, made of a body. Returns, and with them D4RL's scores, are the body's.
 
-// Shows `count` numbers of the body's observation from number `first` on, such as its positions,
+// Shows `count` values of the body's observation from index `first` on, such as its positions,
 // which leave out how fast the body moves, or its velocities, which leave out how it stands.
 class PartialObservation : public Task {
  public:
@@ -26,7 +26,7 @@ class PartialObservation : public Task {
 };
 
 // After each step, shows zeros in place of the observation with a probability of `percent` %. One
-// more number at the end is 1 where the observation was dropped, else 0. The first observation of
+// more value at the end is 1 if the observation was dropped, else 0. The first observation of
 // an episode is never dropped.
 class DroppedObservations : public Task {
  public:

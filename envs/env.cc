@@ -7,7 +7,7 @@ namespace cosdt::envs {
 
 namespace {
 
-// seed_seq mixes the words, so that neighbouring seeds and streams share nothing
+// seed_seq mixes the words, so that neighboring seeds and streams share nothing
 std::seed_seq Words(uint64_t seed, uint64_t stream) {
   return {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32),
           static_cast<uint32_t>(stream), static_cast<uint32_t>(stream >> 32)};
@@ -25,12 +25,12 @@ uint64_t StreamSeed(uint64_t seed, uint64_t stream) { return MakeRng(seed, strea
 void CheckAction(const EnvSpec& spec, std::span<const double> action) {
   if (static_cast<int>(action.size()) != spec.action_size) {
     throw std::invalid_argument(spec.name + ": action: expected " +
-                                std::to_string(spec.action_size) + " numbers, found " +
+                                std::to_string(spec.action_size) + " values, found " +
                                 std::to_string(action.size()));
   }
   for (size_t i = 0; i < action.size(); ++i) {
     if (std::isfinite(action[i])) continue;
-    throw std::invalid_argument(spec.name + ": action: expected finite numbers, found " +
+    throw std::invalid_argument(spec.name + ": action: expected finite values, found " +
                                 std::to_string(action[i]) + " at index " + std::to_string(i));
   }
 }
@@ -38,7 +38,7 @@ void CheckAction(const EnvSpec& spec, std::span<const double> action) {
 void CheckObservationSize(const EnvSpec& spec, std::span<const double> observation) {
   if (static_cast<int>(observation.size()) == spec.observation_size) return;
   throw std::invalid_argument(spec.name + ": observation: expected room for " +
-                              std::to_string(spec.observation_size) + " numbers, found " +
+                              std::to_string(spec.observation_size) + " values, found " +
                               std::to_string(observation.size()));
 }
 

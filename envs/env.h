@@ -18,7 +18,7 @@ Rng MakeRng(uint64_t seed, uint64_t stream);
 // The seed for Env::Reset of such a stream.
 uint64_t StreamSeed(uint64_t seed, uint64_t stream);
 
-// D4RL's constants for normalised scores (d4rl/infos.py, REF_MIN_SCORE and REF_MAX_SCORE).
+// D4RL's constants for normalized scores (d4rl/infos.py, REF_MIN_SCORE and REF_MAX_SCORE).
 struct ScoreRange {
   double min;
   double max;
@@ -45,40 +45,40 @@ class InitialNoise {
   virtual double Normal() = 0;                          // of mean 0 and standard deviation 1
 };
 
-// What gymnasium's step returns beside the observation.
+// The results of gymnasium's step besides the observation.
 struct StepResult {
   double reward = 0;
   bool terminated = false;
   bool truncated = false;
 };
 
-// Throws std::invalid_argument where an action has the wrong size or holds a number that is not
+// Throws std::invalid_argument if an action has the wrong size or holds a value that is not
 // finite.
 void CheckAction(const EnvSpec& spec, std::span<const double> action);
 
-// Throws std::invalid_argument where there is not room for exactly one observation.
+// Throws std::invalid_argument if there is not room for exactly one observation.
 void CheckObservationSize(const EnvSpec& spec, std::span<const double> observation);
 
 // One body or task. Observations and actions are rows of spec().observation_size and
-// spec().action_size numbers; everything inside is float64.
+// spec().action_size values; everything inside is float64.
 class Env {
  public:
   virtual ~Env() = default;
 
   virtual const EnvSpec& spec() const = 0;
 
-  // A copy in the same state. What never changes, such as a compiled model, is shared.
+  // A copy in the same state. Whatever never changes, such as a compiled model, is shared.
   virtual std::unique_ptr<Env> Clone() const = 0;
 
   // Starts an episode; the same seed gives the same one.
   virtual void Reset(uint64_t seed) = 0;
 
   // The same with the body's initial state drawn from `noise`; what a task draws itself follows
-  // `seed`. Throws std::logic_error where there is no simulator (spec().step_seconds is 0).
+  // `seed`. Throws std::logic_error if there is no simulator (spec().step_seconds is 0).
   virtual void ResetFrom(InitialNoise& noise, uint64_t seed);
 
-  // Takes one step. Throws std::invalid_argument where the action has the wrong size or holds a
-  // number that is not finite, std::logic_error after an episode that diverged or, in a task
+  // Takes one step. Throws std::invalid_argument if the action has the wrong size or holds a
+  // value that is not finite, std::logic_error after an episode that diverged or, in a task
   // without a simulator, ended.
   virtual StepResult Step(std::span<const double> action) = 0;
 

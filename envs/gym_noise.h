@@ -7,11 +7,11 @@
 
 namespace cosdt::envs {
 
-// The random numbers of an environment of gym 0.21 or older after env.seed(seed), which its
+// The random values of an environment of gym 0.21 or older after env.seed(seed), which its
 // reset_model draws initial states from. gym/utils/seeding.py: the first eight bytes of the SHA-512
 // of the seed in decimal digits are the key of a numpy.random.RandomState, which is a Mersenne
 // twister initialised by an array (Matsumoto and Nishimura 2002, mt19937ar.c) with NumPy's 53-bit
-// uniform numbers and Marsaglia's polar Gaussians.
+// uniform values and Marsaglia's polar Gaussians.
 class GymNoise : public InitialNoise {
  public:
   explicit GymNoise(uint64_t seed);

@@ -11,7 +11,7 @@ namespace cosdt::envs {
 //   observation  11: qpos[1:], qvel clipped to [-10, 10]
 //   action       3: torques of thigh, leg and foot, in [-1, 1]
 //   reward       dx/dt + 1 - 0.001 |a|^2
-//   terminated   unless z > 0.7, |angle| < 0.2, and every other number of the state is within 100
+//   terminated   unless z > 0.7, |angle| < 0.2, and every other value of the state is within 100
 class Hopper : public MujocoEnv {
  public:
   explicit Hopper(Physics physics);

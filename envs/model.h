@@ -26,7 +26,7 @@ Physics ParsePhysics(std::string_view name);
 
 using ModelPtr = std::shared_ptr<mjModel>;
 
-// Compiles an MJCF text for a physics mode. For kD4rl every capsule's mass and inertia are those
+// Compiles an MJCF string for a physics mode. For kD4rl every capsule's mass and inertia are those
 // that MuJoCo before 2.1.1 gave it: a cylinder's of the same radius r and half length h + r/2;
 // geometry, and so contacts, stay the capsule's. Throws std::runtime_error with the compiler's
 // message.

@@ -10,14 +10,15 @@
 namespace cosdt::envs {
 namespace {
 
-// MuJoCo resets a simulation that reached a bad state and goes on as if nothing had happened; only
-// these counters tell.
+// MuJoCo resets a simulation that reached a bad state and continues as if nothing had happened;
+// only these counters tell.
 bool SawBadState(const mjData* data) {
   return data->warning[mjWARN_BADQPOS].number || data->warning[mjWARN_BADQVEL].number ||
          data->warning[mjWARN_BADQACC].number;
 }
 
-// What MuJoCo takes for a bad state at the start of its next step: NaN, infinity, beyond 1e10.
+// Whether MuJoCo takes it for a bad state at the start of its next step: NaN, infinity, beyond
+// 1e10.
 bool AnyBad(std::span<const double> state) {
   return std::ranges::any_of(state, [](double x) { return mju_isBad(x); });
 }
@@ -82,7 +83,7 @@ std::span<const double> MujocoEnv::qvel() const {
 void MujocoEnv::CheckStateSizes(size_t qpos, size_t qvel) const {
   if (qpos == this->qpos().size() && qvel == this->qvel().size()) return;
   throw std::invalid_argument(spec_.name + ": state: expected " + std::to_string(nq()) + " and " +
-                              std::to_string(nv()) + " numbers, found " + std::to_string(qpos) +
+                              std::to_string(nv()) + " values, found " + std::to_string(qpos) +
                               " and " + std::to_string(qvel));
 }
 
@@ -94,7 +95,7 @@ void MujocoEnv::Observe(std::span<double> observation) const {
 void MujocoEnv::SetState(std::span<const double> qpos, std::span<const double> qvel) {
   CheckStateSizes(qpos.size(), qvel.size());
   if (!AllFinite(qpos) || !AllFinite(qvel)) {
-    throw std::invalid_argument(spec_.name + ": state: expected finite numbers, found others");
+    throw std::invalid_argument(spec_.name + ": state: expected finite values, found others");
   }
   // the given state may be this simulation's own, which the reset overwrites
   std::copy(qpos.begin(), qpos.end(), qpos_before_.begin());

@@ -11,9 +11,9 @@ typedef struct mjData_ mjData;
 
 namespace cosdt::envs {
 
-// What the three bodies share: a model, one simulation state, the order of calls of gym's MujocoEnv
-// (gym/envs/mujoco/mujoco_env.py) and the episode's bookkeeping. A body adds its initial states,
-// its observation, reward and termination.
+// The common part of the three bodies: a model, one simulation state, the order of calls of gym's
+// MujocoEnv (gym/envs/mujoco/mujoco_env.py) and the episode's bookkeeping. A body adds its initial
+// states, its observation, reward and termination.
 class MujocoEnv : public Env {
  public:
   const EnvSpec& spec() const final { return spec_; }
@@ -32,11 +32,11 @@ class MujocoEnv : public Env {
   std::span<const double> qvel() const;
 
   // Puts the simulation into a state, as at the start of an episode: warm starts are cleared and
-  // the steps are counted from 0. Throws std::invalid_argument where sizes differ from nq() and
-  // nv(), or a number is not finite.
+  // the steps are counted from 0. Throws std::invalid_argument if sizes differ from nq() and
+  // nv(), or a value is not finite.
   void SetState(std::span<const double> qpos, std::span<const double> qvel);
 
-  // Writes the state to spans of nq() and nv() numbers.
+  // Writes the state to spans of nq() and nv() values.
   void GetState(std::span<double> qpos, std::span<double> qvel) const;
 
   // For rendering.
@@ -51,10 +51,10 @@ class MujocoEnv : public Env {
   virtual void SampleState(InitialNoise& noise, std::span<double> qpos,
                            std::span<double> qvel) const = 0;
 
-  // Writes the current observation, observation_size numbers.
+  // Writes the current observation, observation_size values.
   virtual void WriteObservation(std::span<double> observation) const = 0;
 
-  // Whether the episode goes on from the current state.
+  // Whether the episode continues from the current state.
   virtual bool IsHealthy() const { return true; }
 
   // The reward of the step that ended in the current state. `velocity` is the mean of dx/dt over

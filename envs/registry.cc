@@ -36,7 +36,7 @@ constexpr std::string_view kPosition = "position", kVelocity = "velocity", kDela
   throw std::invalid_argument("env: expected " + expected + ", found '" + std::string(found) + "'");
 }
 
-// The number in "dropped-50", or nothing where the text is not of that form. A number has one
+// The number in "dropped-50", or nothing if the string is not of that form. A number has one
 // spelling, so that an environment has one name.
 std::optional<int> NumberAfter(std::string_view prefix, std::string_view text) {
   if (!text.starts_with(prefix) || !text.substr(prefix.size()).starts_with('-')) return {};

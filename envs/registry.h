@@ -24,10 +24,10 @@ struct EnvName {
   int number = 0;
 };
 
-// Throws std::invalid_argument that says what names and numbers there are.
+// Throws std::invalid_argument that says which names and numbers there are.
 EnvName ParseEnvName(std::string_view name);
 
-// Makes an environment by name. Throws what ParseEnvName throws, and std::invalid_argument where
+// Makes an environment by name. Throws what ParseEnvName throws, and std::invalid_argument if
 // another physics mode than kD4rl, the default, is asked of a task without a body.
 std::unique_ptr<Env> MakeEnv(std::string_view name, Physics physics = Physics::kD4rl);
 

@@ -13,7 +13,7 @@ namespace cosdt::envs {
 class Renderer {
  public:
   // Frames are width x height pixels, at most 1280 x 960 (the models' offscreen buffer). Throws
-  // std::runtime_error where EGL or OpenGL is missing, std::invalid_argument for a size outside the
+  // std::runtime_error if EGL or OpenGL is missing, std::invalid_argument for a size outside the
   // buffer.
   Renderer(const MujocoEnv& env, int width, int height);
   ~Renderer();

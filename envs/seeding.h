@@ -26,7 +26,7 @@ Seeding ParseSeeding(std::string_view name);
 // Starts the episodes of a run.
 class EpisodeStarts {
  public:
-  // Throws std::invalid_argument where kGym is asked of a task without a body.
+  // Throws std::invalid_argument if kGym is asked of a task without a body.
   EpisodeStarts(const EnvSpec& spec, Seeding seeding, uint64_t seed);
 
   // Starts `episode` in a row. Episodes are started in order, each target's from 0 on; with kGym

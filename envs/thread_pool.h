@@ -14,7 +14,7 @@ namespace cosdt::envs {
 // starts none.
 class ThreadPool {
  public:
-  // Throws std::invalid_argument for fewer than one thread, std::runtime_error where the system
+  // Throws std::invalid_argument for fewer than one thread, std::runtime_error if the system
   // does not give as many.
   explicit ThreadPool(int threads);
   ~ThreadPool();

@@ -9,7 +9,7 @@ namespace cosdt::envs {
 
 // A corridor that ends in a junction of two arms, one of which is right. A sign at the start tells
 // which (Bakker 2001, "Reinforcement learning with long short-term memory"). The agent is moved
-// along, whatever it does, so that the task is of memory alone: the passive T-maze of Ni et al.
+// along, whatever it does, so that the task is one of memory: the passive T-maze of Ni et al.
 // 2023, "When do transformers shine in RL?", arXiv 2307.03864.
 //   observation  2: the sign, -1 or 1, at step 0 and 0 after it; 1 at the junction, else 0
 //   action       1: its sign chooses the arm (0 is negative); read at the junction only
@@ -19,7 +19,7 @@ namespace cosdt::envs {
 // environment shows the sign everywhere.
 class TMaze : public Task {
  public:
-  // The numbers of an observation.
+  // The values of an observation.
   static constexpr int kSign = 0, kJunction = 1;
 
   explicit TMaze(int corridor);

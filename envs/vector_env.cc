@@ -32,7 +32,7 @@ void VectorEnv::Step(std::span<const int> rows, std::span<const float> actions) 
   if (actions.size() != rows.size() * width) {
     throw std::invalid_argument("actions: expected " + std::to_string(rows.size()) + " rows of " +
                                 std::to_string(width) + ", found " +
-                                std::to_string(actions.size()) + " numbers");
+                                std::to_string(actions.size()) + " values");
   }
   pool_.ForEach(static_cast<int>(rows.size()), [&](int i) {
     const int row = rows[i];

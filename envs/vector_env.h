@@ -29,18 +29,18 @@ class VectorEnv {
   void ResetFrom(int row, InitialNoise& noise, uint64_t seed);
 
   // Steps the copies in `rows`, each at most once in the list. actions is [rows.size(),
-  // action_size], in the order of `rows`. What Env::Step throws is thrown.
+  // action_size], in the order of `rows`. Throws what Env::Step throws.
   void Step(std::span<const int> rows, std::span<const float> actions);
 
-  // The observation of `row`: observation_size numbers.
+  // The observation of `row`: observation_size values.
   std::span<const float> observation(int row) const;
 
-  // What env(row).fully_observed() observes: full_observation_size() numbers. The same as
-  // observation(row) where nothing is hidden.
+  // The observation of env(row).fully_observed(): full_observation_size() values. The same as
+  // observation(row) if nothing is hidden.
   std::span<const float> full_observation(int row) const;
   int full_observation_size() const { return envs_[0]->fully_observed().spec().observation_size; }
 
-  // What the last Step gave for `row`.
+  // The last Step's result for `row`.
   const StepResult& result(int row) const { return results_[row]; }
 
  private:

@@ -23,7 +23,7 @@ constexpr uint64_t kSeed = 0;
 struct Demo {
   std::string env;
   std::vector<std::string> parts;  // "random", "scripted", or a policy file's name
-  int64_t transitions;             // where not told otherwise
+  int64_t transitions;             // if not told otherwise
 };
 
 // The snapshots up to the medium policy, at equal distances of the training.
@@ -60,7 +60,7 @@ Demo OfKind(const std::string& env, const std::string& body, const std::string& 
   return {env, {body + "-" + kind}, kPartTransitions};
 }
 
-// The environment's name taken apart, or nothing where it is none.
+// The environment's name taken apart, or nothing if it is none.
 std::optional<envs::EnvName> TryParse(const std::string& env) {
   try {
     return envs::ParseEnvName(env);

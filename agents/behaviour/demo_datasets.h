@@ -29,8 +29,8 @@ struct DemoOptions {
 // shares of the transitions: medium-expert is expert and medium; medium-replay goes from random
 // actions along the training to the medium policy, as a replay buffer does. Tasks are made with
 // their body's policies, which see it in full, the T-maze with the scripted policy. A part's last
-// episode is left out where it is cut, but for the dataset's last. Throws std::invalid_argument for
-// another name or fewer transitions than parts, std::runtime_error where writing fails.
+// episode is left out if it is cut, but for the dataset's last. Throws std::invalid_argument for
+// another name or fewer transitions than parts, std::runtime_error if writing fails.
 void MakeDemoDataset(const std::string& name, const std::string& path, const DemoOptions& options);
 
 }  // namespace cosdt::agents

@@ -10,7 +10,7 @@ namespace cosdt::agents {
 // Fully connected networks of one shape side by side, two hidden ReLU layers each, with a backward
 // pass of their own: SAC's updates are small, and autograd and scattered parameters cost as much as
 // the arithmetic. All members go through one batched product a layer, and all parameters lie in one
-// tensor, so that an optimiser is one pass over it. float32, on the CPU.
+// tensor, so that an optimizer is one pass over it. float32, on the CPU.
 class MlpStack {
  public:
   // Weights and biases of one layer, views of the flat tensor. The last layer is so narrow that the

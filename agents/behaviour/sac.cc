@@ -128,7 +128,7 @@ SacLosses Sac::ComputeGradients(const SacBatch& batch, const torch::Tensor& nois
       torch::stack({first_is_smaller, 1 - first_is_smaller}).unsqueeze(1).mul_(-scale);
   const torch::Tensor action_gradients =
       critics_.InputGradients(at_policy, value_gradients, observation_size_, action_size_);
-  // d log pi / du = 2 tanh(u); d log pi / d log std = -1 beside its way through u
+  // d log pi / du = 2 tanh(u); d log pi / d log std = -1 besides its way through u
   const torch::Tensor u_gradients =
       action_gradients * (1 - actions.square()) + actions * (2 * alpha * scale);
   const torch::Tensor log_std = sample.log_std.narrow(0, 0, rows);

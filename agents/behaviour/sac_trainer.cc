@@ -15,7 +15,7 @@
 
 #include "agents/policies/gaussian_policy.h"
 #include "agents/rollout/rollout.h"
-#include "agents/storage/text_file.h"
+#include "datasets/atomic_file.h"
 #include "datasets/hdf5_file.h"
 #include "datasets/hdf5_writer.h"
 
@@ -41,7 +41,7 @@ const SacTrainingOptions& Valid(const SacTrainingOptions& options) {
   return options;
 }
 
-// A number in the fewest digits that give it again.
+// A value in the fewest digits that give it again.
 template <typename T>
 std::string Text(T value) {
   char text[64];
@@ -73,12 +73,12 @@ SacTrainer::SacTrainer(const envs::MujocoEnv& env, const SacTrainingOptions& opt
       sac_(env.spec(), options.sac, envs::StreamSeed(options.seed, kInitialisation)),
       log_(env.spec(), options.steps, folder_ + "/transitions.f32"),
       observation_(env.spec().observation_size) {
-  RemoveTemporaries(folder_);
+  datasets::RemoveTemporaries(folder_);
   const std::string state = folder_ + "/state.hdf5";
   if (std::filesystem::exists(state)) {
     if (!resume) {
       throw std::runtime_error(folder_ +
-                               ": expected a folder without a run, found one (to go on with it, "
+                               ": expected a folder without a run, found one (to resume it, "
                                "resume)");
     }
     Load();
@@ -240,20 +240,20 @@ void SacTrainer::Save() {
                 std::span(tensor.const_data_ptr<float>(), tensor.numel()));
   }
   std::string csv = "step,return_mean,return_std,alpha,critic_loss,entropy\n";
-  std::vector<float> numbers;
+  std::vector<float> values;
   for (const SacEvaluation& e : curve_) {
     csv.append(Text(e.step));
     for (const float x : {e.mean, e.std, e.alpha, e.critic_loss, e.entropy}) {
       csv.append(",").append(Text(x));
-      numbers.push_back(x);
+      values.push_back(x);
     }
     csv.append("\n");
   }
   if (!curve_.empty()) {
-    state.Array("curve", {curve_.size(), kCurveColumns}, std::span<const float>(numbers));
+    state.Array("curve", {curve_.size(), kCurveColumns}, std::span<const float>(values));
   }
-  WriteTextFile(folder_ + "/curve.csv", csv);
-  state.Commit();  // last: a run that goes on from here writes nothing of this step again
+  datasets::WriteFile(folder_ + "/curve.csv", csv);
+  state.Commit();  // last: a run that resumes from here writes nothing of this step again
   saved_step_ = step();
 }
 
@@ -263,12 +263,12 @@ void SacTrainer::Load() {
     const std::string found = state.ReadString("options/" + name);
     if (found != value) throw datasets::FileError(state.path(), "options/" + name, value, found);
   }
-  const auto number = [&](const std::string& key, int64_t most) {
+  const auto number = [&](const std::string& key, int64_t max) {
     const std::string text = state.ReadString(key);
     int64_t value = -1;
     std::from_chars(text.data(), text.data() + text.size(), value);
-    if (value >= 0 && value <= most) return value;
-    throw datasets::FileError(state.path(), key, "a number from 0 to " + Text(most), text);
+    if (value >= 0 && value <= max) return value;
+    throw datasets::FileError(state.path(), key, "a number from 0 to " + Text(max), text);
   };
   const int64_t steps = number("steps", options_.steps);
   const int64_t checksum = number("transitions_checksum", std::numeric_limits<uint32_t>::max());

@@ -16,14 +16,14 @@
 namespace cosdt::agents {
 
 struct SacTrainingOptions {
-  int64_t steps = 1'000'000;      // of the environment; one update a step after the random ones
+  int64_t steps = 1'000'000;      // of the environment; one update per step after the random ones
   int64_t random_steps = 10'000;  // of uniform actions at the beginning
   int64_t evaluate_every = 10'000;
   int evaluation_episodes = 10;  // deterministic
   uint64_t seed = 0;
   SacOptions sac;
 
-  // Policies to keep beside the best and the last: after these numbers of steps, and when an
+  // Policies to keep besides the best and the last: after these numbers of steps, and when an
   // evaluation first reaches these returns.
   std::vector<int64_t> save_steps;
   std::vector<double> save_returns;
@@ -49,7 +49,7 @@ struct SacProgress {
   double mean_return = 0;  // of the last evaluation, 0 before the first
 };
 
-// Trains SAC. Everything that a run needs to go on after a kill is kept in a folder:
+// Trains SAC. Everything that a run needs to resume after a kill is kept in a folder:
 //   state.hdf5       parameters, moments, options, curve; replaced as a whole at each save
 //   transitions.f32  every step (TransitionLog)
 //   curve.csv        the evaluations
@@ -58,17 +58,17 @@ struct SacProgress {
 // episode under way is stepped again from its logged actions: a resumed run continues bit by bit.
 class SacTrainer {
  public:
-  // Goes on with the run in `folder` where there is one and `resume` is set, begins one otherwise.
+  // Resumes the run in `folder` if there is one and `resume` is set, begins one otherwise.
   // Options but for `steps` and what is saved must then be those the run began with, and LibTorch
-  // have as many threads. Throws std::invalid_argument, std::runtime_error where the folder cannot
-  // be written or holds a run without `resume`, datasets::FileError where a file is damaged or does
+  // have as many threads. Throws std::invalid_argument, std::runtime_error if the folder cannot
+  // be written or holds a run without `resume`, datasets::FileError if a file is damaged or does
   // not fit.
   SacTrainer(const envs::MujocoEnv& env, const SacTrainingOptions& options, std::string folder,
              bool resume);
 
   // Trains until options.steps, saving after every evaluation, or until `stop`, which is asked
   // after every step, says so; then saves. Throws std::runtime_error, naming the step and the last
-  // save, where a loss is not finite.
+  // save, if a loss is not finite.
   void Run(const std::function<void(const SacProgress&)>& progress = nullptr,
            const std::function<bool()>& stop = nullptr);
 

@@ -10,29 +10,19 @@
 #include <stdexcept>
 #include <utility>
 
-#include "datasets/hdf5_file.h"
+#include "datasets/file_descriptor.h"
+#include "datasets/file_error.h"
 
 namespace cosdt::agents {
 namespace {
 
 constexpr int64_t kScalars = 4;  // reward, log_prob, terminal, timeout
 
-// Closes a file at the end of a scope.
-class Descriptor {
- public:
-  Descriptor(const std::string& path, int flags) : file_(open(path.c_str(), flags, 0666)) {
-    if (file_ < 0) {
-      throw std::runtime_error(path + ": cannot be opened: " + std::strerror(errno));
-    }
-  }
-  ~Descriptor() { close(file_); }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  operator int() const { return file_; }
-
- private:
-  int file_;
-};
+datasets::FileDescriptor Open(const std::string& path, int flags) {
+  datasets::FileDescriptor file(path, flags);
+  if (file.is_open()) return file;
+  throw std::runtime_error(path + ": cannot be opened: " + std::strerror(errno));
+}
 
 }  // namespace
 
@@ -43,17 +33,14 @@ TransitionLog::TransitionLog(const envs::EnvSpec& spec, int64_t capacity, std::s
       rows_(torch::empty({capacity, 2 * observation_size_ + action_size_ + kScalars})) {}
 
 void TransitionLog::Load(int64_t steps, uint32_t checksum) {
-  const Descriptor file(path_, O_RDONLY | O_CLOEXEC);
+  const datasets::FileDescriptor file = Open(path_, O_RDONLY);
   auto* const bytes = reinterpret_cast<char*>(rows_.data_ptr<float>());
   const int64_t row_bytes = rows_.size(1) * static_cast<int64_t>(sizeof(float));
   const int64_t expected = steps * row_bytes;
-  for (int64_t done = 0; done < expected;) {
-    const ssize_t n = pread(file, bytes + done, expected - done, done);
-    if (n <= 0) {
-      throw datasets::FileError(path_, "", "at least " + std::to_string(expected) + " bytes",
-                                std::to_string(done));
-    }
-    done += n;
+  const auto found = static_cast<int64_t>(file.ReadAt(0, bytes, expected));
+  if (found < expected) {
+    throw datasets::FileError(path_, "", "at least " + std::to_string(expected) + " bytes",
+                              std::to_string(found));
   }
   checksum_ = libdeflate_crc32(0, bytes, expected);
   if (checksum_ != checksum) {
@@ -77,19 +64,18 @@ void TransitionLog::Append(const Step& step) {
 }
 
 void TransitionLog::Flush() {
-  const Descriptor file(path_, O_WRONLY | O_CREAT | O_CLOEXEC);
+  const datasets::FileDescriptor file = Open(path_, O_WRONLY | O_CREAT);
   const auto* const bytes = reinterpret_cast<const char*>(rows_.const_data_ptr<float>());
   const int64_t row_bytes = rows_.size(1) * static_cast<int64_t>(sizeof(float));
-  for (int64_t done = flushed_ * row_bytes; done < size_ * row_bytes;) {
-    const ssize_t n = pwrite(file, bytes + done, size_ * row_bytes - done, done);
-    if (n < 0) throw std::runtime_error(path_ + ": writing failed: " + std::strerror(errno));
-    done += n;
+  const int64_t begin = flushed_ * row_bytes;
+  const auto count = static_cast<size_t>(size_ * row_bytes - begin);
+  if (file.WriteAt(begin, bytes + begin, count) < count) {
+    throw std::runtime_error(path_ + ": writing failed: " + std::strerror(errno));
   }
   if (fsync(file) != 0) {
     throw std::runtime_error(path_ + ": syncing failed: " + std::strerror(errno));
   }
-  checksum_ =
-      libdeflate_crc32(checksum_, bytes + flushed_ * row_bytes, (size_ - flushed_) * row_bytes);
+  checksum_ = libdeflate_crc32(checksum_, bytes + begin, count);
   flushed_ = size_;
 }
 

@@ -29,7 +29,7 @@ class TransitionLog {
   TransitionLog(const envs::EnvSpec& spec, int64_t capacity, std::string path);
 
   // Reads the first `steps` rows of the file; what follows them does not count. Throws
-  // datasets::FileError where there are fewer, or their checksum is another.
+  // datasets::FileError if there are fewer, or their checksum is another.
   void Load(int64_t steps, uint32_t checksum);
 
   // Adds a step, in memory. Throws std::length_error when full.
@@ -47,7 +47,7 @@ class TransitionLog {
   // Row `i` in [0, size).
   Step operator[](int64_t i) const;
 
-  // The steps of these numbers, int64 [batch].
+  // The steps of these indices, int64 [batch].
   SacBatch Gather(const torch::Tensor& steps) const;
 
  private:

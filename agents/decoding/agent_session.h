@@ -18,7 +18,7 @@ namespace cosdt::agents {
 class AgentSession {
  public:
   // Reads a checkpoint. `horizon` is the longest episode in steps, for the recurrent mode. Computes
-  // on the calling thread. Throws FileError (datasets/hdf5_file.h) where the file is damaged, and
+  // on the calling thread. Throws FileError (datasets/file_error.h) where the file is damaged, and
   // what DecoderFactory throws.
   explicit AgentSession(const std::string& checkpoint, DecodeMode decode = DecodeMode::kWindow,
                         int horizon = 1000);

@@ -3,7 +3,7 @@
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
-#include "datasets/hdf5_file.h"
+#include "datasets/file_error.h"
 
 namespace cosdt::agents {
 namespace {

@@ -34,7 +34,7 @@ struct AgentOptions {
 };
 
 // The options of the kind as one JSON object, and back; ParseAgentOptions throws FileError
-// (datasets/hdf5_file.h) naming `file` and the field where something is missing or has another
+// (datasets/file_error.h) naming `file` and the field where something is missing or has another
 // type.
 std::string ToJson(const AgentOptions& options);
 AgentOptions ParseAgentOptions(const std::string& file, const std::string& json);

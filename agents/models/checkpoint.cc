@@ -5,7 +5,7 @@
 #include <set>
 #include <utility>
 
-#include "datasets/hdf5_file.h"
+#include "datasets/file_error.h"
 
 namespace cosdt::agents {
 namespace {

@@ -36,7 +36,7 @@ struct Checkpoint {
 // Writes as WriteSafetensors does.
 void WriteCheckpoint(const std::string& path, const Agent& agent, const CheckpointInfo& info);
 
-// Throws FileError (datasets/hdf5_file.h) where the file is damaged, is no checkpoint, or its
+// Throws FileError (datasets/file_error.h) where the file is damaged, is no checkpoint, or its
 // weights do not fit its options.
 Checkpoint ReadCheckpoint(const std::string& path);
 

@@ -8,6 +8,7 @@
 #include "agents/kernels/gemm.h"
 #include "agents/models/packed_weights.h"
 #include "attention/parallel.h"
+#include "datasets/random.h"
 
 namespace cosdt::agents {
 namespace {
@@ -302,11 +303,7 @@ Tensor DropFactors(const Tensor& x, const Dropout& dropout) {
 }  // namespace
 
 Dropout Dropout::For(uint64_t i) const {
-  // SplitMix64 (Steele, Lea and Flood 2014)
-  uint64_t x = key + (i + 1) * 0x9e3779b97f4a7c15;
-  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
-  x = (x ^ (x >> 27)) * 0x94d049bb133111eb;
-  return {p, x ^ (x >> 31)};
+  return {p, datasets::SplitMix64(key + i * 0x9e3779b97f4a7c15)};
 }
 
 torch::Tensor Drop(const Tensor& x, const Dropout& dropout) {

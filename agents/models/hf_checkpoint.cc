@@ -8,9 +8,9 @@
 #include <utility>
 
 #include "agents/storage/safetensors.h"
-#include "agents/storage/text_file.h"
+#include "datasets/atomic_file.h"
+#include "datasets/file_error.h"
 #include "datasets/file_kind.h"
-#include "datasets/hdf5_file.h"
 
 namespace cosdt::agents {
 namespace {
@@ -241,7 +241,7 @@ void ExportHfCheckpoint(const DecisionTransformer& model, const std::string& fol
       {"layer_norm_epsilon", kNormEpsilon},
       {"dtype", "float32"},
   };
-  WriteTextFile((fs::path(folder) / "config.json").string(), config.dump(2) + "\n");
+  datasets::WriteFile((fs::path(folder) / "config.json").string(), config.dump(2) + "\n");
 }
 
 }  // namespace cosdt::agents

@@ -15,7 +15,7 @@ namespace cosdt::agents {
 //   - The heads that predict observations and returns are left out.
 //   - Weights in float16 and bfloat16 become the same numbers in float32.
 // Its config does not know a context: `context`, in steps, is the caller's. Throws FileError
-// (datasets/hdf5_file.h) where a file is missing, damaged or does something that this model does
+// (datasets/file_error.h) where a file is missing, damaged or does something that this model does
 // not; of a folder with pytorch_model.bin or shards it says how transformers writes the one file.
 DecisionTransformer ImportHfCheckpoint(const std::string& folder, int64_t context = 20);
 

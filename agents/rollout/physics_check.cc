@@ -43,7 +43,7 @@ class Replayer {
     }
   }
 
-  PhysicsReport Run(int most) {
+  PhysicsReport Run(int max) {
     PhysicsReport report;
     report.rebuilt = !has_states_;
     std::map<Physics, std::vector<double>> errors;
@@ -51,11 +51,11 @@ class Replayer {
     std::map<Physics, double> reward_errors;
     int terminal = 0;
     const size_t rows = t_.rows();
-    const size_t stride = std::max<size_t>(1, rows / most);
+    const size_t stride = std::max<size_t>(1, rows / max);
     for (size_t row = 0; row < rows; ++row) {
-      // every terminating step up to the same number: their rewards tell v4 from v5
-      const bool sampled = row % stride == 0 && report.transitions < most;
-      const bool ends = t_.terminals[row] && terminal < most;
+      // every terminating step up to as many: their rewards tell v4 from v5
+      const bool sampled = row % stride == 0 && report.transitions < max;
+      const bool ends = t_.terminals[row] && terminal < max;
       if (!sampled && !ends) continue;
       const std::optional<State> state = StateBefore(row);
       const std::span<const float> next = Next(row);
@@ -100,7 +100,7 @@ class Replayer {
     return state;
   }
 
-  // The observation after the row's step; nothing where the file has none.
+  // The observation after the row's step; nothing if the file has none.
   std::span<const float> Next(size_t row) const {
     const size_t width = t_.observation_size;
     if (!t_.next_observations.empty()) {
@@ -132,7 +132,7 @@ class Replayer {
     return largest;
   }
 
-  // A body made the file where its residual is well below the distance between the bodies.
+  // A body made the file if its residual is well below the distance between the bodies.
   static std::string Verdict(const std::map<Physics, Residual>& residuals, double apart,
                              const std::map<Physics, double>& reward_errors, int terminal) {
     const auto fits = [&](Physics p) { return residuals.at(p).median < apart / 3; };
@@ -158,8 +158,8 @@ class Replayer {
 }  // namespace
 
 PhysicsReport ResimulateTransitions(const datasets::Transitions& transitions,
-                                    const std::string& env, int most) {
-  return Replayer(transitions, env).Run(most);
+                                    const std::string& env, int max) {
+  return Replayer(transitions, env).Run(max);
 }
 
 }  // namespace cosdt::agents

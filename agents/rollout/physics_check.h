@@ -9,7 +9,7 @@
 namespace cosdt::agents {
 
 // How far a step of the simulator ends from what a file says: the largest difference over the
-// numbers of an observation.
+// values of an observation.
 struct Residual {
   double median = 0;
   double p90 = 0;
@@ -21,17 +21,17 @@ struct PhysicsReport {
   bool rebuilt = false;  // states came from observations, not from infos/qpos and infos/qvel
   std::map<envs::Physics, Residual> residuals;
 
-  // Whose body made the file: "d4rl", "gymnasium-v4", "gymnasium-v5", "gymnasium" where the rewards
-  // of terminating steps do not tell v4 from v5, "none" where no body fits.
+  // Whose body made the file: "d4rl", "gymnasium-v4", "gymnasium-v5", "gymnasium" if the rewards
+  // of terminating steps do not tell v4 from v5, "none" if no body fits.
   std::string verdict;
 };
 
-// Steps up to `most` of the file's transitions, spread over it, in every physics mode from the
-// state before them, and compares with next_observations (or the next row where the episode goes
-// on). Without infos/* the state is rebuilt from the observation: x does not matter, and rows with
-// a velocity that the observation clips are left out. The report has no transitions where none can
-// be stepped. Throws std::invalid_argument where env is unknown or its sizes do not fit.
+// Steps up to `max` of the file's transitions, spread over it, in every physics mode from the
+// state before them, and compares with next_observations (or the next row if the episode
+// continues). Without infos/* the state is rebuilt from the observation: x does not matter, and
+// rows with a velocity that the observation clips are left out. The report has no transitions if
+// none can be stepped. Throws std::invalid_argument if env is unknown or its sizes do not fit.
 PhysicsReport ResimulateTransitions(const datasets::Transitions& transitions,
-                                    const std::string& env, int most = 2000);
+                                    const std::string& env, int max = 2000);
 
 }  // namespace cosdt::agents

@@ -1,7 +1,6 @@
 #include "agents/storage/folder_lock.h"
 
 #include <fcntl.h>
-#include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
@@ -16,8 +15,9 @@ FolderLock::FolderLock(const std::string& folder) {
   std::filesystem::create_directories(folder, error);
   if (error) throw std::runtime_error(folder + ": cannot be made: " + error.message());
   const std::string path = folder + "/lock";
-  file_ = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-  if (file_ < 0) throw std::runtime_error(path + ": cannot be opened: " + std::strerror(errno));
+  file_ = datasets::FileDescriptor(path, O_RDWR | O_CREAT);
+  if (!file_.is_open())
+    throw std::runtime_error(path + ": cannot be opened: " + std::strerror(errno));
   struct flock lock = {};
   lock.l_type = F_WRLCK;
   lock.l_whence = SEEK_SET;
@@ -29,23 +29,18 @@ FolderLock::FolderLock(const std::string& folder) {
   }
   const bool held = reason == EACCES || reason == EAGAIN;
   const bool known = held && fcntl(file_, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
-  close(file_);
   if (!held) throw std::runtime_error(path + ": cannot be locked: " + std::strerror(reason));
   throw FolderInUse(folder + ": expected a folder that no other process works in, found it in use" +
                     (known ? " by process " + std::to_string(lock.l_pid) : ""));
 }
 
 bool FolderLock::IsHeldElsewhere(const std::string& folder) {
-  const int file = open((folder + "/lock").c_str(), O_RDWR | O_CLOEXEC);
-  if (file < 0) return false;
+  const datasets::FileDescriptor file(folder + "/lock", O_RDWR);
+  if (!file.is_open()) return false;
   struct flock lock = {};
   lock.l_type = F_WRLCK;
   lock.l_whence = SEEK_SET;
-  const bool held = fcntl(file, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
-  close(file);
-  return held;
+  return fcntl(file, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
 }
-
-FolderLock::~FolderLock() { close(file_); }
 
 }  // namespace cosdt::agents

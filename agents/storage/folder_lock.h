@@ -3,6 +3,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "datasets/file_descriptor.h"
+
 namespace cosdt::agents {
 
 // Another process has the folder.
@@ -15,19 +17,15 @@ class FolderInUse : public std::runtime_error {
 // process however it ends. A file system without locks keeps nobody out: a warning says so.
 class FolderLock {
  public:
-  // Makes the folder where it is missing. Throws FolderInUse, which names the other process, and
-  // std::runtime_error where the folder cannot be written.
+  // Makes the folder if it is missing. Throws FolderInUse, which names the other process, and
+  // std::runtime_error if the folder cannot be written.
   explicit FolderLock(const std::string& folder);
 
-  // Whether another process has the folder; takes nothing. False where there are no locks.
+  // Whether another process has the folder; takes nothing. False if there are no locks.
   static bool IsHeldElsewhere(const std::string& folder);
 
-  ~FolderLock();
-  FolderLock(const FolderLock&) = delete;
-  FolderLock& operator=(const FolderLock&) = delete;
-
  private:
-  int file_;
+  datasets::FileDescriptor file_;
 };
 
 }  // namespace cosdt::agents

@@ -2,21 +2,21 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <bit>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
-#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 #include <tuple>
 #include <vector>
 
+#include "datasets/atomic_file.h"
+#include "datasets/file_descriptor.h"
+#include "datasets/file_error.h"
 #include "datasets/file_kind.h"
-#include "datasets/hdf5_file.h"
 
 namespace cosdt::agents {
 namespace {
@@ -28,7 +28,7 @@ using Json = nlohmann::ordered_json;
 static_assert(std::endian::native == std::endian::little);
 
 constexpr uint64_t kMaxHeader = 100'000'000;  // the reference implementation's limit
-constexpr size_t kAlignment = 8;              // of the numbers in the file
+constexpr size_t kAlignment = 8;              // of the values in the file
 
 struct Type {
   const char* name;
@@ -45,37 +45,11 @@ const char* NameOf(ScalarType type) {
   for (const Type& t : kTypes) {
     if (t.type == type) return t.name;
   }
-  throw std::invalid_argument(std::string("safetensors: expected a type of numbers, found ") +
+  throw std::invalid_argument(std::string("safetensors: expected a numeric type, found ") +
                               torch::toString(type));
 }
 
-class File {
- public:
-  File(const std::string& path, int flags)
-      : descriptor(open(path.c_str(), flags | O_CLOEXEC, 0666)) {}
-  ~File() {
-    if (descriptor >= 0) close(descriptor);
-  }
-  File(const File&) = delete;
-  File& operator=(const File&) = delete;
-
-  const int descriptor;
-};
-
-// Reads all of the span, or returns false.
-bool ReadAll(const File& file, void* to, size_t size) {
-  auto* out = static_cast<char*>(to);
-  while (size > 0) {
-    const ssize_t n = read(file.descriptor, out, size);
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return false;
-    out += n;
-    size -= static_cast<size_t>(n);
-  }
-  return true;
-}
-
-// What a message shows of a value that is wrong: nothing of lists and objects, which may be nested
+// A wrong value as a message shows it: nothing of lists and objects, which may be nested
 // deeper than a stack is.
 std::string Found(const Json& value) {
   if (value.is_structured()) return value.is_array() ? "another list" : "an object";
@@ -109,10 +83,10 @@ Entry ParseEntry(const std::string& path, const std::string& name, const Json& j
   const auto* type =
       std::ranges::find_if(kTypes, [&](const Type& t) { return type_name == t.name; });
   if (type == std::end(kTypes)) {
-    throw FileError(path, name, "a type of numbers such as F32", type_name);
+    throw FileError(path, name, "a numeric type such as F32", type_name);
   }
   entry.type = type->type;
-  const auto numbers = [&](const char* key) {
+  const auto integers = [&](const char* key) {
     const Json& list = field(key);
     std::vector<uint64_t> result;
     bool good = list.is_array();
@@ -121,11 +95,11 @@ Entry ParseEntry(const std::string& path, const std::string& name, const Json& j
       if (good) result.push_back(n.get<uint64_t>());
     }
     if (!good) {
-      throw FileError(path, name, std::string("a list of whole numbers as ") + key, Found(list));
+      throw FileError(path, name, std::string("a list of integers as ") + key, Found(list));
     }
     return result;
   };
-  const std::vector<uint64_t> shape = numbers("shape"), offsets = numbers("data_offsets");
+  const std::vector<uint64_t> shape = integers("shape"), offsets = integers("data_offsets");
   uint64_t size = torch::elementSize(entry.type);
   for (const uint64_t n : shape) {
     if (n > INT64_MAX || __builtin_mul_overflow(size, n, &size)) {
@@ -142,26 +116,72 @@ Entry ParseEntry(const std::string& path, const std::string& name, const Json& j
   return entry;
 }
 
-void Fail(const std::string& path, const std::string& what) {
-  throw std::runtime_error(path + ": " + what + " failed: " + std::strerror(errno));
+// The file's tensors and metadata, as its header describes them.
+struct Header {
+  uint64_t data_begin = 0;     // in the file
+  std::vector<Entry> entries;  // in the order of their data
+  std::map<std::string, std::string> metadata;
+};
+
+// The JSON of a header and where it ends in the file.
+std::pair<Json, uint64_t> ReadJson(const std::string& path, const datasets::FileDescriptor& file,
+                                   uint64_t file_size) {
+  uint64_t size = 0;
+  if (file.ReadAt(0, &size, sizeof size) < sizeof size) {
+    throw FileError(path, "", "a safetensors header", Bytes(file_size));
+  }
+  const uint64_t limit = std::min(kMaxHeader, file_size - sizeof size);
+  if (size > limit) {
+    throw FileError(path, "", "a safetensors header of at most " + Bytes(limit), Bytes(size));
+  }
+  std::string text(size, '\0');
+  if (file.ReadAt(sizeof size, text.data(), size) < size) {
+    throw FileError(path, "", "a header of " + Bytes(size), "the file's end");
+  }
+  Json json = Json::parse(text, nullptr, false);
+  if (!json.is_object()) throw FileError(path, "", "a header in JSON", "none");
+  return {std::move(json), sizeof size + size};
 }
 
-void WriteAll(const std::string& path, const File& file, const void* from, size_t size) {
-  const auto* bytes = static_cast<const char*>(from);
-  while (size > 0) {
-    const ssize_t n = write(file.descriptor, bytes, size);
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) Fail(path, "writing");
-    bytes += n;
-    size -= static_cast<size_t>(n);
+// Every byte belongs to one tensor: nothing overlaps, nothing is hidden.
+void ExpectWhole(const std::string& path, const std::vector<Entry>& entries, uint64_t data_size) {
+  uint64_t position = 0;
+  for (const Entry& entry : entries) {
+    if (entry.begin != position) {
+      throw FileError(path, entry.name, "data at byte " + std::to_string(position),
+                      std::to_string(entry.begin));
+    }
+    if (entry.end > data_size) {
+      throw FileError(path, entry.name, Bytes(entry.end) + " of data", Bytes(data_size));
+    }
+    position = entry.end;
+  }
+  if (position != data_size) {
+    throw FileError(path, "", Bytes(position) + " of data", Bytes(data_size));
   }
 }
 
-// Removes a temporary file that was not renamed.
-struct Temporary {
-  std::string path;
-  ~Temporary() { unlink(path.c_str()); }
-};
+Header ReadHeader(const std::string& path, const datasets::FileDescriptor& file,
+                  uint64_t file_size) {
+  const auto [json, end] = ReadJson(path, file, file_size);
+  Header header;
+  header.data_begin = end;
+  for (const auto& [name, entry] : json.items()) {
+    if (name != "__metadata__") {
+      header.entries.push_back(ParseEntry(path, name, entry));
+      continue;
+    }
+    for (const auto& [key, value] : entry.items()) {
+      if (!value.is_string()) {
+        throw FileError(path, "__metadata__." + key, "a string", Found(value));
+      }
+      header.metadata[key] = value.get<std::string>();
+    }
+  }
+  std::ranges::sort(header.entries, {}, [](const Entry& e) { return std::tie(e.begin, e.end); });
+  ExpectWhole(path, header.entries, file_size - end);
+  return header;
+}
 
 }  // namespace
 
@@ -194,62 +214,18 @@ Safetensors ReadSafetensors(const std::string& path) {
   if (const std::string why = datasets::WhyNoFile(path); !why.empty()) {
     throw FileError(path, "", "a readable file", why);
   }
-  const File file(path, O_RDONLY);
+  const datasets::FileDescriptor file(path, O_RDONLY);
   struct stat info = {};
-  if (file.descriptor < 0 || fstat(file.descriptor, &info) != 0) {
+  if (!file.is_open() || fstat(file, &info) != 0) {
     throw FileError(path, "", "a readable file", std::strerror(errno));
   }
-  const auto size = static_cast<uint64_t>(info.st_size);
-  uint64_t header_size = 0;
-  if (size < sizeof header_size || !ReadAll(file, &header_size, sizeof header_size)) {
-    throw FileError(path, "", "a safetensors header", Bytes(size));
-  }
-  if (header_size > kMaxHeader || header_size > size - sizeof header_size) {
-    throw FileError(
-        path, "",
-        "a safetensors header of at most " + Bytes(std::min(kMaxHeader, size - sizeof header_size)),
-        Bytes(header_size));
-  }
-  std::string text(header_size, '\0');
-  if (!ReadAll(file, text.data(), text.size())) {
-    throw FileError(path, "", "a header of " + Bytes(header_size), "the file's end");
-  }
-  const Json header = Json::parse(text, nullptr, false);
-  if (!header.is_object()) throw FileError(path, "", "a header in JSON", "none");
-
-  Safetensors result;
-  std::vector<Entry> entries;
-  for (const auto& [name, json] : header.items()) {
-    if (name != "__metadata__") {
-      entries.push_back(ParseEntry(path, name, json));
-      continue;
-    }
-    for (const auto& [key, value] : json.items()) {
-      if (!value.is_string()) throw FileError(path, "__metadata__." + key, "a text", Found(value));
-      result.metadata[key] = value.get<std::string>();
-    }
-  }
-  // every byte belongs to one tensor: nothing overlaps, nothing is hidden
-  std::ranges::sort(entries, {}, [](const Entry& e) { return std::tie(e.begin, e.end); });
-  const uint64_t data_size = size - sizeof header_size - header_size;
-  uint64_t position = 0;
-  for (const Entry& entry : entries) {
-    if (entry.begin != position) {
-      throw FileError(path, entry.name, "data at byte " + std::to_string(position),
-                      std::to_string(entry.begin));
-    }
-    if (entry.end > data_size) {
-      throw FileError(path, entry.name, Bytes(entry.end) + " of data", Bytes(data_size));
-    }
-    position = entry.end;
-  }
-  if (position != data_size) {
-    throw FileError(path, "", Bytes(position) + " of data", Bytes(data_size));
-  }
-  for (const Entry& entry : entries) {
+  Header header = ReadHeader(path, file, static_cast<uint64_t>(info.st_size));
+  Safetensors result{.tensors = {}, .metadata = std::move(header.metadata)};
+  for (const Entry& entry : header.entries) {
     torch::Tensor tensor = torch::empty(entry.shape, entry.type);
-    if (!ReadAll(file, tensor.data_ptr(), tensor.nbytes())) {
-      throw FileError(path, entry.name, Bytes(tensor.nbytes()), "the file's end");
+    const size_t size = tensor.nbytes();
+    if (file.ReadAt(header.data_begin + entry.begin, tensor.data_ptr(), size) < size) {
+      throw FileError(path, entry.name, Bytes(size), "the file's end");
     }
     result.tensors[entry.name] = tensor;
   }
@@ -276,23 +252,12 @@ void WriteSafetensors(const std::string& path, const Safetensors& contents) {
   std::string text = header.dump();
   text.append((kAlignment - text.size() % kAlignment) % kAlignment, ' ');
 
-  const Temporary temporary{path + "." + std::to_string(getpid()) + ".tmp"};
-  {
-    const File file(temporary.path, O_WRONLY | O_CREAT | O_TRUNC);
-    if (file.descriptor < 0) Fail(path, "creating " + temporary.path);
-    const uint64_t header_size = text.size();
-    WriteAll(path, file, &header_size, sizeof header_size);
-    WriteAll(path, file, text.data(), text.size());
-    for (const auto& [name, tensor] : tensors) {
-      WriteAll(path, file, tensor.data_ptr(), tensor.nbytes());
-    }
-    if (fsync(file.descriptor) != 0) Fail(path, "syncing");
-  }
-  if (rename(temporary.path.c_str(), path.c_str()) != 0) Fail(path, "renaming to the final name");
-  // so that the new name outlasts a loss of power
-  const std::filesystem::path folder = std::filesystem::path(path).parent_path();
-  const File parent(folder.empty() ? "." : folder.string(), O_RDONLY | O_DIRECTORY);
-  if (parent.descriptor < 0 || fsync(parent.descriptor) != 0) Fail(path, "syncing the folder");
+  datasets::AtomicFile file(path);
+  const uint64_t header_size = text.size();
+  file.Append(&header_size, sizeof header_size);
+  file.Append(text.data(), text.size());
+  for (const auto& [name, tensor] : tensors) file.Append(tensor.data_ptr(), tensor.nbytes());
+  file.Commit();
 }
 
 }  // namespace cosdt::agents

@@ -17,7 +17,7 @@
 #include "agents/models/fused_ops.h"
 #include "agents/models/precision.h"
 #include "agents/training/update_check.h"
-#include "datasets/hdf5_file.h"
+#include "datasets/file_error.h"
 
 namespace cosdt::agents {
 namespace {

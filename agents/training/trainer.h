@@ -101,7 +101,7 @@ class Trainer {
   // All that Update reads and changes: weights, moments, the sampler's position, and the options
   // that they belong to. `metadata` is kept beside them. A trainer made with the same options and
   // data that restores the file goes on as this one would, bit for bit. Restore gives the metadata
-  // back, and throws FileError (datasets/hdf5_file.h) where the file is damaged or of other
+  // back, and throws FileError (datasets/file_error.h) where the file is damaged or of other
   // options.
   void Save(const std::string& path, std::map<std::string, std::string> metadata = {}) const;
   std::map<std::string, std::string> Restore(const std::string& path);

@@ -10,12 +10,12 @@
 #include <sstream>
 #include <stdexcept>
 
-#include "agents/storage/text_file.h"
 #include "attention/cases.h"
 #include "attention/linear_kernels.h"
 #include "attention/registry.h"
 #include "experiments/bench/attention_comparisons.h"
 #include "experiments/bench/attention_runner.h"
+#include "datasets/atomic_file.h"
 #include "experiments/bench/bench.h"
 #include "experiments/bench/bench_shapes.h"
 #include "experiments/program/device.h"
@@ -195,7 +195,7 @@ void Plot(const std::vector<Measurement>& measurements, const std::string& path)
       script << "e\n";
     }
   }
-  agents::WriteTextFile(path, RunGnuplot(script.str()));
+  datasets::WriteFile(path, RunGnuplot(script.str()));
 }
 
 // On a GPU or if shapes are given: forms and passes at those shapes instead of over the length.

@@ -34,7 +34,7 @@ struct NamedPolicy {
   double weight = 1;
 };
 
-// "policy.hdf5=0.3"; a file of the whole name is taken as it is.
+// "policy.hdf5=0.3"; a file whose name has a = is taken as it is.
 NamedPolicy ParsePolicy(const std::string& text) {
   const size_t equals = text.rfind('=');
   if (equals == std::string::npos || datasets::IsFile(text)) return {text};
@@ -90,12 +90,13 @@ void Run(DataCollectCommand& command) {
 
 void AddDataCollect(CLI::App& data) {
   auto command = std::make_shared<DataCollectCommand>();
-  CLI::App* app = data.add_subcommand("collect", "roll policies out into a file of D4RL's layout");
+  CLI::App* app =
+      data.add_subcommand("collect", "play policies and write their steps in D4RL's layout");
   AddEnvOption(*app, command->env);
-  app->add_option("--policy", command->policies,
-                  "random, zero, scripted (of a T-maze), a file with D4RL's metadata/policy, or "
-                  "demo/hopper-medium and the "
-                  "like; POLICY=WEIGHT, given several times, mixes policies by episode")
+  app->add_option(
+         "--policy", command->policies,
+         "random, zero, scripted (T-maze), a file with D4RL's metadata/policy, or a name such as "
+         "demo/hopper-medium; POLICY=WEIGHT, given several times, mixes policies by episode")
       ->required();
   app->add_option("--transitions", command->collect.transitions, "steps to write")
       ->required()

@@ -2,7 +2,7 @@
 #include <cstdio>
 #include <memory>
 
-#include "datasets/transitions.h"
+#include "datasets/concat.h"
 #include "experiments/commands/commands.h"
 #include "experiments/program/options.h"
 

@@ -52,7 +52,7 @@ void Run(DataFetchCommand& command) {
   if (!result.hash_is_known) {
     std::fprintf(stderr,
                  "cosdt: warning: %s: nobody has recorded D4RL's SHA-256 of it; its size is right, "
-                 "and %s.sha256 records what came\n",
+                 "and %s.sha256 records the hash of this download\n",
                  result.path.c_str(), result.path.c_str());
   }
   std::printf("%s: %s, sha256 %s\n", result.path.c_str(),

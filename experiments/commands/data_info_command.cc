@@ -29,7 +29,7 @@ struct DataInfoCommand {
 
 json TextOrNull(const std::string& text) { return text.empty() ? json() : json(text); }
 
-// metadata/algorithm and metadata/iteration as D4RL's files have them; null where there are none.
+// metadata/algorithm and metadata/iteration as D4RL's files have them; null if there are none.
 json MadeBy(const datasets::Hdf5File& file) {
   if (!file.Has("metadata/algorithm")) return nullptr;
   const datasets::PolicyOrigin origin = datasets::ReadPolicyOrigin(file);
@@ -53,7 +53,7 @@ json InfoToJson(const std::string& path, std::string& made_in) {
   const datasets::Summary summary = datasets::Summarize(path, episodes, known);
   const datasets::Hdf5File file(path);
   const datasets::RecordedEnv recorded = datasets::ReadRecordedEnv(file, known);
-  made_in = RecordText(recorded);
+  made_in = datasets::RecordText(recorded);
   json report = {
       {"dataset", {{"path", path}, {"sha256", sha256}}},
       {"known_as", known ? json(known->name) : json()},
@@ -80,11 +80,7 @@ json InfoToJson(const std::string& path, std::string& made_in) {
                       {"max", summary.returns.max}};
   const double score = ScoreOf(episodes.env, summary.returns.mean);
   if (!std::isnan(score)) report["normalized_score"] = score;
-  std::vector<size_t> complete;
-  for (size_t i = 0; i < episodes.size(); ++i) {
-    if (episodes.endings[i] != datasets::Ending::kPartial) complete.push_back(i);
-  }
-  datasets::KeepEpisodes(episodes, complete);
+  datasets::KeepEpisodes(episodes, datasets::CompleteEpisodes(episodes));
   const datasets::Normalizer normalizer = datasets::MakeNormalizer(episodes);
   report["observation_mean"] = normalizer.mean;
   report["observation_std"] = normalizer.std;

@@ -6,7 +6,7 @@
 #include <stdexcept>
 
 #include "agents/models/precision.h"
-#include "datasets/hdf5_file.h"
+#include "datasets/file_error.h"
 #include "datasets/sha256.h"
 #include "envs/registry.h"
 #include "experiments/commands/commands.h"

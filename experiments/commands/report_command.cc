@@ -4,7 +4,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
-#include "agents/storage/text_file.h"
+#include "datasets/atomic_file.h"
 #include "experiments/commands/commands.h"
 #include "experiments/program/utf8.h"
 #include "experiments/report/report_csv.h"
@@ -69,9 +69,9 @@ void Run(const ReportCommand& command) {
   if (!command.out.empty()) {
     const std::string page = ReportPage(report);
     const std::string stem = command.out.substr(0, command.out.rfind(".html"));
-    agents::WriteTextFile(command.out, page);
-    agents::WriteTextFile(stem + ".csv", RunsCsv(report));
-    agents::WriteTextFile(stem + "-summary.csv", SummaryCsv(report));
+    datasets::WriteFile(command.out, page);
+    datasets::WriteFile(stem + ".csv", RunsCsv(report));
+    datasets::WriteFile(stem + "-summary.csv", SummaryCsv(report));
   }
   if (command.json) {
     PrintReport(report);

@@ -11,7 +11,7 @@
 
 #include "agents/models/checkpoint.h"
 #include "agents/models/hf_checkpoint.h"
-#include "datasets/hdf5_file.h"
+#include "datasets/file_error.h"
 #include "envs/model.h"
 #include "envs/registry.h"
 #include "experiments/commands/commands.h"

@@ -7,12 +7,6 @@ using nlohmann::json;
 
 json TextOrNull(const std::string& text) { return text.empty() ? json() : json(text); }
 
-// What is simulated, without what says so: "gymnasium-v5 physics", "Hopper-v5 (frame_skip = 8)".
-std::string EnvText(const datasets::RecordedEnv& recorded) {
-  if (!recorded.physics.empty()) return recorded.physics + " physics";
-  return recorded.unlike.empty() ? recorded.id : recorded.id + " (" + recorded.unlike + ")";
-}
-
 }  // namespace
 
 json DescribeRecord(const datasets::RecordedEnv& recorded) {
@@ -24,14 +18,6 @@ json DescribeRecord(const datasets::RecordedEnv& recorded) {
           {"source", recorded.source}};
 }
 
-std::string RecordText(const datasets::RecordedEnv& recorded) {
-  if (recorded.source.empty()) return "unknown";
-  std::string text = EnvText(recorded) + ", as " + recorded.source + " says";
-  if (!recorded.physics.empty() && !recorded.id.empty()) text += " (" + recorded.id + ")";
-  if (!recorded.mujoco_version.empty()) text += " (MuJoCo " + recorded.mujoco_version + ")";
-  return text;
-}
-
 std::string ChoosePhysics(const datasets::RecordedEnv& recorded, const std::string& path,
                           const std::string& env, std::string& physics) {
   const bool asked = !physics.empty();
@@ -41,14 +27,14 @@ std::string ChoosePhysics(const datasets::RecordedEnv& recorded, const std::stri
     throw datasets::FileError(path, recorded.source,
                               "an environment that cosdt simulates, or --physics for the one to "
                               "evaluate in",
-                              EnvText(recorded));
+                              datasets::EnvText(recorded));
   }
   if (asked && physics != recorded.physics) {
     return "warning: agents are evaluated in " + physics + " physics; " + path + " was made in " +
-           RecordText(recorded);
+           datasets::RecordText(recorded);
   }
   if (asked || recorded.source == datasets::kD4rlsList) return "";  // the usual case
-  return "physics: " + physics + ", for " + path + " was made in " + RecordText(recorded);
+  return "physics: " + physics + ", for " + path + " was made in " + datasets::RecordText(recorded);
 }
 
 }  // namespace cosdt::experiments

@@ -11,9 +11,6 @@ namespace cosdt::experiments {
 // where it says nothing.
 nlohmann::json DescribeRecord(const datasets::RecordedEnv& recorded);
 
-// The same in words: "gymnasium-v5 physics, as env_spec says (Hopper-v5)", "unknown".
-std::string RecordText(const datasets::RecordedEnv& recorded);
-
 // Sets `physics`, in which agents are to be evaluated, where it is empty: to the data's, or to d4rl
 // where the data does not say. Returns what the user should know, in one line: that the file
 // decided, or that it was made in another environment than was asked for; "" where there is nothing

@@ -2,8 +2,8 @@
 
 #include <string>
 
+#include "agents/rollout/video_writer.h"
 #include "envs/renderer.h"
-#include "envs/video_writer.h"
 
 namespace cosdt::experiments {
 
@@ -23,7 +23,7 @@ class Recorder {
   int every_;  // steps a frame
   int step_ = 0;
   envs::Renderer renderer_;
-  envs::VideoWriter writer_;
+  agents::VideoWriter writer_;
 };
 
 }  // namespace cosdt::experiments

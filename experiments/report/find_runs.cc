@@ -6,7 +6,7 @@
 #include <map>
 #include <set>
 
-#include "datasets/hdf5_file.h"
+#include "datasets/file_error.h"
 
 namespace cosdt::experiments {
 namespace {

@@ -8,8 +8,8 @@
 #include <set>
 #include <tuple>
 
+#include "datasets/file_error.h"
 #include "datasets/file_kind.h"
-#include "datasets/hdf5_file.h"
 #include "datasets/known_files.h"
 #include "experiments/report/find_runs.h"
 

@@ -2,7 +2,7 @@
 
 #include <stdexcept>
 
-#include "agents/storage/text_file.h"
+#include "datasets/atomic_file.h"
 
 namespace cosdt::experiments {
 
@@ -18,7 +18,7 @@ JsonLines::JsonLines(std::string path, int64_t last_update) : path_(std::move(pa
     kept += line + "\n";
     lines_.push_back(std::move(object));
   }
-  agents::WriteTextFile(path_, kept);
+  datasets::WriteFile(path_, kept);
   file_.open(path_, std::ios::app);
 }
 

@@ -11,7 +11,7 @@
 
 #include "agents/models/checkpoint.h"
 #include "agents/storage/folder_lock.h"
-#include "agents/storage/text_file.h"
+#include "datasets/atomic_file.h"
 #include "datasets/hdf5_file.h"
 #include "datasets/recorded_env.h"
 #include "datasets/sha256.h"
@@ -200,8 +200,8 @@ bool RunCell(const Cell& cell, const std::string& folder, const CellPlace& place
                  {"checkpoint", trained["checkpoint"]}};
   result.update(cost);
   result.update(evaluated);
-  agents::WriteTextFile(ResultPath(folder),
-                        result.dump(1, ' ', false, json::error_handler_t::replace) + "\n");
+  datasets::WriteFile(ResultPath(folder),
+                      result.dump(1, ' ', false, json::error_handler_t::replace) + "\n");
   return true;
 }
 

@@ -12,9 +12,9 @@
 #include "agents/models/checkpoint.h"
 #include "agents/models/precision.h"
 #include "agents/storage/folder_lock.h"
-#include "agents/storage/text_file.h"
 #include "attention/linear_core.h"
 #include "attention/linear_op.h"
+#include "datasets/atomic_file.h"
 #include "datasets/hdf5_file.h"
 #include "datasets/probe.h"
 #include "datasets/sha256.h"
@@ -248,11 +248,7 @@ TrainData ReadTrainData(TrainOptions& options, const std::string& data_dir) {
       {.env = options.env, .keep_partial = all, .threads = static_cast<int>(options.threads)});
   if (all) {
     data.normalizer = datasets::MakeNormalizer(data.episodes);
-    std::vector<size_t> whole;
-    for (size_t i = 0; i < data.episodes.size(); ++i) {
-      if (data.episodes.endings[i] != datasets::Ending::kPartial) whole.push_back(i);
-    }
-    datasets::KeepEpisodes(data.episodes, whole);
+    datasets::KeepEpisodes(data.episodes, datasets::CompleteEpisodes(data.episodes));
   }
   if (options.top < 100) {
     datasets::KeepEpisodes(data.episodes, datasets::TopEpisodes(data.episodes, options.top));
@@ -289,7 +285,7 @@ json TrainInFolder(const TrainOptions& options, const TrainData& data, const std
     throw std::runtime_error(folder +
                              ": expected a folder without a run, found one (--resume goes on)");
   }
-  agents::RemoveTemporaries(folder);
+  datasets::RemoveTemporaries(folder);
   torch::manual_seed(options.trainer.seed);
   agents::Agent agent(options.agent);
   if (initial) CopyWeights(*initial, agent.module());
@@ -311,7 +307,7 @@ json TrainInFolder(const TrainOptions& options, const TrainData& data, const std
   }
   ExpectRoomForState(trainer.agent().module(), state);
   const std::string toml = WriteToml(options);
-  agents::WriteTextFile(folder + "/config.toml", toml);
+  datasets::WriteFile(folder + "/config.toml", toml);
   agents::CheckpointInfo info;
   info.normalizer = data.normalizer;
   info.return_scale = options.trainer.return_scale;

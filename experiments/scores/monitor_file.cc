@@ -8,7 +8,7 @@
 #include <fstream>
 #include <span>
 
-#include "datasets/hdf5_file.h"
+#include "datasets/file_error.h"
 #include "envs/registry.h"
 #include "experiments/scores/statistics.h"
 

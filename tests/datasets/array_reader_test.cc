@@ -142,7 +142,7 @@ void Write(const TestFile& file, const PartlyWritten& how) {
   H5Pclose(properties);
 }
 
-// What HDF5's own library reads.
+// As HDF5's own library reads it.
 std::vector<float> ReadByHdf5(const std::string& path) {
   const hid_t file = H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT);
   const hid_t dataset = H5Dopen2(file, "x", H5P_DEFAULT);
@@ -316,7 +316,7 @@ TEST(ArrayReaderTest, NamesFiltersThatItDoesNotUndoAndTheRepackingThatHelps) {
             "repacks it");
   EXPECT_EQ(WhyRefused(folder, {H5Z_FILTER_SHUFFLE, 32001}),
             "shuffle (filter 2), an unnamed filter (filter 32001); 'h5repack -f SHUF -f GZIP=4 "
-            "OLD NEW' repacks it where HDF5_PLUGIN_PATH has the filter");
+            "OLD NEW' repacks it if HDF5_PLUGIN_PATH has the filter");
 }
 
 TEST(ArrayReaderTest, NamesTheFilterThatIsH5pysOwn) {
@@ -326,7 +326,7 @@ TEST(ArrayReaderTest, NamesTheFilterThatIsH5pysOwn) {
       ReadArray<float>(Hdf5File(path), "observations", 20, 11, out, 1),
       path +
           ": observations: expected filters shuffle, deflate and fletcher32 in this order, found "
-          "lzf (filter 32000); 'h5repack -f SHUF -f GZIP=4 OLD NEW' repacks it where "
+          "lzf (filter 32000); 'h5repack -f SHUF -f GZIP=4 OLD NEW' repacks it if "
           "HDF5_PLUGIN_PATH has the filter, or h5py, whose own it is, with compression=\"gzip\"");
 }
 

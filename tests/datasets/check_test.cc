@@ -211,8 +211,8 @@ TEST(CheckTest, FindsEpisodesThatGoOnAfterATerminal) {
   EXPECT_EQ(report.findings[0].key, "terminals");
   EXPECT_EQ(report.findings[0].row, 49u);
   EXPECT_EQ(report.findings[0].detail,
-            "the next row goes on with the episode after its terminal, in 2 rows");
-  // without next observations motion tells, where most terminals are such
+            "the next row continues the episode after its terminal, in 2 rows");
+  // without next observations motion tells, if most terminals are such
   t.next_observations.clear();
   report = Check(t);
   ASSERT_THAT(Codes(report.findings), ElementsAre("goes_on"));

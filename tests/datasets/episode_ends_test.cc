@@ -93,7 +93,7 @@ TEST(EpisodeEndsTest, WhatDonesMarkIsNotGuessed) {
   Rows(alone).Flags("dones", 10, {3, 7}).Flags("truncations", 10, {7});
   COSDT_EXPECT_FILE_ERROR(
       ReadEpisodes(alone.Close()),
-      "dones: expected terminals beside it, for some projects mark terminals with it and others "
+      "dones: expected terminals besides it, for some projects mark terminals with it and others "
       "every end of an episode, found none");
   Rows(more).Flags("terminals", 10, {3}).Flags("dones", 10, {3, 7});
   COSDT_EXPECT_FILE_ERROR(ReadEpisodes(more.Close()),

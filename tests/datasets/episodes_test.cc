@@ -5,7 +5,8 @@
 
 #include <cmath>
 
-#include "datasets/hdf5_file.h"
+#include "datasets/concat.h"
+#include "datasets/file_error.h"
 #include "datasets/normalizer.h"
 #include "datasets/transitions.h"
 #include "tests/datasets/small_file.h"
@@ -53,7 +54,7 @@ TEST(EpisodesTest, ReadsVersion1ReplayFilesOfFloat64WithFlagsAsFloats) {
   EXPECT_THAT(episodes.offsets, ElementsAre(0, 50, 121, 250));
   EXPECT_THAT(episodes.endings, ElementsAre(Ending::kTerminal, Ending::kTimeout, Ending::kTimeout));
   ExpectFormulas(episodes);
-  // as stored, also where an episode ends
+  // as stored, also at an episode's end
   for (size_t i = 0; i < episodes.rows(); ++i) {
     ASSERT_EQ(episodes.next_observations[i * 11], (i + 1) * 7 % 64 / 8.0);
   }
@@ -159,15 +160,10 @@ TEST(EpisodesTest, TakesTheBestByReturn) {
   EXPECT_THROW(TopEpisodes(episodes, NAN), std::invalid_argument);
 }
 
-TEST(EpisodesTest, DrawsASubsetBySeed) {
+TEST(EpisodesTest, CompleteEpisodesAreAllButThePartialOnes) {
   Episodes episodes;
-  episodes.endings.resize(100);
-  const std::vector<size_t> drawn = DrawEpisodes(episodes, 10, 1);
-  EXPECT_EQ(drawn.size(), 10u);
-  EXPECT_TRUE(std::ranges::is_sorted(drawn));
-  EXPECT_EQ(drawn, DrawEpisodes(episodes, 10, 1));
-  EXPECT_NE(drawn, DrawEpisodes(episodes, 10, 2));
-  EXPECT_THROW(DrawEpisodes(episodes, 101, 1), std::invalid_argument);
+  episodes.endings = {Ending::kPartial, Ending::kTimeout, Ending::kPartial, Ending::kTerminal};
+  EXPECT_THAT(CompleteEpisodes(episodes), ElementsAre(1, 3));
 }
 
 TEST(EpisodesTest, KeepsOnlyWhatIsAskedFor) {
@@ -249,7 +245,7 @@ TEST(BadFileTest, NamesWhatIsMissingOrDoesNotFit) {
   text.Array("observations", {4, 11}, {0}, {.type = string});
   H5Tclose(string);
   COSDT_EXPECT_FILE_ERROR(ReadEpisodes(text.Close()),
-                          "observations: expected numbers, found another type");
+                          "observations: expected numeric values, found another type");
   empty.Hopper(0, {});
   COSDT_EXPECT_FILE_ERROR(ReadEpisodes(empty.Close()), "expected at least one row, found none");
   COSDT_EXPECT_FILE_ERROR(ReadEpisodes(none.Close()), "observations: expected a dataset");

@@ -15,7 +15,7 @@
 #include <stdexcept>
 #include <thread>
 
-#include "datasets/hdf5_file.h"
+#include "datasets/file_error.h"
 #include "datasets/sha256.h"
 
 namespace cosdt::datasets {

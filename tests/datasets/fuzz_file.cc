@@ -23,7 +23,7 @@ class Input {
  public:
   explicit Input(std::span<const uint8_t> bytes) : bytes_(bytes) {}
   uint8_t Byte() { return at_ < bytes_.size() ? bytes_[at_++] : 0; }
-  // One time in `n`, as far as the input is random; never where it has ended.
+  // One time in `n`, as far as the input is random; never if it has ended.
   bool OneIn(int n) { return Byte() % n == 1; }
 
  private:

@@ -1,4 +1,4 @@
-// What lies outside a file, or nowhere, is refused by name in both layouts; what nobody needs is
+// Data outside a file, or nowhere, is refused by name in both layouts; what nobody needs is
 // not.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

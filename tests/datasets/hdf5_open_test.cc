@@ -1,4 +1,4 @@
-// What an HDF5 file that does not open is said to be.
+// The errors for HDF5 files that do not open.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -137,7 +137,7 @@ TEST_F(Hdf5OpenTest, ReadsWithoutLocksWhereThereAreNoneAndSaysSoOnce) {
         },
         ExitedWithCode(0),
         StrEq("cosdt: " + path + ": its file system has no locks (" + std::strerror(error) +
-              "): going on without; nothing tells whether another process uses the file\n"));
+              "): continuing without; nothing tells whether another process uses the file\n"));
   }
 }
 

@@ -12,6 +12,7 @@
 #include <numeric>
 #include <random>
 
+#include "datasets/concat.h"
 #include "datasets/d4rl_file.h"
 #include "datasets/episodes.h"
 #include "datasets/transitions.h"

@@ -9,7 +9,7 @@
 #include <string>
 
 #include "datasets/data_folder.h"
-#include "datasets/hdf5_file.h"
+#include "datasets/file_error.h"
 #include "datasets/sha256.h"
 #include "datasets/summary.h"
 #include "tests/datasets/test_file.h"

@@ -5,6 +5,7 @@
 
 #include <fstream>
 
+#include "datasets/concat.h"
 #include "datasets/episodes.h"
 #include "datasets/transitions.h"
 #include "tests/datasets/small_file.h"

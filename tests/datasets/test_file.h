@@ -35,7 +35,7 @@ class TestFile {
   TestFile(const TestFile&) = delete;
   TestFile& operator=(const TestFile&) = delete;
 
-  // Values count 0, 1, 2, .. where none are given.
+  // Values count 0, 1, 2, .. if none are given.
   TestFile& Array(const std::string& key, const std::vector<hsize_t>& shape,
                   std::vector<double> values = {}, const Storage& storage = {}) {
     hsize_t count = 1;
@@ -98,7 +98,7 @@ class TestFile {
   hid_t file_ = -1;
 };
 
-// What a file of a newer format than the linked library's is called.
+// The error for a file of a newer format than the linked library's.
 inline std::string NewerFormat() {
   return "a format newer than that of HDF5 " + std::to_string(H5_VERS_MAJOR) + "." +
          std::to_string(H5_VERS_MINOR) + "." + std::to_string(H5_VERS_RELEASE) +

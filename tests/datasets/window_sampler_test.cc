@@ -9,6 +9,8 @@
 #include <stdexcept>
 #include <vector>
 
+#include "datasets/random.h"
+
 namespace cosdt::datasets {
 namespace {
 
@@ -158,6 +160,16 @@ TEST(WindowSamplerTest, RefusesArraysAndOptionsThatDoNotFit) {
   EXPECT_THROW(WindowSampler(episodes, {.context = 0}), std::invalid_argument);
   EXPECT_THROW(WindowSampler(episodes, {.return_scale = 0}), std::invalid_argument);
   EXPECT_THROW(WindowSampler(Episodes(), {}), std::invalid_argument);
+}
+
+// The first values of the generator with seed 1234567, as Rosetta Code lists them.
+TEST(RandomTest, SplitMix64HasThePublishedValues) {
+  uint64_t state = 1234567;
+  for (const uint64_t expected : {6457827717110365317u, 3203168211198807973u, 9817491932198370423u,
+                                  4593380528125082431u, 16408922859458223821u}) {
+    EXPECT_EQ(SplitMix64(state), expected);
+    state += 0x9e3779b97f4a7c15;
+  }
 }
 
 }  // namespace

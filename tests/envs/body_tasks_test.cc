@@ -27,7 +27,7 @@ std::vector<double> Action(const Env& env, Rng& rng) {
 }
 
 // Steps the task and its body side by side for `steps` steps, and calls check(task's step, body's
-// step) after each. Episodes begin anew where they end: there, and at the beginning, it calls
+// step) after each. Episodes restart when they end: then, and at the beginning, it calls
 // begin().
 template <typename Begin, typename Check>
 void PlayBoth(Env& task, Env& body, int steps, const Begin& begin, const Check& check) {

@@ -128,7 +128,7 @@ TEST(HopperTest, RefusesActionsThatAreNotFinite) {
   EXPECT_THAT([&] { hopper.Step(std::vector<double>{0, NAN, 0}); },
               Throws<std::invalid_argument>(Property(
                   &std::invalid_argument::what,
-                  HasSubstr("hopper: action: expected finite numbers, found nan at index 1"))));
+                  HasSubstr("hopper: action: expected finite values, found nan at index 1"))));
   EXPECT_THROW(hopper.Step(std::vector<double>{0, 0, INFINITY}), std::invalid_argument);
 }
 
@@ -139,12 +139,12 @@ TEST(HopperTest, RefusesActionsAndStatesOfTheWrongSize) {
   EXPECT_THROW(hopper.GetState(small, small), std::invalid_argument);
   EXPECT_THROW(hopper.SetState(std::vector<double>(6, NAN), kStill), std::invalid_argument);
   EXPECT_THAT([&] { hopper.Step(std::vector<double>(6)); },
-              Throws<std::invalid_argument>(Property(&std::invalid_argument::what,
-                                                     HasSubstr("expected 3 numbers, found 6"))));
+              Throws<std::invalid_argument>(
+                  Property(&std::invalid_argument::what, HasSubstr("expected 3 values, found 6"))));
   EXPECT_THAT(
       [&] { hopper.SetState(std::vector<double>(9), std::vector<double>(6)); },
-      Throws<std::invalid_argument>(Property(
-          &std::invalid_argument::what, HasSubstr("expected 6 and 6 numbers, found 9 and 6"))));
+      Throws<std::invalid_argument>(Property(&std::invalid_argument::what,
+                                             HasSubstr("expected 6 and 6 values, found 9 and 6"))));
 }
 
 TEST(HopperTest, DivergenceEndsTheEpisodeAtTheLastGoodState) {

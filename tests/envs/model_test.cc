@@ -44,7 +44,7 @@ Solid Capsule(double r, double h) {
           cylinder.along + 2 * m * r * r / 5};
 }
 
-// What MuJoCo before 2.1.1 makes of the same capsule.
+// The same capsule in MuJoCo before 2.1.1.
 Solid CylinderRule(double r, double h) { return Cylinder(r, h + r / 2); }
 
 struct Inertia {

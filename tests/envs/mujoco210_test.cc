@@ -52,7 +52,7 @@ double LargestDifference(std::span<const double> a, std::span<const double> b) {
   return largest;
 }
 
-// Of each golden step: how far the state after our step is from MuJoCo 2.1.0's.
+// For each golden step: how far the state after our step is from MuJoCo 2.1.0's.
 std::vector<double> Differences(const std::string& env, Physics physics,
                                 const std::vector<GoldenStep>& steps) {
   const auto owner = MakeEnv(env, physics);

@@ -115,7 +115,7 @@ TEST(TMazeTest, RefusesWrongActionsAndStepsBeyondTheEnd) {
   EXPECT_THAT([&] { maze.Step(std::vector<double>{NAN}); },
               Throws<std::invalid_argument>(
                   Property(&std::exception::what,
-                           HasSubstr("tmaze-10: action: expected finite numbers, found nan"))));
+                           HasSubstr("tmaze-10: action: expected finite values, found nan"))));
   EXPECT_THROW(maze.Step(std::vector<double>{0, 0}), std::invalid_argument);
   Play(maze, 0, 0, 1);
   EXPECT_THAT([&] { maze.Step(std::vector<double>{0}); },

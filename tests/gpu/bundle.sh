@@ -37,7 +37,7 @@ python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-bin
   --require-hashes -r tests/gpu/wheels.txt -d "$bundle/wheels" ||
   echo "bundle.sh: left out, as pip did not get it: $(sed -n 's/==.*//p' tests/gpu/wheels.txt)"
 {
-  "$bundle/bin/cosdt" --version 2>/dev/null || true # a CUDA program starts where CUDA's libraries are
+  "$bundle/bin/cosdt" --version 2>/dev/null || true # a CUDA program starts only if CUDA's libraries are there
   echo "commit $(git rev-parse HEAD 2>/dev/null || echo unknown)$(git diff --quiet HEAD 2>/dev/null || echo ', changed')"
 } >"$bundle/version.txt"
 

@@ -1,4 +1,4 @@
-"""What the card attains: bytes a second of a copy, operations a second of matrix products."""
+"""What the card attains: bytes per second of a copy, operations per second of matrix products."""
 import torch
 
 from timing import milliseconds

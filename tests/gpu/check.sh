@@ -23,7 +23,7 @@ declare -A part_characters=([machine]=700 [ceilings]=300 [kernels]=600 [sanitize
   [sdpa]=1500 [train]=800 [exact]=300 [rivals]=600 [profile]=1500 [fla]=500)
 
 # --- what a part uses -------------------------------------------------------------------------------
-# our programs alone: python has libraries of its own
+# only for our programs: python has libraries of its own
 ours() { env LD_LIBRARY_PATH="$check_libraries" "$@"; }
 on_gpu() { [ "$check_device" = cuda ]; }
 logged() { tee -a "$out/log.txt"; }
@@ -154,7 +154,7 @@ part_exact() {
   on_gpu || updates=24 # a slow machine's
   rm -rf "$work"/run-{straight,killed,gpu,cpu}
   train run-straight "$updates" --save-every 100000 || { echo "training failed: $(last 1 <"$out/log.txt")"; return; }
-  # killed once it has saved, then gone on with
+  # killed once it has saved, then resumed
   train run-killed "$updates" --save-every $((updates / 4)) &
   local run=$!
   while kill -0 $run 2>/dev/null && [ ! -f "$work/run-killed/resume.safetensors" ]; do sleep 0.02; done
@@ -230,7 +230,7 @@ part_fla() {
   PYTHONPATH=$work/site "$python" simple_gla.py 2>>"$out/log.txt" | logged
 }
 
-# Rivals compile their kernels for a minute: into caches, beside parts that are not timed.
+# Rivals compile their kernels for a minute: into caches, during parts that are not timed.
 compile_rivals() {
   unpack_fla
   quietly timeout --foreground 130 "$python" train_rivals.py compile-only &

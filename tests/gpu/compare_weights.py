@@ -1,4 +1,4 @@
-"""compare_weights.py LABEL A B: the largest difference of two safetensors files' float32 numbers."""
+"""compare_weights.py LABEL A B: the largest difference of two safetensors files' float32 values."""
 import array
 import json
 import struct

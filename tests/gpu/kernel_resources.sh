@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Compiles every CUDA source for the architectures of the project and prints what its kernels take of a
-# multiprocessor: registers, bytes of static shared memory. Fails where a kernel's registers spill
+# multiprocessor: registers, bytes of static shared memory. Fails if a kernel's registers spill
 # into memory, and on the compiler's warnings.
 #
 #   tests/gpu/kernel_resources.sh [FILE.cu..]     default: all

@@ -55,7 +55,7 @@ def milliseconds(works, seconds=0.15):
 
 
 def attention_times(shape, dtype, tensors, forward):
-    """The times of forward(q, k, v), and of it with its gradients, as a text; tensors() makes q, k, v and the
+    """The times of forward(q, k, v), and of it with its gradients, as a string; tensors() makes q, k, v and the
     gradient of the output."""
     batch, heads, length, width = shape
     sets = [tensors() for _ in range(copies(batch * heads * length * width * dtype.itemsize * 8))]

@@ -1,4 +1,4 @@
-"""Updates a second of the Decision Transformer of PyPI transformers on a GPU: the original's size and recipe (3
+"""Updates per second of the Decision Transformer of PyPI transformers on a GPU: the original's size and recipe (3
 layers, 1 head, width 128, K = 20, batch 64), hopper's sizes, data and the drawing of windows on the GPU, the fused
 AdamW, and nothing read back in between.
 
@@ -99,5 +99,5 @@ for form in arguments:
             rate = measure(training.recorded() if form == "graph" else training.update)
             print(f"{text} {rate:8.1f} updates/s  {1000 / rate:7.3f} ms  (ready after "
                   f"{time.perf_counter() - start - 2:.0f} s)", flush=True)
-        except Exception as error:  # another rival goes on
+        except Exception as error:  # the next rival follows
             print(f"{text} failed: {str(error).strip().splitlines()[0][:100]}", flush=True)

@@ -56,7 +56,7 @@ TEST_F(FolderLockTest, GoesOnWhereThereAreNoLocksAndSaysSoOnce) {
         },
         ExitedWithCode(0),
         StrEq("cosdt: " + folder_ + "/lock: its file system has no locks (" + std::strerror(error) +
-              "): going on without; nothing tells whether another process uses the file\n"));
+              "): continuing without; nothing tells whether another process uses the file\n"));
   }
 }
 

@@ -108,7 +108,7 @@ TEST_F(SafetensorsTest, SaysWhatIsWrong) {
   EXPECT_EQ(Message(entry("F32", "[2]", "[0,8]"), 8), "");
   EXPECT_THAT(Message("nonsense", 0), HasSubstr("expected a header in JSON"));
   EXPECT_THAT(Message(entry("Q4", "[2]", "[0,8]"), 8),
-              HasSubstr("w: expected a type of numbers such as F32, found Q4"));
+              HasSubstr("w: expected a numeric type such as F32, found Q4"));
   EXPECT_THAT(Message(entry("F32", "[2]", "[0,4]"), 8),
               HasSubstr("w: expected 8 bytes for F32 [2], found data_offsets [0,4]"));
   EXPECT_THAT(Message(entry("F32", "[2]", "[8,0]"), 8), HasSubstr("w: expected 8 bytes"));
@@ -116,13 +116,13 @@ TEST_F(SafetensorsTest, SaysWhatIsWrong) {
               HasSubstr("w: expected 8 bytes of data, found 4 bytes"));
   EXPECT_THAT(Message(entry("F32", "[2]", "[4,12]"), 12),
               HasSubstr("w: expected data at byte 0, found 4"));
-  EXPECT_THAT(Message(entry("F32", "[-2]", "[0,8]"), 8), HasSubstr("whole numbers as shape"));
+  EXPECT_THAT(Message(entry("F32", "[-2]", "[0,8]"), 8), HasSubstr("integers as shape"));
   EXPECT_THAT(Message(entry("F32", "[9223372036854775807,9]", "[0,8]"), 8),
               HasSubstr("fits memory"));
   EXPECT_THAT(Message(R"({"w":{"dtype":"F32"}})", 0),
               HasSubstr("w: expected the field shape, found none"));
   EXPECT_THAT(Message(R"({"__metadata__":{"a":1}})", 0),
-              HasSubstr("__metadata__.a: expected a text"));
+              HasSubstr("__metadata__.a: expected a string"));
   Write(std::string(7, '\xff') + '\x7f' + "{}");
   EXPECT_THAT(Message(), HasSubstr("expected a safetensors header of at most 2 bytes"));
   fs::remove(path_);

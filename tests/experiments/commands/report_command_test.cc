@@ -199,9 +199,11 @@ TEST_F(ReportCommandTest, AFullDiskLeavesTheOldReport) {
   Write("a", MadeUpResult("cosformer", 20, 0, 41));
   const std::string out = folder_ + "/r.html";
   std::ofstream(out) << "old";
-  std::filesystem::create_symlink("/dev/full", out + ".tmp");
-  EXPECT_EQ(Output(runs_ + " --out " + out, 1),
-            "cosdt: error: " + out + ": writing failed: No space left on device\n");
+  // the temporary file is named for the process, which the shell becomes
+  const ProgramResult report = RunProgram("report " + runs_ + " --out " + out + " 2>&1",
+                                          "ln -s /dev/full " + out + ".$$.tmp; exec");
+  EXPECT_EQ(report.exit_code, 1);
+  EXPECT_EQ(report.output, "cosdt: error: " + out + ": writing failed: No space left on device\n");
   EXPECT_EQ(ReadBytes(out), "old");
   EXPECT_FALSE(std::filesystem::exists(folder_ + "/r.csv"));
 }

@@ -6,7 +6,7 @@
 #include <cmath>
 #include <functional>
 
-#include "datasets/hdf5_file.h"
+#include "datasets/file_error.h"
 #include "datasets/known_files.h"
 #include "experiments/report/report_csv.h"
 #include "tests/experiments/report/made_up_runs.h"

@@ -7,7 +7,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "datasets/hdf5_file.h"
+#include "datasets/file_error.h"
 
 namespace cosdt::experiments {
 namespace {
