@@ -45,60 +45,48 @@ torch::TensorOptions AttentionState::SumType() const {
   return shape_.type.dtype(SumTypeOf(c10::typeMetaToScalarType(shape_.type.dtype())));
 }
 
-void AttentionState::CheckRows(const std::vector<int64_t>& rows) const {
-  for (const int64_t row : rows) {
-    TORCH_CHECK_INDEX(row >= 0 && row < shape_.batch, "attention: row must be in [0, ",
-                      shape_.batch, "), found ", row);
-  }
-}
-
 AttentionImpl::AttentionImpl(AttentionOptions options, int64_t width)
-    : options_(std::move(options)), width_(width) {
-  options_.Validate();
+    : attention_{(options.Validate(), std::move(options))},
+      kind_(&FindAttentionKind(attention_.options.kind)),
+      width_(width) {
   TORCH_CHECK_VALUE(width >= 1, "attention: width must be at least 1, found ", width);
+  if (kind_->form) attention_.form = kind_->form(attention_.options);
   reset();
 }
 
 void AttentionImpl::reset() {
-  if (options_.kind != "performer") return;
-  projection_ =
-      register_buffer("projection", PerformerProjection(options_.features, width_, options_.seed));
+  const AttentionOptions& o = attention_.options;
+  if (o.kind != "performer") return;
+  attention_.projection =
+      register_buffer("projection", PerformerProjection(o.features, width_, o.seed));
 }
 
 void AttentionImpl::pretty_print(std::ostream& stream) const {
-  stream << "cosdt::attention::Attention(" << options_.kind;
-  if (options_.kind == "cosformer" && options_.reweight) {
-    stream << ", reweight_length=" << options_.reweight_length;
-  }
-  if (options_.kind == "cosformer") stream << ", feature_map=" << options_.feature_map;
-  if (options_.kind == "local") stream << ", window=" << options_.window;
-  if (options_.kind == "performer") stream << ", features=" << projection_.size(0);
-  stream << (options_.causal ? ", causal)" : ", not causal)");
+  const AttentionOptions& o = attention_.options;
+  stream << "cosdt::attention::Attention(" << o.kind;
+  if (o.kind == "cosformer" && o.reweight) stream << ", reweight_length=" << o.reweight_length;
+  if (o.kind == "cosformer") stream << ", feature_map=" << o.feature_map;
+  if (o.kind == "local") stream << ", window=" << o.window;
+  if (o.kind == "performer") stream << ", features=" << attention_.projection.size(0);
+  stream << (o.causal ? ", causal)" : ", not causal)");
 }
 
 torch::Tensor AttentionImpl::forward(const torch::Tensor& q, const torch::Tensor& k,
                                      const torch::Tensor& v, const torch::Tensor& key_mask) {
-  return FindAttentionKind(options_.kind).attend(q, k, v, key_mask, options_, projection_);
+  Inputs inputs = CheckInputs(q, k, v, key_mask, attention_.options.causal);
+  const std::vector<int64_t> shape = inputs.output_shape;
+  return kind_->attend(std::move(inputs), attention_).reshape(shape);
 }
 
 std::unique_ptr<AttentionState> AttentionImpl::MakeState(int64_t batch, int64_t heads,
                                                          int64_t value_width,
                                                          torch::TensorOptions type) const {
-  TORCH_CHECK_VALUE(options_.causal, "attention: decoding needs causal options");
+  TORCH_CHECK_VALUE(attention_.options.causal, "attention: decoding needs causal options");
   TORCH_CHECK_VALUE(batch >= 1 && heads >= 1 && value_width >= 1,
                     "attention: a state's batch, heads and value_width must be at least 1, found ",
                     batch, ", ", heads, ", ", value_width);
   CheckType("type", c10::typeMetaToScalarType(type.dtype()));
-  return FindAttentionKind(options_.kind)
-      .make_state({batch, heads, width_, value_width, type}, options_, projection_);
-}
-
-void AttentionImpl::Resample(uint64_t seed) {
-  TORCH_CHECK_VALUE(options_.kind == "performer", "attention: kind ", options_.kind,
-                    " has no random features");
-  options_.seed = seed;
-  const torch::NoGradGuard no_grad;
-  projection_.copy_(PerformerProjection(options_.features, width_, seed));
+  return kind_->make_state({batch, heads, width_, value_width, type}, attention_);
 }
 
 }  // namespace cosdt::attention

@@ -1,5 +1,4 @@
-// Attention kinds under one interface: options, a functional form, a module, and a state for
-// decoding token by token.
+// Attention kinds under one interface: options, a module, and a state for decoding token by token.
 //
 // Shapes: queries are [.., heads, L, d], keys [.., heads, L_k, d], values [.., heads, L_k, d_v]
 // with any number of batch dimensions in front, or [L, d] alone. The key mask is boolean
@@ -10,8 +9,10 @@
 #include <torch/torch.h>
 
 #include <memory>
+#include <optional>
 #include <string>
-#include <vector>
+
+#include "attention/linear_form.h"
 
 namespace cosdt::attention {
 
@@ -32,8 +33,17 @@ struct AttentionOptions {
   int64_t features = 0;  // performer: random features a head; 0: d ln d, as in the paper's code
   uint64_t seed = 0;     // performer: of the random features
 
-  // Throws c10::ValueError for an unknown kind and for numbers out of range.
+  // Throws c10::ValueError for an unknown kind and for values out of range.
   void Validate() const;
+};
+
+struct AttentionKind;  // registry.h
+
+// Options with what follows from them, resolved once per module.
+struct ResolvedAttention {
+  AttentionOptions options;             // valid
+  std::optional<LinearForm> form = {};  // of cosformer and linear
+  torch::Tensor projection = {};        // of performer
 };
 
 // One kind's memory of the tokens so far, for a batch that is decoded in lock step.
@@ -44,18 +54,13 @@ class AttentionState {
   // The next token of every row: q and k are [batch, heads, d], v is [batch, heads, d_v], in the
   // type the state was made for. Returns [batch, heads, d_v], equal to the parallel form's last
   // token to rounding. No gradients are recorded. Throws c10::Error for other shapes and types, and
-  // for cosformer where a row would grow longer than reweight_length.
+  // for more tokens than cosformer's reweight_length.
   torch::Tensor Step(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v);
-
-  // Forgets the tokens of the given rows of the batch; the others go on.
-  virtual void Reset(const std::vector<int64_t>& rows) = 0;
-
-  virtual std::unique_ptr<AttentionState> Copy() const = 0;
 
   // Memory of the state's tensors.
   virtual int64_t bytes() const = 0;
 
-  // What a state is made for; keys and values of tokens come on the device of `type`.
+  // The sizes of a state; keys and values of tokens come on the device of `type`.
   struct Shape {
     int64_t batch = 1, heads = 1, width = 1, value_width = 1;
     torch::TensorOptions type;
@@ -67,9 +72,6 @@ class AttentionState {
 
   // The type in which sums are kept: float64 for float64, float32 otherwise.
   torch::TensorOptions SumType() const;
-
-  // Throws c10::IndexError for a row outside the batch.
-  void CheckRows(const std::vector<int64_t>& rows) const;
 
  private:
   virtual torch::Tensor DoStep(const torch::Tensor& q, const torch::Tensor& k,
@@ -97,15 +99,15 @@ class AttentionImpl : public torch::nn::Cloneable<AttentionImpl> {
   std::unique_ptr<AttentionState> MakeState(int64_t batch, int64_t heads, int64_t value_width,
                                             torch::TensorOptions type = {}) const;
 
-  // performer: draws new random features.
-  void Resample(uint64_t seed);
+  const AttentionOptions& options() const { return attention_.options; }
 
-  const AttentionOptions& options() const { return options_; }
+  // The form of cosformer's and linear's attention, which have kernels (linear_op.h).
+  const std::optional<LinearForm>& form() const { return attention_.form; }
 
  private:
-  AttentionOptions options_;
+  ResolvedAttention attention_;
+  const AttentionKind* kind_;
   int64_t width_;
-  torch::Tensor projection_;
 };
 TORCH_MODULE(Attention);
 

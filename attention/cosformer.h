@@ -6,15 +6,9 @@
 
 namespace cosdt::attention {
 
-// o_i = sum_j s_ij v_j / max(sum_j s_ij, 1e-6), s_ij = w_ij (phi(q_i) . phi(k_j)), over j <= i
-// where options.causal, over all j otherwise; M is options.reweight_length, and all w_ij are 1
-// where options.reweight is off; phi is options.feature_map's. Shapes and errors:
-// AttentionImpl::forward; options that are not valid, and lengths over M, throw.
-torch::Tensor CosformerAttention(const torch::Tensor& q, const torch::Tensor& k,
-                                 const torch::Tensor& v, const torch::Tensor& key_mask,
-                                 const AttentionOptions& options);
-
-std::unique_ptr<AttentionState> MakeCosformerState(const AttentionState::Shape& shape,
-                                                   const AttentionOptions& options);
+// The form of o_i = sum_j s_ij v_j / max(sum_j s_ij, 1e-6), s_ij = w_ij (phi(q_i) . phi(k_j)), over
+// j <= i if options.causal, over all j otherwise; M is options.reweight_length, and all w_ij are 1
+// if options.reweight is off; phi is options.feature_map's. Attention and state are linear.h's.
+LinearForm CosformerForm(const AttentionOptions& options);
 
 }  // namespace cosdt::attention

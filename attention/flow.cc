@@ -16,7 +16,7 @@ torch::Tensor Dot(const torch::Tensor& x, const torch::Tensor& sums) {
 class FlowState : public AttentionState {
  public:
   explicit FlowState(const Shape& shape)
-      : AttentionState(shape), lengths_(torch::zeros({shape.batch, 1, 1}, SumType())) {
+      : AttentionState(shape), length_(torch::zeros({1, 1, 1}, SumType())) {
     const std::vector<int64_t> widths = {shape.width, shape.width, shape.width, shape.width, 1};
     for (const int64_t width : widths) {
       sums_.push_back(torch::zeros({shape.batch, shape.heads, width}, SumType()));
@@ -25,23 +25,8 @@ class FlowState : public AttentionState {
         torch::zeros({shape.batch, shape.heads, shape.width, shape.value_width}, SumType()));
   }
 
-  void Reset(const std::vector<int64_t>& rows) override {
-    CheckRows(rows);
-    for (const int64_t row : rows) {
-      lengths_[row].zero_();
-      for (torch::Tensor& sum : sums_) sum[row].zero_();
-    }
-  }
-
-  std::unique_ptr<AttentionState> Copy() const override {
-    auto copy = std::unique_ptr<FlowState>(new FlowState(*this));
-    copy->lengths_ = lengths_.clone();
-    for (torch::Tensor& sum : copy->sums_) sum = sum.clone();
-    return copy;
-  }
-
   int64_t bytes() const override {
-    size_t bytes = lengths_.nbytes();
+    size_t bytes = length_.nbytes();
     for (const torch::Tensor& sum : sums_) bytes += sum.nbytes();
     return static_cast<int64_t>(bytes);
   }
@@ -49,36 +34,34 @@ class FlowState : public AttentionState {
  private:
   torch::Tensor DoStep(const torch::Tensor& q, const torch::Tensor& k,
                        const torch::Tensor& v) override {
-    const torch::ScalarType type = lengths_.scalar_type();
+    const torch::ScalarType type = length_.scalar_type();
     const torch::Tensor sink = q.to(type).sigmoid(), source = k.to(type).sigmoid();
     torch::Tensor &sources = sums_[0], &sinks = sums_[1], &balanced_sources = sums_[2],
                   &balanced_sinks = sums_[3], &competitors = sums_[4], &state = sums_[5];
-    lengths_ += 1;
+    length_ += 1;
     sources += source;
     sinks += sink;
     const torch::Tensor incoming = Dot(sink, sources), outgoing = Dot(source, sinks);
-    balanced_sources += source * (lengths_ / outgoing);
-    balanced_sinks += sink * (lengths_ / incoming);
-    const torch::Tensor gate = (Dot(sink, balanced_sources) / lengths_).sigmoid();
-    const torch::Tensor strength = (Dot(source, balanced_sinks) / lengths_).clamp(-1.0, 1.0).exp();
+    balanced_sources += source * (length_ / outgoing);
+    balanced_sinks += sink * (length_ / incoming);
+    const torch::Tensor gate = (Dot(sink, balanced_sources) / length_).sigmoid();
+    const torch::Tensor strength = (Dot(source, balanced_sinks) / length_).clamp(-1.0, 1.0).exp();
     competitors += strength;
-    const torch::Tensor value = v.to(type) * (strength / competitors * lengths_);
+    const torch::Tensor value = v.to(type) * (strength / competitors * length_);
     state += source.unsqueeze(-1) * value.unsqueeze(-2);
     const torch::Tensor mixed = torch::matmul((sink / incoming).unsqueeze(-2), state).squeeze(-2);
     return (mixed * gate).to(q.scalar_type());
   }
 
-  torch::Tensor lengths_;            // [B, 1, 1], in the sums' type
+  torch::Tensor length_;             // [1, 1, 1], in the sums' type
   std::vector<torch::Tensor> sums_;  // named in DoStep
 };
 
 }  // namespace
 
-torch::Tensor FlowAttention(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,
-                            const torch::Tensor& key_mask, const AttentionOptions& options) {
-  TORCH_CHECK_VALUE(options.causal, "attention: kind flow is causal only");
-  Inputs inputs = CheckInputs(q, k, v, key_mask, options);
-  const auto type = inputs.q.options().dtype(SumTypeOf(q.scalar_type()));
+torch::Tensor FlowAttention(Inputs inputs, const ResolvedAttention&) {
+  const torch::ScalarType out_type = inputs.q.scalar_type();
+  const auto type = inputs.q.options().dtype(SumTypeOf(out_type));
   const int64_t length = inputs.q.size(2);
   torch::Tensor sink = inputs.q.to(type).sigmoid(), source = inputs.k.to(type).sigmoid();
   torch::Tensor real, count;  // [B or 1, 1, L, 1]
@@ -103,11 +86,11 @@ torch::Tensor FlowAttention(const torch::Tensor& q, const torch::Tensor& k, cons
   inputs.q = sink / incoming;
   inputs.k = source;
   inputs.v = inputs.v.to(type) * competition;
-  return (CausalLinear(inputs, kFlowForm) * gate).to(q.scalar_type()).reshape(inputs.output_shape);
+  return (CausalLinear(inputs, kFlowForm) * gate).to(out_type);
 }
 
 std::unique_ptr<AttentionState> MakeFlowState(const AttentionState::Shape& shape,
-                                              const AttentionOptions&) {
+                                              const ResolvedAttention&) {
   return std::make_unique<FlowState>(shape);
 }
 

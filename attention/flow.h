@@ -3,6 +3,7 @@
 #pragma once
 
 #include "attention/attention.h"
+#include "attention/shapes.h"
 
 namespace cosdt::attention {
 
@@ -15,11 +16,10 @@ namespace cosdt::attention {
 //     O'_j = phi(k_j) . sum_i phi(q_i) (n_i / I_i) / n_j, limited to [-1, 1]
 //   competition  c_j = n_j e^O'_j / sum_{l<=j} e^O'_l
 //   o_i = sigmoid(I'_i) (phi(q_i) / I_i) . sum_j phi(k_j) (c_j v_j)^T
-// Queries have the keys' padding. Shapes and errors: AttentionImpl::forward; causal only.
-torch::Tensor FlowAttention(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,
-                            const torch::Tensor& key_mask, const AttentionOptions& options);
+// Queries have the keys' padding; causal only.
+torch::Tensor FlowAttention(Inputs inputs, const ResolvedAttention& attention);
 
 std::unique_ptr<AttentionState> MakeFlowState(const AttentionState::Shape& shape,
-                                              const AttentionOptions& options);
+                                              const ResolvedAttention& attention);
 
 }  // namespace cosdt::attention

@@ -1,17 +1,11 @@
 #include "attention/identity.h"
 
-#include "attention/shapes.h"
-
 namespace cosdt::attention {
 namespace {
 
 class IdentityState : public AttentionState {
  public:
   explicit IdentityState(const Shape& shape) : AttentionState(shape) {}
-  void Reset(const std::vector<int64_t>& rows) override { CheckRows(rows); }
-  std::unique_ptr<AttentionState> Copy() const override {
-    return std::make_unique<IdentityState>(*this);
-  }
   int64_t bytes() const override { return 0; }
 
  private:
@@ -23,18 +17,16 @@ class IdentityState : public AttentionState {
 
 }  // namespace
 
-torch::Tensor IdentityAttention(const torch::Tensor& q, const torch::Tensor& k,
-                                const torch::Tensor& v, const torch::Tensor& key_mask,
-                                const AttentionOptions& options) {
-  Inputs inputs = CheckInputs(q, k, v, key_mask, options);
-  TORCH_CHECK_VALUE(q.size(-2) == k.size(-2), "attention: kind identity needs k of q's length ",
-                    q.size(-2), ", found shape ", k.sizes());
+torch::Tensor IdentityAttention(Inputs inputs, const ResolvedAttention&) {
+  TORCH_CHECK_VALUE(inputs.q.size(-2) == inputs.k.size(-2),
+                    "attention: kind identity needs k of q's length ", inputs.q.size(-2),
+                    ", found shape ", inputs.k.sizes());
   inputs.ClearPadding();
-  return inputs.v.clone().reshape(inputs.output_shape);
+  return inputs.v.clone();
 }
 
 std::unique_ptr<AttentionState> MakeIdentityState(const AttentionState::Shape& shape,
-                                                  const AttentionOptions&) {
+                                                  const ResolvedAttention&) {
   return std::make_unique<IdentityState>(shape);
 }
 

@@ -2,17 +2,15 @@
 #pragma once
 
 #include "attention/attention.h"
+#include "attention/shapes.h"
 
 namespace cosdt::attention {
 
-// o_i = v_i, 0 at padded positions. Shapes and errors: AttentionImpl::forward; k must have q's
-// length.
-torch::Tensor IdentityAttention(const torch::Tensor& q, const torch::Tensor& k,
-                                const torch::Tensor& v, const torch::Tensor& key_mask,
-                                const AttentionOptions& options);
+// o_i = v_i, 0 at padded positions. Throws c10::ValueError if k has another length than q.
+torch::Tensor IdentityAttention(Inputs inputs, const ResolvedAttention& attention);
 
 // Remembers nothing.
 std::unique_ptr<AttentionState> MakeIdentityState(const AttentionState::Shape& shape,
-                                                  const AttentionOptions& options);
+                                                  const ResolvedAttention& attention);
 
 }  // namespace cosdt::attention

@@ -1,22 +1,19 @@
 #include "attention/linear.h"
 
 #include "attention/linear_core.h"
-#include "attention/shapes.h"
 
 namespace cosdt::attention {
 
-torch::Tensor LinearAttention(const torch::Tensor& q, const torch::Tensor& k,
-                              const torch::Tensor& v, const torch::Tensor& key_mask,
-                              const AttentionOptions& options) {
-  const Inputs inputs = CheckInputs(q, k, v, key_mask, options);
-  const LinearForm form{.features = FeatureMap::kEluPlusOne};
-  return (options.causal ? CausalLinear(inputs, form) : FullLinear(inputs, form))
-      .reshape(inputs.output_shape);
+LinearForm EluForm(const AttentionOptions&) { return {.features = FeatureMap::kEluPlusOne}; }
+
+torch::Tensor LinearAttention(Inputs inputs, const ResolvedAttention& attention) {
+  return attention.options.causal ? CausalLinear(inputs, *attention.form)
+                                  : FullLinear(std::move(inputs), *attention.form);
 }
 
 std::unique_ptr<AttentionState> MakeLinearState(const AttentionState::Shape& shape,
-                                                const AttentionOptions&) {
-  return std::make_unique<LinearState>(shape, LinearForm{.features = FeatureMap::kEluPlusOne});
+                                                const ResolvedAttention& attention) {
+  return std::make_unique<LinearState>(shape, *attention.form);
 }
 
 }  // namespace cosdt::attention

@@ -67,15 +67,6 @@ torch::Tensor ApplyFeatureMap(const torch::Tensor& x, FeatureMap features) {
   return x;
 }
 
-std::optional<LinearForm> FormOf(const AttentionOptions& options) {
-  options.Validate();
-  if (options.kind == "linear") return LinearForm{.features = FeatureMap::kEluPlusOne};
-  if (options.kind != "cosformer") return std::nullopt;
-  return LinearForm{
-      .features = options.feature_map == "elu" ? FeatureMap::kEluPlusOne : FeatureMap::kRelu,
-      .reweight_length = options.reweight ? options.reweight_length : 0};
-}
-
 torch::Tensor CausalLinear(const Inputs& inputs, const LinearForm& form) {
   CheckLength("q", inputs.q.size(2), form);
   return HasCausalLinearKernel(inputs.q, inputs.v.size(3)) ? FusedCausalLinear(inputs, form)
@@ -125,19 +116,12 @@ LinearState::LinearState(const Shape& shape, const LinearForm& form)
     : LinearState(shape, form, shape.width) {}
 
 LinearState::LinearState(const Shape& shape, const LinearForm& form, int64_t feature_width)
-    : AttentionState(shape), form_(form), lengths_(shape.batch, 0) {
+    : AttentionState(shape), form_(form) {
   const int64_t rows = shape.batch * shape.heads;
   const int64_t width = feature_width * (form.reweight_length > 0 ? 2 : 1);
   sums_ = torch::zeros({rows, width, shape.value_width}, SumType());
   normalizers_ = torch::zeros({rows, width}, SumType());
 }
-
-LinearState::LinearState(const LinearState& other)
-    : AttentionState(other),
-      form_(other.form_),
-      sums_(other.sums_.clone()),
-      normalizers_(other.normalizers_.clone()),
-      lengths_(other.lengths_) {}
 
 torch::Tensor LinearState::DoStep(const torch::Tensor& q, const torch::Tensor& k,
                                   const torch::Tensor& v) {
@@ -146,22 +130,18 @@ torch::Tensor LinearState::DoStep(const torch::Tensor& q, const torch::Tensor& k
   torch::Tensor q_features = ApplyFeatureMap(q.to(type), form_.features).flatten(0, 1);
   torch::Tensor k_features = ApplyFeatureMap(k.to(type), form_.features).flatten(0, 1);
   if (form_.reweight_length > 0) {
-    torch::Tensor phases = torch::empty({shape().batch, 2}, torch::kFloat64);
-    auto phase = phases.accessor<double, 2>();
-    for (int64_t row = 0; row < shape().batch; ++row) {
-      const int64_t position = lengths_[row];
-      TORCH_CHECK_VALUE(position < form_.reweight_length, "attention: row ", row,
-                        " must not grow longer than reweight_length = ", form_.reweight_length);
-      const double angle = std::numbers::pi / 2 * static_cast<double>(position) /
-                           static_cast<double>(form_.reweight_length);
-      phase[row][0] = std::cos(angle);
-      phase[row][1] = std::sin(angle);
-    }
-    phases = phases.to(sums_.options()).repeat_interleave(heads, 0).unsqueeze(-1);
+    TORCH_CHECK_VALUE(length_ < form_.reweight_length,
+                      "attention: a state must not hold more tokens than reweight_length = ",
+                      form_.reweight_length);
+    const double angle = std::numbers::pi / 2 * static_cast<double>(length_) /
+                         static_cast<double>(form_.reweight_length);
+    const torch::Tensor phases = torch::tensor({std::cos(angle), std::sin(angle)}, torch::kFloat64)
+                                     .to(sums_.options())
+                                     .unsqueeze(-1);
     q_features = (q_features.unsqueeze(1) * phases).flatten(1);
     k_features = (k_features.unsqueeze(1) * phases).flatten(1);
   }
-  for (int64_t& length : lengths_) ++length;
+  ++length_;
   sums_.baddbmm_(k_features.unsqueeze(-1), v.to(type).flatten(0, 1).unsqueeze(1));
   torch::Tensor output = torch::bmm(q_features.unsqueeze(1), sums_).squeeze(1);
   if (form_.normalize) {
@@ -169,19 +149,6 @@ torch::Tensor LinearState::DoStep(const torch::Tensor& q, const torch::Tensor& k
     output /= (q_features * normalizers_).sum(-1, true).clamp_min_(form_.eps);
   }
   return output.unflatten(0, {-1, heads}).to(q.scalar_type());
-}
-
-void LinearState::Reset(const std::vector<int64_t>& rows) {
-  CheckRows(rows);
-  for (const int64_t row : rows) {
-    lengths_[row] = 0;
-    sums_.narrow(0, row * shape().heads, shape().heads).zero_();
-    normalizers_.narrow(0, row * shape().heads, shape().heads).zero_();
-  }
-}
-
-std::unique_ptr<AttentionState> LinearState::Copy() const {
-  return std::unique_ptr<AttentionState>(new LinearState(*this));
 }
 
 int64_t LinearState::bytes() const {

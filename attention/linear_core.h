@@ -7,36 +7,17 @@
 
 #include <torch/torch.h>
 
-#include <memory>
-#include <optional>
-
 #include "attention/attention.h"
+#include "attention/linear_form.h"
 #include "attention/shapes.h"
 
 namespace cosdt::attention {
 
-enum class FeatureMap : int64_t {
-  kIdentity = 0,  // features were computed before
-  kRelu = 1,
-  kEluPlusOne = 2,  // x + 1 where x > 0, e^x elsewhere
-};
-
-struct LinearForm {
-  FeatureMap features = FeatureMap::kRelu;
-  int64_t reweight_length = 0;  // M; 0: all weights are 1
-  bool normalize = true;
-  double eps = 1e-6;  // of the normaliser
-};
-
-// The form of a kind's causal attention, cosformer's or linear's; nothing for other kinds. Throws
-// what options.Validate() throws.
-std::optional<LinearForm> FormOf(const AttentionOptions& options);
-
 // Causal attention [B, H, L, d_v]: the kernels of the inputs' device (linear_op.h), or
-// CausalLinearComposed where it has none. Throws c10::ValueError for lengths over M.
+// CausalLinearComposed if it has none. Throws c10::ValueError for lengths over M.
 torch::Tensor CausalLinear(const Inputs& inputs, const LinearForm& form);
 
-// The same in LibTorch's operations, which is what kernels are checked against: any device and
+// The same in LibTorch's operations, which kernels are checked against: any device and
 // type, differentiable any number of times. One product of all queries and keys up to 512 tokens,
 // chunks with a state between them beyond.
 torch::Tensor CausalLinearComposed(Inputs inputs, const LinearForm& form);
@@ -56,20 +37,17 @@ class LinearState : public AttentionState {
   // For features that are computed before: they are feature_width wide.
   LinearState(const Shape& shape, const LinearForm& form, int64_t feature_width);
 
-  void Reset(const std::vector<int64_t>& rows) override;
-  std::unique_ptr<AttentionState> Copy() const override;
   int64_t bytes() const override;
 
  protected:
-  LinearState(const LinearState& other);
   torch::Tensor DoStep(const torch::Tensor& q, const torch::Tensor& k,
                        const torch::Tensor& v) override;
 
  private:
   LinearForm form_;
-  torch::Tensor sums_;            // [B H, parts d, d_v] of phi(k) v^T, parts 2 with M and 1 without
-  torch::Tensor normalizers_;     // [B H, parts d] of phi(k)
-  std::vector<int64_t> lengths_;  // tokens so far of each row
+  torch::Tensor sums_;         // [B H, parts d, d_v] of phi(k) v^T, parts 2 with M and 1 without
+  torch::Tensor normalizers_;  // [B H, parts d] of phi(k)
+  int64_t length_ = 0;         // tokens so far
 };
 
 }  // namespace cosdt::attention

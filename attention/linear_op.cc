@@ -1,6 +1,8 @@
 #include "attention/linear_op.h"
 
 #include <array>
+#include <tuple>
+#include <utility>
 
 #include "attention/linear_problem.h"
 #include "attention/parallel.h"
@@ -23,7 +25,7 @@ Inputs WithContiguousRows(const Inputs& inputs) {
           {}};
 }
 
-// Heads side by side; where there are more threads than heads, segments side by side.
+// Heads side by side; if there are more threads than heads, segments side by side.
 void RunOnThreads(const kernels::Plan& plan) {
   if (plan.segments() == 1 || at::get_num_threads() <= plan.heads() || at::in_parallel_region()) {
     at::parallel_for(0, plan.heads(), 1,
@@ -42,32 +44,22 @@ void RunOnThreads(const kernels::Plan& plan) {
                    [&](int64_t begin, int64_t end) { plan.RunSegments(begin, end, states); });
 }
 
-void ForwardOnCpu(const Tensor& q, const Tensor& k, const Tensor& v, const Mask& key_mask,
-                  int64_t features, int64_t reweight_length, bool normalize, double eps,
-                  Tensor& out, Tensor& normalizer) {
-  const Inputs inputs{q, k, v, key_mask.value_or(Tensor()), {}};
-  const kernels::Problem problem =
-      MakeProblem(inputs, MakeForm(features, reweight_length, normalize, eps), out, normalizer);
-  RunOnThreads(kernels::Plan(problem, kernels::Pass::kForward));
+void ForwardOnCpu(const Inputs& inputs, const LinearForm& form, Tensor& out, Tensor& normalizer) {
+  RunOnThreads(kernels::Plan(MakeProblem(inputs, form, out, normalizer), kernels::Pass::kForward));
 }
 
-void BackwardOnCpu(const Tensor& grad_out, const Tensor& q, const Tensor& k, const Tensor& v,
-                   const Mask& key_mask, const Tensor& out, const Tensor& normalizer,
-                   int64_t features, int64_t reweight_length, bool normalize, double eps,
-                   Tensor& grad_q, Tensor& grad_k, Tensor& grad_v) {
-  const Inputs inputs{q, k, v, key_mask.value_or(Tensor()), {}};
-  kernels::Problem problem =
-      MakeProblem(inputs, MakeForm(features, reweight_length, normalize, eps), out, normalizer);
+void BackwardOnCpu(const Tensor& grad_out, const Inputs& inputs, const LinearForm& form,
+                   const Tensor& out, const Tensor& normalizer, Tensor& grad_q, Tensor& grad_k,
+                   Tensor& grad_v) {
+  kernels::Problem problem = MakeProblem(inputs, form, out, normalizer);
   AddGradients(problem, grad_out, grad_q, grad_k, grad_v);
   RunOnThreads(kernels::Plan(problem, kernels::Pass::kBackward));
 }
 
 // Meta tensors have shapes alone: nothing is computed.
-void ForwardOnMeta(const Tensor&, const Tensor&, const Tensor&, const Mask&, int64_t, int64_t, bool,
-                   double, Tensor&, Tensor&) {}
-void BackwardOnMeta(const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Mask&,
-                    const Tensor&, const Tensor&, int64_t, int64_t, bool, double, Tensor&, Tensor&,
-                    Tensor&) {}
+void ForwardOnMeta(const Inputs&, const LinearForm&, Tensor&, Tensor&) {}
+void BackwardOnMeta(const Tensor&, const Inputs&, const LinearForm&, const Tensor&, const Tensor&,
+                    Tensor&, Tensor&, Tensor&) {}
 
 struct Output {
   Tensor out, normalizer;
@@ -85,27 +77,19 @@ Output Forward(const Inputs& inputs, const LinearForm& form) {
   return result;
 }
 
-Tensor AttendWithoutGradient(const Tensor& q, const Tensor& k, const Tensor& v, const Mask& mask,
-                             int64_t features, int64_t reweight_length, bool normalize,
-                             double eps) {
-  return Forward({q, k, v, mask.value_or(Tensor()), {}},
-                 MakeForm(features, reweight_length, normalize, eps))
-      .out;
+Tensor AttendWithoutGradient(const Inputs& inputs, const LinearForm& form) {
+  return Forward(inputs, form).out;
 }
 
 class Differentiable : public torch::autograd::Function<Differentiable> {
  public:
   static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& q, const Tensor& k,
-                        const Tensor& v, const Mask& mask, int64_t features,
-                        int64_t reweight_length, bool normalize, double eps) {
+                        const Tensor& v, const Tensor& mask, const LinearForm& form) {
     const at::AutoDispatchBelowAutograd below;
-    const Output result = Forward({q, k, v, mask.value_or(Tensor()), {}},
-                                  MakeForm(features, reweight_length, normalize, eps));
-    context->save_for_backward({q, k, v, mask.value_or(Tensor()), result.out, result.normalizer});
-    context->saved_data["features"] = features;
-    context->saved_data["reweight_length"] = reweight_length;
-    context->saved_data["normalize"] = normalize;
-    context->saved_data["eps"] = eps;
+    const Output result = Forward({q, k, v, mask, {}}, form);
+    context->save_for_backward({q, k, v, mask, result.out, result.normalizer});
+    context->saved_data["form"] = SavedForm(static_cast<int64_t>(form.features),
+                                            form.reweight_length, form.normalize, form.eps);
     return result.out;
   }
 
@@ -119,19 +103,17 @@ class Differentiable : public torch::autograd::Function<Differentiable> {
     Tensor grad_q = torch::empty_like(saved[0]), grad_k = torch::empty_like(saved[1]),
            grad_v = torch::empty_like(saved[2]);
     for (Tensor* grad : {&grad_q, &grad_k, &grad_v}) *grad = WithContiguousRows(*grad);
-    CausalLinearBackward(
-        grads[0], inputs,
-        MakeForm(context->saved_data["features"].toInt(),
-                 context->saved_data["reweight_length"].toInt(),
-                 context->saved_data["normalize"].toBool(), context->saved_data["eps"].toDouble()),
-        saved[4], saved[5], grad_q, grad_k, grad_v);
-    return {grad_q, grad_k, grad_v, {}, {}, {}, {}, {}};
+    const LinearForm form = std::apply(MakeForm, context->saved_data["form"].to<SavedForm>());
+    CausalLinearBackward(grads[0], inputs, form, saved[4], saved[5], grad_q, grad_k, grad_v);
+    return {grad_q, grad_k, grad_v, {}, {}};
   }
+
+ private:
+  using SavedForm = std::tuple<int64_t, int64_t, bool, double>;
 };
 
-Tensor AttendWithGradient(const Tensor& q, const Tensor& k, const Tensor& v, const Mask& mask,
-                          int64_t features, int64_t reweight_length, bool normalize, double eps) {
-  return Differentiable::apply(q, k, v, mask, features, reweight_length, normalize, eps);
+Tensor AttendWithGradient(const Inputs& inputs, const LinearForm& form) {
+  return Differentiable::apply(inputs.q, inputs.k, inputs.v, inputs.key_mask, form);
 }
 
 TORCH_LIBRARY(cosdt, library) {
@@ -148,18 +130,18 @@ TORCH_LIBRARY(cosdt, library) {
       "float eps, Tensor(a!) grad_q, Tensor(b!) grad_k, Tensor(c!) grad_v) -> ()");
 }
 TORCH_LIBRARY_IMPL(cosdt, CompositeExplicitAutograd, library) {
-  library.impl("causal_linear_attention", AttendWithoutGradient);
+  library.impl("causal_linear_attention", AttendOperator<AttendWithoutGradient>);
 }
 TORCH_LIBRARY_IMPL(cosdt, Autograd, library) {
-  library.impl("causal_linear_attention", AttendWithGradient);
+  library.impl("causal_linear_attention", AttendOperator<AttendWithGradient>);
 }
 TORCH_LIBRARY_IMPL(cosdt, CPU, library) {
-  library.impl("causal_linear_forward", ForwardOnCpu);
-  library.impl("causal_linear_backward", BackwardOnCpu);
+  library.impl("causal_linear_forward", ForwardOperator<ForwardOnCpu>);
+  library.impl("causal_linear_backward", BackwardOperator<BackwardOnCpu>);
 }
 TORCH_LIBRARY_IMPL(cosdt, Meta, library) {
-  library.impl("causal_linear_forward", ForwardOnMeta);
-  library.impl("causal_linear_backward", BackwardOnMeta);
+  library.impl("causal_linear_forward", ForwardOperator<ForwardOnMeta>);
+  library.impl("causal_linear_backward", BackwardOperator<BackwardOnMeta>);
 }
 
 template <class Signature>
@@ -170,7 +152,7 @@ auto FindOperator(const char* name) {
 Mask ToMask(const Tensor& mask) { return mask.defined() ? Mask(mask) : std::nullopt; }
 
 // In few dimensions a token's normaliser is often small and most of its gradient cancels against
-// g . o, where an o rounded to bfloat16 leaves errors of 0.3 (d = 8); on tensor cores features and
+// g . o, and an o rounded to bfloat16 leaves errors of 0.3 (d = 8); on tensor cores features and
 // scores are rounded, too, which leaves 0.05 at d = 16.
 bool NeedsFloat32(const Tensor& q, const LinearForm& form) {
   return form.normalize && q.scalar_type() == torch::kBFloat16 &&
@@ -211,8 +193,8 @@ std::string CausalLinearPath(const torch::Device& device) {
 }
 
 torch::Tensor FusedCausalLinear(const Inputs& inputs, const LinearForm& form) {
-  static const auto op =
-      FindOperator<decltype(AttendWithoutGradient)>("cosdt::causal_linear_attention");
+  static const auto op = FindOperator<decltype(AttendOperator<AttendWithoutGradient>)>(
+      "cosdt::causal_linear_attention");
   return op.call(inputs.q, inputs.k, inputs.v, ToMask(inputs.key_mask),
                  static_cast<int64_t>(form.features), form.reweight_length, form.normalize,
                  form.eps);
@@ -220,7 +202,8 @@ torch::Tensor FusedCausalLinear(const Inputs& inputs, const LinearForm& form) {
 
 void CausalLinearForward(const Inputs& inputs, const LinearForm& form, Tensor& out,
                          Tensor& normalizer) {
-  static const auto op = FindOperator<ForwardOperator>("cosdt::causal_linear_forward");
+  static const auto op =
+      FindOperator<decltype(ForwardOperator<ForwardOnCpu>)>("cosdt::causal_linear_forward");
   const Inputs x = WithContiguousRows(inputs);
   op.call(x.q, x.k, x.v, ToMask(x.key_mask), static_cast<int64_t>(form.features),
           form.reweight_length, form.normalize, form.eps, out, normalizer);
@@ -232,7 +215,8 @@ void CausalLinearBackward(const Tensor& grad_out, const Inputs& inputs, const Li
   if (NeedsFloat32(inputs.q, form)) {
     return BackwardInFloat32(grad_out, inputs, form, grad_q, grad_k, grad_v);
   }
-  static const auto op = FindOperator<BackwardOperator>("cosdt::causal_linear_backward");
+  static const auto op =
+      FindOperator<decltype(BackwardOperator<BackwardOnCpu>)>("cosdt::causal_linear_backward");
   const Inputs x = WithContiguousRows(inputs);
   op.call(WithContiguousRows(grad_out), x.q, x.k, x.v, ToMask(x.key_mask), out, normalizer,
           static_cast<int64_t>(form.features), form.reweight_length, form.normalize, form.eps,

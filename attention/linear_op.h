@@ -17,17 +17,17 @@ namespace cosdt::attention {
 //                                  int reweight_length, bool normalize, float eps) -> Tensor
 // on [B, H, L, .]. Saves inputs, output and the normaliser for the backward pass, which is not
 // differentiable itself (CausalLinearComposed is). The same bits for any number of threads, and in
-// every run on a device. Throws c10::NotImplementedError where HasCausalLinearKernel is false.
+// every run on a device. Throws c10::NotImplementedError if HasCausalLinearKernel is false.
 torch::Tensor FusedCausalLinear(const Inputs& inputs, const LinearForm& form);
 
 // Whether the kernels take q [B, H, L, d] and values that are `value_width` wide. CPU: all types of
 // CheckType; CUDA: float32 with widths that are multiples of 4 and bfloat16 with multiples of 8, up
-// to 128, in a build that has the kernels and where they passed their check on that device, which
-// the first call for a device runs (self_check.h).
+// to 128, in a build that has the kernels if they passed their check on that device, which the
+// first call for a device runs (self_check.h).
 bool HasCausalLinearKernel(const torch::Tensor& q, int64_t value_width);
 
-// What computes causal linear attention on a device: "kernels", or "composition" of LibTorch's
-// operations where the kernels are missing or failed their check.
+// The path of causal linear attention on a device: "kernels", or "composition" of LibTorch's
+// operations if the kernels are missing or failed their check.
 std::string CausalLinearPath(const torch::Device& device);
 
 // Forward without autograd, into arrays of any strides with contiguous rows.

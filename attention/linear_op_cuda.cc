@@ -61,38 +61,33 @@ class AlignedOutput {
   Tensor aligned_;
 };
 
-Inputs AlignedInputs(const Tensor& q, const Tensor& k, const Tensor& v, const Mask& mask) {
-  return {Aligned(q), Aligned(k), Aligned(v), mask.value_or(Tensor()), {}};
+Inputs AlignedInputs(const Inputs& inputs) {
+  return {Aligned(inputs.q), Aligned(inputs.k), Aligned(inputs.v), inputs.key_mask, {}};
 }
 
-void ForwardOnCuda(const Tensor& q, const Tensor& k, const Tensor& v, const Mask& mask,
-                   int64_t features, int64_t reweight_length, bool normalize, double eps,
-                   Tensor& out, Tensor& normalizer) {
-  const Inputs inputs = AlignedInputs(q, k, v, mask);
+void ForwardOnCuda(const Inputs& inputs, const LinearForm& form, Tensor& out, Tensor& normalizer) {
+  const Inputs aligned = AlignedInputs(inputs);
   AlignedOutput to(out);
-  kernels::Problem problem = MakeProblem(
-      inputs, MakeForm(features, reweight_length, normalize, eps), to.tensor(), normalizer);
+  kernels::Problem problem = MakeProblem(aligned, form, to.tensor(), normalizer);
   problem.one_product = at::globalContext().allowTF32CuBLAS();
-  Run(problem, kernels::Pass::kForward, q.device());
+  Run(problem, kernels::Pass::kForward, inputs.q.device());
   to.Finish();
 }
 
-void BackwardOnCuda(const Tensor& grad_out, const Tensor& q, const Tensor& k, const Tensor& v,
-                    const Mask& mask, const Tensor& out, const Tensor& normalizer, int64_t features,
-                    int64_t reweight_length, bool normalize, double eps, Tensor& grad_q,
-                    Tensor& grad_k, Tensor& grad_v) {
-  const Inputs inputs = AlignedInputs(q, k, v, mask);
+void BackwardOnCuda(const Tensor& grad_out, const Inputs& inputs, const LinearForm& form,
+                    const Tensor& out, const Tensor& normalizer, Tensor& grad_q, Tensor& grad_k,
+                    Tensor& grad_v) {
+  const Inputs aligned = AlignedInputs(inputs);
   const Tensor grad = Aligned(grad_out), output = Aligned(out);
   AlignedOutput to_q(grad_q), to_k(grad_k), to_v(grad_v);
-  kernels::Problem problem =
-      MakeProblem(inputs, MakeForm(features, reweight_length, normalize, eps), output, normalizer);
+  kernels::Problem problem = MakeProblem(aligned, form, output, normalizer);
   AddGradients(problem, grad, to_q.tensor(), to_k.tensor(), to_v.tensor());
   problem.one_product = at::globalContext().allowTF32CuBLAS();
-  Run(problem, kernels::Pass::kBackward, q.device());
+  Run(problem, kernels::Pass::kBackward, inputs.q.device());
   for (AlignedOutput* to : {&to_q, &to_k, &to_v}) to->Finish();
 }
 
-// Once a device and process.
+// Once per device and process.
 bool PassedCheck(const c10::Device& device) {
   static std::mutex mutex;
   static std::map<c10::DeviceIndex, bool> passed;
@@ -131,8 +126,8 @@ bool Takes(const Tensor& q, int64_t value_width) {
 }
 
 TORCH_LIBRARY_IMPL(cosdt, CUDA, library) {
-  library.impl("causal_linear_forward", ForwardOnCuda);
-  library.impl("causal_linear_backward", BackwardOnCuda);
+  library.impl("causal_linear_forward", ForwardOperator<ForwardOnCuda>);
+  library.impl("causal_linear_backward", BackwardOperator<BackwardOnCuda>);
 }
 
 [[maybe_unused]] const KernelCheck kBefore = SetKernelCheck(c10::DeviceType::CUDA, Takes);

@@ -20,17 +20,44 @@ void AddGradients(kernels::Problem& problem, const torch::Tensor& grad_out,
                   const torch::Tensor& grad_q, const torch::Tensor& grad_k,
                   const torch::Tensor& grad_v);
 
-// The operators' arguments as one form, and their signatures, which every device's binding has.
+// The operators spell out a form's fields. These wrap functions of inputs and form, of which every
+// device's binding has its own, in the operators' signatures (linear_op.cc has the schemas).
 LinearForm MakeForm(int64_t features, int64_t reweight_length, bool normalize, double eps);
 using Mask = std::optional<torch::Tensor>;
-using ForwardOperator = void(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,
-                             const Mask& key_mask, int64_t features, int64_t reweight_length,
-                             bool normalize, double eps, torch::Tensor& out,
+
+using AttendFunction = torch::Tensor(const Inputs& inputs, const LinearForm& form);
+using ForwardFunction = void(const Inputs& inputs, const LinearForm& form, torch::Tensor& out,
                              torch::Tensor& normalizer);
-using BackwardOperator = void(const torch::Tensor& grad_out, const torch::Tensor& q,
-                              const torch::Tensor& k, const torch::Tensor& v, const Mask& key_mask,
-                              const torch::Tensor& out, const torch::Tensor& normalizer,
-                              int64_t features, int64_t reweight_length, bool normalize, double eps,
-                              torch::Tensor& grad_q, torch::Tensor& grad_k, torch::Tensor& grad_v);
+using BackwardFunction = void(const torch::Tensor& grad_out, const Inputs& inputs,
+                              const LinearForm& form, const torch::Tensor& out,
+                              const torch::Tensor& normalizer, torch::Tensor& grad_q,
+                              torch::Tensor& grad_k, torch::Tensor& grad_v);
+
+template <AttendFunction* kAttend>
+torch::Tensor AttendOperator(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,
+                             const Mask& key_mask, int64_t features, int64_t reweight_length,
+                             bool normalize, double eps) {
+  return kAttend({q, k, v, key_mask.value_or(torch::Tensor()), {}},
+                 MakeForm(features, reweight_length, normalize, eps));
+}
+
+template <ForwardFunction* kForward>
+void ForwardOperator(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,
+                     const Mask& key_mask, int64_t features, int64_t reweight_length,
+                     bool normalize, double eps, torch::Tensor& out, torch::Tensor& normalizer) {
+  kForward({q, k, v, key_mask.value_or(torch::Tensor()), {}},
+           MakeForm(features, reweight_length, normalize, eps), out, normalizer);
+}
+
+template <BackwardFunction* kBackward>
+void BackwardOperator(const torch::Tensor& grad_out, const torch::Tensor& q, const torch::Tensor& k,
+                      const torch::Tensor& v, const Mask& key_mask, const torch::Tensor& out,
+                      const torch::Tensor& normalizer, int64_t features, int64_t reweight_length,
+                      bool normalize, double eps, torch::Tensor& grad_q, torch::Tensor& grad_k,
+                      torch::Tensor& grad_v) {
+  kBackward(grad_out, {q, k, v, key_mask.value_or(torch::Tensor()), {}},
+            MakeForm(features, reweight_length, normalize, eps), out, normalizer, grad_q, grad_k,
+            grad_v);
+}
 
 }  // namespace cosdt::attention

@@ -14,20 +14,7 @@ class LocalState : public AttentionState {
   LocalState(const Shape& shape, int64_t window)
       : AttentionState(shape),
         keys_(torch::zeros({shape.batch, shape.heads, window, shape.width}, shape.type)),
-        values_(torch::zeros({shape.batch, shape.heads, window, shape.value_width}, shape.type)),
-        lengths_(shape.batch, 0) {}
-
-  void Reset(const std::vector<int64_t>& rows) override {
-    CheckRows(rows);
-    for (const int64_t row : rows) lengths_[row] = 0;
-  }
-
-  std::unique_ptr<AttentionState> Copy() const override {
-    auto copy = std::unique_ptr<LocalState>(new LocalState(*this));
-    copy->keys_ = keys_.clone();
-    copy->values_ = values_.clone();
-    return copy;
-  }
+        values_(torch::zeros({shape.batch, shape.heads, window, shape.value_width}, shape.type)) {}
 
   int64_t bytes() const override { return static_cast<int64_t>(keys_.nbytes() + values_.nbytes()); }
 
@@ -35,38 +22,29 @@ class LocalState : public AttentionState {
   torch::Tensor DoStep(const torch::Tensor& q, const torch::Tensor& k,
                        const torch::Tensor& v) override {
     const int64_t window = keys_.size(2);
-    keys_.select(2, next_).copy_(k);
-    values_.select(2, next_).copy_(v);
-    for (int64_t& length : lengths_) length = std::min(length + 1, window);
+    const int64_t place = length_ % window;
+    keys_.select(2, place).copy_(k);
+    values_.select(2, place).copy_(v);
+    ++length_;
     std::optional<torch::Tensor> mask;
-    if (*std::min_element(lengths_.begin(), lengths_.end()) < window) {
-      // a place is in use where its token is younger than the row
+    if (length_ < window) {
       const auto indices = torch::TensorOptions(torch::kInt64).device(q.device());
-      const torch::Tensor age = (next_ - torch::arange(window, indices)).remainder(window);
-      mask = (age < torch::tensor(lengths_, torch::kInt64).to(q.device()).unsqueeze(-1))
-                 .view({-1, 1, 1, window});
+      mask = (torch::arange(window, indices) < length_).view({1, 1, 1, window});
     }
-    next_ = (next_ + 1) % window;
     return torch::scaled_dot_product_attention(q.unsqueeze(2), keys_, values_, mask).squeeze(2);
   }
 
-  torch::Tensor keys_, values_;   // [B, H, window, .]
-  int64_t next_ = 0;              // the place of the next token
-  std::vector<int64_t> lengths_;  // tokens in use of each row
+  torch::Tensor keys_, values_;  // [B, H, window, .]
+  int64_t length_ = 0;           // tokens so far
 };
 
 }  // namespace
 
-torch::Tensor LocalAttention(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,
-                             const torch::Tensor& key_mask, const AttentionOptions& options) {
-  TORCH_CHECK_VALUE(options.causal, "attention: kind local is causal only");
-  TORCH_CHECK_VALUE(options.window >= 1, "attention: window must be at least 1, found ",
-                    options.window);
-  Inputs inputs = CheckInputs(q, k, v, key_mask, options);
+torch::Tensor LocalAttention(Inputs inputs, const ResolvedAttention& attention) {
   inputs.ClearPadding();
-  const torch::ScalarType sum_type = SumTypeOf(q.scalar_type());
+  const torch::ScalarType type = inputs.q.scalar_type(), sum_type = SumTypeOf(type);
   const int64_t length = inputs.q.size(2);
-  const int64_t block = std::min(options.window, length);
+  const int64_t block = std::min(attention.options.window, length);
   const int64_t padding = (block - length % block) % block;
   const auto blocks = [&](const torch::Tensor& x) {
     return torch::constant_pad_nd(x, {0, 0, 0, padding}).unflatten(2, {-1, block}).to(sum_type);
@@ -82,16 +60,16 @@ torch::Tensor LocalAttention(const torch::Tensor& q, const torch::Tensor& k, con
   const int64_t n = q_blocks.size(2);
   torch::Tensor scores =
       torch::matmul(q_blocks, with_previous(blocks(inputs.k)).transpose(-1, -2)) /
-      std::sqrt(static_cast<double>(q.size(-1)));
+      std::sqrt(static_cast<double>(inputs.q.size(-1)));
 
-  const auto indices = torch::TensorOptions(torch::kInt64).device(q.device());
+  const auto indices = torch::TensorOptions(torch::kInt64).device(inputs.q.device());
   const torch::Tensor query = torch::arange(block, 2 * block, indices).unsqueeze(-1);
   const torch::Tensor key = torch::arange(2 * block, indices);
   const torch::Tensor distance = query - key;
   torch::Tensor outside = ((distance < 0) | (distance >= block)).expand({n, -1, -1}).clone();
   outside[0] |= key < block;  // there is none before the first
   if (inputs.key_mask.defined()) {
-    // a padded key gets no weight beside a real one, and yet no query is left without any
+    // a padded key gets no weight next to a real one, and yet no query is left without any
     const torch::Tensor padded =
         with_previous(blocks((~inputs.key_mask).unsqueeze(1).unsqueeze(-1).to(sum_type)))
             .transpose(-1, -2);
@@ -101,13 +79,12 @@ torch::Tensor LocalAttention(const torch::Tensor& q, const torch::Tensor& k, con
   return torch::matmul(scores.softmax(-1), with_previous(blocks(inputs.v)))
       .flatten(2, 3)
       .narrow(2, 0, length)
-      .to(q.scalar_type())
-      .reshape(inputs.output_shape);
+      .to(type);
 }
 
 std::unique_ptr<AttentionState> MakeLocalState(const AttentionState::Shape& shape,
-                                               const AttentionOptions& options) {
-  return std::make_unique<LocalState>(shape, options.window);
+                                               const ResolvedAttention& attention) {
+  return std::make_unique<LocalState>(shape, attention.options.window);
 }
 
 }  // namespace cosdt::attention

@@ -3,16 +3,15 @@
 #pragma once
 
 #include "attention/attention.h"
+#include "attention/shapes.h"
 
 namespace cosdt::attention {
 
-// Token i attends to the options.window tokens i - window + 1 .. i. Shapes and errors:
-// AttentionImpl::forward; causal only.
-torch::Tensor LocalAttention(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,
-                             const torch::Tensor& key_mask, const AttentionOptions& options);
+// Token i attends to the options.window tokens i - window + 1 .. i; causal only.
+torch::Tensor LocalAttention(Inputs inputs, const ResolvedAttention& attention);
 
 // A ring of the last `window` keys and values.
 std::unique_ptr<AttentionState> MakeLocalState(const AttentionState::Shape& shape,
-                                               const AttentionOptions& options);
+                                               const ResolvedAttention& attention);
 
 }  // namespace cosdt::attention

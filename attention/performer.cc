@@ -23,10 +23,6 @@ torch::Tensor Exponents(const torch::Tensor& x, const torch::Tensor& projection)
 // The features of queries and of keys, in the sums' type.
 std::pair<torch::Tensor, torch::Tensor> Features(const torch::Tensor& q, const torch::Tensor& k,
                                                  const torch::Tensor& projection) {
-  TORCH_CHECK_VALUE(
-      projection.defined() && projection.dim() == 2 && projection.size(1) == q.size(-1),
-      "attention: projection must be [features, ", q.size(-1), "], found ",
-      projection.defined() ? c10::str("shape ", projection.sizes()) : "none");
   const torch::TensorOptions type = q.options().dtype(SumTypeOf(q.scalar_type()));
   const torch::Tensor w = projection.to(type);
   const torch::Tensor exponents = Exponents(q.to(type), w);
@@ -38,11 +34,7 @@ std::pair<torch::Tensor, torch::Tensor> Features(const torch::Tensor& q, const t
 class PerformerState : public LinearState {
  public:
   PerformerState(const Shape& shape, const torch::Tensor& projection)
-      : LinearState(shape, kPerformerForm, projection.size(0)), projection_(projection.clone()) {}
-
-  std::unique_ptr<AttentionState> Copy() const override {
-    return std::unique_ptr<AttentionState>(new PerformerState(*this));
-  }
+      : LinearState(shape, kPerformerForm, projection.size(0)), projection_(projection) {}
 
  private:
   torch::Tensor DoStep(const torch::Tensor& q, const torch::Tensor& k,
@@ -51,7 +43,7 @@ class PerformerState : public LinearState {
     return LinearState::DoStep(q_features, k_features, v).to(q.scalar_type());
   }
 
-  torch::Tensor projection_;  // of its own: the module may draw new ones meanwhile
+  torch::Tensor projection_;
 };
 
 }  // namespace
@@ -73,23 +65,19 @@ torch::Tensor PerformerProjection(int64_t features, int64_t width, uint64_t seed
   return torch::cat(blocks).narrow(0, 0, features).contiguous();
 }
 
-torch::Tensor PerformerAttention(const torch::Tensor& q, const torch::Tensor& k,
-                                 const torch::Tensor& v, const torch::Tensor& key_mask,
-                                 const AttentionOptions& options, const torch::Tensor& projection) {
-  Inputs inputs = CheckInputs(q, k, v, key_mask, options);
+torch::Tensor PerformerAttention(Inputs inputs, const ResolvedAttention& attention) {
+  const torch::ScalarType type = inputs.q.scalar_type();
   inputs.ClearPadding();  // before the exponential, which could overflow on what stands there
-  std::tie(inputs.q, inputs.k) = Features(inputs.q, inputs.k, projection);
+  std::tie(inputs.q, inputs.k) = Features(inputs.q, inputs.k, attention.projection);
   inputs.v = inputs.v.to(inputs.q.scalar_type());
-  return (options.causal ? CausalLinear(inputs, kPerformerForm)
-                         : FullLinear(inputs, kPerformerForm))
-      .reshape(inputs.output_shape)
-      .to(q.scalar_type());
+  return (attention.options.causal ? CausalLinear(inputs, kPerformerForm)
+                                   : FullLinear(inputs, kPerformerForm))
+      .to(type);
 }
 
 std::unique_ptr<AttentionState> MakePerformerState(const AttentionState::Shape& shape,
-                                                   const AttentionOptions&,
-                                                   const torch::Tensor& projection) {
-  return std::make_unique<PerformerState>(shape, projection);
+                                                   const ResolvedAttention& attention) {
+  return std::make_unique<PerformerState>(shape, attention.projection);
 }
 
 }  // namespace cosdt::attention

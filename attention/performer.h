@@ -3,6 +3,7 @@
 #pragma once
 
 #include "attention/attention.h"
+#include "attention/shapes.h"
 
 namespace cosdt::attention {
 
@@ -11,16 +12,12 @@ namespace cosdt::attention {
 // width ln width, as the paper's code does (at least 1).
 torch::Tensor PerformerProjection(int64_t features, int64_t width, uint64_t seed);
 
-// Linear attention on phi(x) = exp(W x' - |x'|^2 / 2) / sqrt(m), x' = x d^(-1/4), with `projection`
-// W [m, d]. A query's features are scaled to a largest one of 1, which the division undoes; keys
-// are not scaled, because a common scale would have to know the later keys. Shapes and errors:
-// AttentionImpl::forward; a projection that does not fit q throws.
-torch::Tensor PerformerAttention(const torch::Tensor& q, const torch::Tensor& k,
-                                 const torch::Tensor& v, const torch::Tensor& key_mask,
-                                 const AttentionOptions& options, const torch::Tensor& projection);
+// Linear attention on phi(x) = exp(W x' - |x'|^2 / 2) / sqrt(m), x' = x d^(-1/4), with the
+// projection W [m, d]. A query's features are scaled to a largest one of 1, which the division
+// undoes; keys are not scaled, because a common scale would have to know the later keys.
+torch::Tensor PerformerAttention(Inputs inputs, const ResolvedAttention& attention);
 
 std::unique_ptr<AttentionState> MakePerformerState(const AttentionState::Shape& shape,
-                                                   const AttentionOptions& options,
-                                                   const torch::Tensor& projection);
+                                                   const ResolvedAttention& attention);
 
 }  // namespace cosdt::attention

@@ -80,7 +80,7 @@ class Example {
     return results;
   }
 
-  // The same by the kernels; nothing where there are none.
+  // The same by the kernels; nothing if there are none.
   std::vector<Tensor> Run(const SupportsProblem& supports, const RunKernels& run,
                           bool one_product) const {
     const auto empty = [](const Tensor& like) { return torch::full_like(like, NAN); };
@@ -112,8 +112,8 @@ std::vector<double> Differences(const std::vector<Tensor>& found,
     all.push_back((found[i].to(torch::kFloat64) - expected[i]).abs().max() /
                   expected[i].abs().max().clamp_min(1));
   }
-  const Tensor numbers = torch::stack(all).cpu();
-  return {numbers.data_ptr<double>(), numbers.data_ptr<double>() + numbers.numel()};
+  const Tensor values = torch::stack(all).cpu();
+  return {values.data_ptr<double>(), values.data_ptr<double>() + values.numel()};
 }
 
 }  // namespace

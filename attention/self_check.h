@@ -1,5 +1,5 @@
 // Whether kernels of causal linear attention compute on a device what LibTorch's operations compute
-// there: what stands between a kernel that was never run on such a device and anybody's results.
+// there, for devices on which a kernel was never run before.
 #pragma once
 
 #include <torch/torch.h>
@@ -18,7 +18,7 @@ using RunKernels = std::function<void(const kernels::Problem&, kernels::Pass)>;
 // Runs every kernel that the device can have forward and backward, in float32, tf32 and bfloat16,
 // on lengths at the borders of chunks and segments, with and without padding, and compares outputs,
 // normalisers and gradients with CausalLinearComposed in float64 on the same device. Returns which
-// result differs first by more than the type's rounding, and by how much; empty where all agree.
+// result differs first by more than the type's rounding, and by how much; empty if all agree.
 // Waits for the device: not for use while a CUDA graph is recorded.
 std::string CheckKernels(const torch::Device& device, const SupportsProblem& supports,
                          const RunKernels& run);

@@ -34,7 +34,7 @@ void CheckType(const char* name, torch::ScalarType type) {
 }
 
 Inputs CheckInputs(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,
-                   const torch::Tensor& key_mask, const AttentionOptions& options) {
+                   const torch::Tensor& key_mask, bool causal) {
   for (const auto& [name, x] : {std::pair{"q", q}, {"k", k}, {"v", v}}) {
     TORCH_CHECK_VALUE(x.defined(), "attention: ", name, " must be a tensor, found none");
     TORCH_CHECK_VALUE(x.dim() >= 2, "attention: ", name, " must be [.., heads, L, d], found shape ",
@@ -53,7 +53,7 @@ Inputs CheckInputs(const torch::Tensor& q, const torch::Tensor& k, const torch::
                     ", found shape ", k.sizes());
   TORCH_CHECK_VALUE(v.size(-2) == k.size(-2), "attention: v must have k's length ", k.size(-2),
                     ", found shape ", v.sizes());
-  TORCH_CHECK_VALUE(!options.causal || k.size(-2) == q.size(-2),
+  TORCH_CHECK_VALUE(!causal || k.size(-2) == q.size(-2),
                     "attention: causal attention needs k of q's length ", q.size(-2),
                     ", found shape ", k.sizes());
   Inputs inputs{FoldBatch(q), FoldBatch(k), FoldBatch(v), {}, q.sizes().vec()};

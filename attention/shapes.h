@@ -1,16 +1,14 @@
-// What every kind checks and does with its inputs' shapes.
+// Checks of inputs' shapes and types, which all kinds share.
 #pragma once
 
 #include <torch/torch.h>
 
 #include <vector>
 
-#include "attention/attention.h"
-
 namespace cosdt::attention {
 
 // Inputs with their batch dimensions folded into one: q [B, H, L, d], k [B, H, L_k, d],
-// v [B, H, L_k, d_v], key_mask [B, L_k] or undefined. Views where the strides allow it.
+// v [B, H, L_k, d_v], key_mask [B, L_k] or undefined. Views if the strides allow it.
 struct Inputs {
   torch::Tensor q, k, v, key_mask;
   std::vector<int64_t> output_shape;  // [.., heads, L, d_v]
@@ -23,7 +21,7 @@ struct Inputs {
 // Throws c10::Error naming the argument, what was expected and what was found: ranks, widths,
 // lengths (causal needs L == L_k), empty tensors, types, devices.
 Inputs CheckInputs(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,
-                   const torch::Tensor& key_mask, const AttentionOptions& options);
+                   const torch::Tensor& key_mask, bool causal);
 
 // float32, bfloat16 or float64. Throws c10::TypeError naming the argument.
 void CheckType(const char* name, torch::ScalarType type);

@@ -2,17 +2,15 @@
 #pragma once
 
 #include "attention/attention.h"
+#include "attention/shapes.h"
 
 namespace cosdt::attention {
 
-// softmax(q k^T / sqrt(d)) v. Shapes and errors: AttentionImpl::forward.
-torch::Tensor SoftmaxAttention(const torch::Tensor& q, const torch::Tensor& k,
-                               const torch::Tensor& v, const torch::Tensor& key_mask,
-                               const AttentionOptions& options);
+// softmax(q k^T / sqrt(d)) v.
+torch::Tensor SoftmaxAttention(Inputs inputs, const ResolvedAttention& attention);
 
-// A cache of all keys and values: memory and time a step grow with the tokens since the oldest
-// row's reset.
+// A cache of all keys and values: memory and time per step grow with the tokens so far.
 std::unique_ptr<AttentionState> MakeSoftmaxState(const AttentionState::Shape& shape,
-                                                 const AttentionOptions& options);
+                                                 const ResolvedAttention& attention);
 
 }  // namespace cosdt::attention

@@ -2,39 +2,60 @@
 
 #include <algorithm>
 #include <stdexcept>
+#include <utility>
 
 namespace cosdt::agents {
+namespace {
 
-AgentSession::AgentSession(const std::string& checkpoint, DecodeMode decode, int horizon)
-    : checkpoint_(ReadCheckpoint(checkpoint)),
-      pool_(std::make_unique<envs::ThreadPool>(1)),
-      factory_(std::make_unique<DecoderFactory>(checkpoint_.agent, decode, horizon)),
-      observation_(checkpoint_.agent.options().observation_size()),
-      action_(checkpoint_.agent.options().action_size()),
-      wide_action_(action_.size()) {}
+void ExpectValues(const char* name, size_t expected, size_t found) {
+  if (expected == found) return;
+  throw std::invalid_argument(std::string("agent: ") + name + ": expected " +
+                              std::to_string(expected) + " values, found " + std::to_string(found));
+}
 
-void AgentSession::Reset(double target) {
-  decoder_ = factory_->Make(1, *pool_);
-  to_go_ = target;
+}  // namespace
+
+AgentSession::AgentSession(const std::string& checkpoint, const SessionOptions& options)
+    : AgentSession(ReadCheckpoint(checkpoint), options) {}
+
+AgentSession::AgentSession(Checkpoint checkpoint, const SessionOptions& options)
+    : checkpoint_(std::move(checkpoint)),
+      pool_(std::make_unique<envs::ThreadPool>(options.threads)),
+      factory_(std::make_unique<DecoderFactory>(checkpoint_.agent, options.decode, options.horizon,
+                                                options.compute_type)) {}
+
+void AgentSession::Reset(std::span<const double> targets) {
+  decoder_ = factory_->Make(static_cast<int>(targets.size()), *pool_);
+  to_go_.assign(targets.begin(), targets.end());
   first_step_ = true;
 }
 
-std::span<const double> AgentSession::Act(std::span<const double> observation, double reward) {
+std::span<const double> AgentSession::Act(std::span<const double> observations,
+                                          std::span<const double> rewards) {
   if (!decoder_) throw std::logic_error("agent: expected Reset before Act");
-  if (observation.size() != observation_.size()) {
-    throw std::invalid_argument("agent: observation: expected " +
-                                std::to_string(observation_.size()) + " numbers, found " +
-                                std::to_string(observation.size()));
+  const AgentOptions& options = agent().options();
+  const size_t rows = to_go_.size();
+  ExpectValues("observations", rows * options.observation_size(), observations.size());
+  if (!first_step_) {
+    ExpectValues("rewards", rows, rewards.size());
+    for (size_t i = 0; i < rows; ++i) to_go_[i] -= rewards[i];
   }
-  if (!first_step_) to_go_ -= reward;
   first_step_ = false;
-  std::ranges::transform(observation, observation_.begin(),
-                         [](double x) { return static_cast<float>(x); });
-  checkpoint_.info.normalizer.Apply(observation_, observation_);
-  const auto returns_to_go = static_cast<float>(to_go_ / checkpoint_.info.return_scale);
-  decoder_->Decide({&returns_to_go, 1}, observation_, action_);
-  std::ranges::copy(action_, wide_action_.begin());
-  return wide_action_;
+  returns_to_go_.resize(rows);
+  std::ranges::transform(to_go_, returns_to_go_.begin(),
+                         [&](double x) { return static_cast<float>(x / info().return_scale); });
+  observations_.assign(observations.begin(), observations.end());
+  info().normalizer.Apply(observations_, observations_);
+  actions_.resize(rows * options.action_size());
+  decoder_->Decide(returns_to_go_, observations_, actions_);
+  wide_actions_.assign(actions_.begin(), actions_.end());
+  return wide_actions_;
+}
+
+void AgentSession::Keep(std::span<const int> rows) {
+  decoder_->Keep(rows);
+  for (size_t i = 0; i < rows.size(); ++i) to_go_[i] = to_go_[rows[i]];
+  to_go_.resize(rows.size());
 }
 
 }  // namespace cosdt::agents

@@ -1,40 +1,65 @@
-// A trained agent for programs of one's own: one episode at a time, in a few lines.
+// A trained agent that acts: raw observations and rewards in, raw actions out.
 //
 //   cosdt::agents::AgentSession agent("run/last.safetensors");
 //   agent.Reset(3600);
 //   while (..) step = env->Step(agent.Act(observation, step.reward));
 #pragma once
 
+#include <torch/torch.h>
+
 #include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
-#include "agents/decoding/decoder.h"
+#include "agents/decoding/decoder_factory.h"
 #include "agents/models/checkpoint.h"
+#include "envs/thread_pool.h"
 
 namespace cosdt::agents {
 
+struct SessionOptions {
+  DecodeMode decode = DecodeMode::kWindow;
+  int horizon = 1000;  // the longest episode in steps, for the recurrent mode
+  torch::ScalarType compute_type = torch::kFloat32;  // or bfloat16 (DecoderFactory)
+  int threads = 1;
+};
+
+// One or more episodes in lock step. The only place that scales returns-to-go and normalises
+// observations for acting. A row's actions do not depend on the other rows or on threads.
 class AgentSession {
  public:
-  // Reads a checkpoint. `horizon` is the longest episode in steps, for the recurrent mode. Computes
-  // on the calling thread. Throws FileError (datasets/file_error.h) where the file is damaged, and
-  // what DecoderFactory throws.
-  explicit AgentSession(const std::string& checkpoint, DecodeMode decode = DecodeMode::kWindow,
-                        int horizon = 1000);
+  // Reads a checkpoint, or takes one. Throws FileError (datasets/file_error.h) if the file is
+  // damaged, and what DecoderFactory throws.
+  explicit AgentSession(const std::string& checkpoint, const SessionOptions& options = {});
+  explicit AgentSession(Checkpoint checkpoint, const SessionOptions& options = {});
 
-  // Begins an episode. `target` is the return to ask for, unscaled: info().targets are those that
-  // the agent was trained for. Behaviour cloning does not read it.
-  void Reset(double target);
+  // Begins an episode in as many rows as there are targets, the returns to ask for, unscaled:
+  // info().targets are those that the agent was trained for. Behaviour cloning does not read them.
+  void Reset(std::span<const double> targets);
+  void Reset(double target) { Reset({&target, 1}); }
 
-  // The action [action_size], in (-1, 1), for an observation [observation_size] as the environment
-  // gives it. `reward` is what the last action earned; it lowers the return to go, and is not read
-  // in an episode's first step. The same actions as RolloutAgent's. The result stays valid until
-  // the next call. Throws std::invalid_argument for another size, std::logic_error before Reset.
-  std::span<const double> Act(std::span<const double> observation, double reward);
+  // The actions [rows, action_size], in (-1, 1), for observations [rows, observation_size] as the
+  // environment gives them. rewards [rows] are what the last actions earned; they lower the
+  // returns-to-go, and are not read in the first step. The result stays valid until the next call.
+  // Throws std::invalid_argument for other sizes, std::logic_error before Reset.
+  std::span<const double> Act(std::span<const double> observations,
+                              std::span<const double> rewards);
+  std::span<const double> Act(std::span<const double> observation, double reward) {
+    return Act(observation, {&reward, 1});
+  }
+
+  // Continues with these rows alone, an ascending list of indices; the others have ended.
+  void Keep(std::span<const int> rows);
+
+  // How many episodes are best played side by side (DecoderFactory).
+  int RowsAtOnce() const { return factory_->RowsAtOnce(pool_->threads()); }
+
+  // The threads that decide, for environments that step in turn with them.
+  envs::ThreadPool& pool() { return *pool_; }
 
   const CheckpointInfo& info() const { return checkpoint_.info; }
-  const Agent& agent() const { return checkpoint_.agent; }
+  const Agent& agent() const { return *checkpoint_.agent; }
 
  private:
   Checkpoint checkpoint_;
@@ -42,9 +67,9 @@ class AgentSession {
   std::unique_ptr<DecoderFactory> factory_;
   std::unique_ptr<Decoder> decoder_;
   bool first_step_ = true;
-  double to_go_ = 0;
-  std::vector<float> observation_, action_;
-  std::vector<double> wide_action_;
+  std::vector<double> to_go_;  // of each row, unscaled
+  std::vector<float> returns_to_go_, observations_, actions_;
+  std::vector<double> wide_actions_;
 };
 
 }  // namespace cosdt::agents

@@ -32,7 +32,7 @@ CacheOptions::CacheOptions(const attention::AttentionOptions& options, int64_t h
                                                                       : 0),
       weights(2 * kRecent) {
   if (!IsKnown(options)) {
-    throw std::invalid_argument("acting: expected cosformer, linear or softmax, found " +
+    throw std::invalid_argument("decoding: expected cosformer, linear or softmax, found " +
                                 options.kind);
   }
   for (int64_t distance = 0; distance <= kRecent; ++distance) {
@@ -45,11 +45,6 @@ CacheOptions::CacheOptions(const attention::AttentionOptions& options, int64_t h
 }
 
 void AttentionCache::Clear() { length_ = folded_ = 0; }
-
-int64_t AttentionCache::bytes() const {
-  return (keys_.size() + values_.size() + sums_.size() + key_sums_.size()) *
-         static_cast<int64_t>(sizeof(float));
-}
 
 CacheView AttentionCache::View() const {
   return {.heads = form_->heads,
@@ -77,10 +72,10 @@ void AttentionCache::Append(Rows k, Rows v, int64_t count) {
   const int64_t needed = std::max(kRecent, Padded(length_ + count)) * columns;
   if (keys_.size() < needed) {  // softmax's alone grow
     const int64_t room = std::max(needed, 2 * keys_.size());
-    for (Floats* numbers : {&keys_, &values_}) {
+    for (Floats* cache : {&keys_, &values_}) {
       Floats larger(room);
-      std::copy_n(numbers->data(), numbers->size(), larger.data());
-      *numbers = std::move(larger);
+      std::copy_n(cache->data(), cache->size(), larger.data());
+      *cache = std::move(larger);
     }
   }
   for (int64_t token = 0; token < count; ++token) {

@@ -1,4 +1,4 @@
-// What one layer remembers of one row's tokens: the latest with keys and values, and for linear
+// One layer's memory of one row's tokens: the latest with keys and values, and for linear
 // kinds sums over those before them, so that a step's time and memory stay the same at any context.
 #pragma once
 
@@ -19,9 +19,9 @@ using kernels::Packed;
 using kernels::Padded;
 using kernels::Rows;
 
-// A kind of attention, for all layers and rows. Shared, and must outlive the memories.
+// A kind of attention, for all layers and rows. Must outlive the caches that share it.
 struct CacheOptions {
-  // Throws std::invalid_argument for a kind that is not in IsKnown.
+  // Throws std::invalid_argument for a kind that IsKnown does not know.
   CacheOptions(const attention::AttentionOptions& options, int64_t heads, int64_t head_width);
 
   // cosformer, linear and softmax.
@@ -48,8 +48,6 @@ class AttentionCache {
   // queries of the last `queries` of them (possibly 0), out gets their mixed values. Linear kinds
   // with a reweight_length M: at most M tokens in all, which is the caller's to check.
   void Advance(Rows q, int64_t queries, Rows k, Rows v, int64_t count, Rows out);
-
-  int64_t bytes() const;
 
  private:
   void Append(Rows k, Rows v, int64_t count);

@@ -10,7 +10,7 @@ namespace {
 // About as many as keep the activations in the second level of a processor's cache.
 constexpr int64_t kTokensAtOnce = 240;
 
-// Rows are an ascending list: every element moves to where an earlier one was.
+// Rows are an ascending list: elements move towards the front.
 template <class T>
 void KeepElements(std::span<const int> rows, std::vector<T>& elements) {
   for (size_t i = 0; i < rows.size(); ++i) {
@@ -33,8 +33,7 @@ Buffers& ThreadBuffers() {
 void Expect(const char* name, size_t expected, size_t found) {
   if (expected == found) return;
   throw std::invalid_argument(std::string("decoding: ") + name + ": expected " +
-                              std::to_string(expected) + " numbers, found " +
-                              std::to_string(found));
+                              std::to_string(expected) + " values, found " + std::to_string(found));
 }
 
 }  // namespace
@@ -101,8 +100,8 @@ void WindowDecoder::BeginStep() {
   // the new tokens come behind the old ones; with a context of one step the window has none of
   // those
   const int64_t old = end_ - kTokensPerStep, begin = std::min(first_, old);
-  const auto move = [&](Floats& numbers, int64_t width) {
-    std::copy(numbers.data() + begin * width, numbers.data() + old * width, numbers.data());
+  const auto move = [&](Floats& buffer, int64_t width) {
+    std::copy(buffer.data() + begin * width, buffer.data() + old * width, buffer.data());
   };
   for (Row& row : rows_) {
     move(row.x, model().width());
@@ -144,11 +143,11 @@ void WindowDecoder::DecideRows(int64_t begin, int64_t end, const CpuModel::Step&
 
 void WindowDecoder::KeepRows(std::span<const int> rows) { KeepElements(rows, rows_); }
 
-StreamDecoder::StreamDecoder(const CpuModel& model, int64_t period, int rows,
+StreamDecoder::StreamDecoder(const CpuModel& model, const StreamSchedule& schedule, int rows,
                              envs::ThreadPool& pool)
-    : CpuDecoder(model, rows, pool), period_(period), rows_(rows) {
+    : CpuDecoder(model, rows, pool), schedule_(schedule), rows_(rows) {
   for (Row& row : rows_) {
-    for (int stream = 0; stream < (period > 0 ? 2 : 1); ++stream) {
+    for (int stream = 0; stream < schedule.streams(); ++stream) {
       for (size_t i = 0; i < model.layers(); ++i) row.streams[stream].emplace_back(model.form());
     }
   }
@@ -165,28 +164,25 @@ void StreamDecoder::DecideRows(int64_t begin, int64_t end, const CpuModel::Step&
   model().Embed(step, rows, b.x.data());
   model().Project(b.x.data(), rows * added, b.qkv.data());
 
-  const int64_t now = step.timestep, half = period_ / 2;
-  for (int stream = 0; stream < (period_ > 0 ? 2 : 1); ++stream) {
-    const int64_t age = period_ == 0 ? now : now - stream * half;  // in steps, over all periods
+  for (int stream = 0; stream < schedule_.streams(); ++stream) {
+    const int64_t age = schedule_.Age(stream, step.timestep);
     if (age < 0) continue;
-    const int64_t steps = period_ == 0 ? age : age % period_;  // that the stream remembers
     // a stream begins with a return-to-go: the action before it belongs to a step that it forgot
-    const int64_t tokens = steps == 0 ? 2 : 3, skipped = added - tokens;
+    const int64_t tokens = age == 0 ? 2 : 3, skipped = added - tokens;
     b.first.resize(rows);
     for (int64_t i = 0; i < rows; ++i) {
       std::copy_n(b.x.data() + (i * added + skipped) * width, tokens * width,
                   b.window.data() + i * tokens * width);
       b.first[i] = b.qkv.data() + (i * added + skipped) * qkv_width;
     }
-    const bool answers = period_ == 0 || steps >= half || now < half;
     model().Run(
         b.window.data(), rows, tokens, b.first,
         [&](int64_t i, size_t layer) -> AttentionCache& {
           AttentionCache& memory = rows_[begin + i].streams[stream][layer];
-          if (steps == 0) memory.Clear();
+          if (age == 0) memory.Clear();
           return memory;
         },
-        answers ? actions : std::span<float>());
+        schedule_.Answers(stream, step.timestep) ? actions : std::span<float>());
   }
 }
 

@@ -6,10 +6,12 @@
 
 #include "agents/decoding/cpu_model.h"
 #include "agents/decoding/decoder.h"
+#include "agents/decoding/stream_schedule.h"
+#include "envs/thread_pool.h"
 
 namespace cosdt::agents::decoding {
 
-// Cuts the rows into pieces for threads and caches, and keeps what was done.
+// Cuts the rows into pieces for threads and caches, and keeps the last actions.
 class CpuDecoder : public Decoder {
  public:
   CpuDecoder(const CpuModel& model, int rows, envs::ThreadPool& pool);
@@ -23,7 +25,7 @@ class CpuDecoder : public Decoder {
 
   // Tokens of a row that go through the blocks in this step.
   virtual int64_t tokens() const = 0;
-  // Called once a step, before the pieces.
+  // Called once per step, before the pieces.
   virtual void BeginStep() {}
   // Decides for rows [begin, end); `step` begins at row `begin`, `actions` likewise.
   virtual void DecideRows(int64_t begin, int64_t end, const CpuModel::Step& step,
@@ -60,8 +62,8 @@ class WindowDecoder : public CpuDecoder {
 // recurrent and staggered: one or two streams of all tokens.
 class StreamDecoder : public CpuDecoder {
  public:
-  // A stream's period in steps; 0: one stream without end.
-  StreamDecoder(const CpuModel& model, int64_t period, int rows, envs::ThreadPool& pool);
+  StreamDecoder(const CpuModel& model, const StreamSchedule& schedule, int rows,
+                envs::ThreadPool& pool);
 
  private:
   struct Row {
@@ -72,7 +74,7 @@ class StreamDecoder : public CpuDecoder {
                   std::span<float> actions) override;
   void KeepRows(std::span<const int> rows) override;
 
-  int64_t period_;
+  StreamSchedule schedule_;
   std::vector<Row> rows_;
 };
 

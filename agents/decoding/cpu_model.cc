@@ -34,7 +34,8 @@ Packed PackAttentionOut(const torch::nn::Linear& layer, const CacheOptions& form
 
 }  // namespace
 
-// A thread's buffers: grown, and kept, because touching fresh memory costs more than arithmetic.
+// Per-thread buffers: they grow on demand and are reused, because touching fresh memory costs more
+// than arithmetic.
 struct CpuModel::Workspace {
   Floats y, qkv, mixed, hidden, last, time;
 };
@@ -58,7 +59,7 @@ CpuModel::CpuModel(const DecisionTransformer& model, torch::ScalarType type)
       observation_size_(model->options().observation_size),
       action_size_(model->options().action_size),
       max_timestep_(model->options().max_timestep),
-      form_(model->options().ResolvedAttention(), model->options().heads,
+      form_(model->options().attention, model->options().heads,
             model->options().width / model->options().heads),
       activation_(model->options().activation == "relu" ? Epilogue::kRelu : Epilogue::kGelu),
       embed_return_(Pack(model->embed_return)),

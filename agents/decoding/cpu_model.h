@@ -16,14 +16,14 @@ namespace cosdt::agents::decoding {
 class CpuModel {
  public:
   // Copies the weights. `type`, float32 or bfloat16, is that of the blocks' matrix products;
-  // embeddings, head, attention and all sums are in float32. Throws std::invalid_argument where
+  // embeddings, head, attention and all sums are in float32. Throws std::invalid_argument if
   // Supports is false.
   explicit CpuModel(const DecisionTransformer& model, torch::ScalarType type = torch::kFloat32);
 
   // Whether the attention is of a kind that CacheOptions knows.
   static bool Supports(const DecisionTransformerOptions& options);
 
-  // A step's numbers of some rows, all at the same timestep.
+  // The inputs of one step of some rows, all at the same timestep.
   struct Step {
     const float* returns_to_go = nullptr;  // [rows]
     const float* observations = nullptr;   // [rows, observation_size]

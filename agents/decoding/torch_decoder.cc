@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "agents/decoding/stream_schedule.h"
 #include "agents/decoding/torch_stepper.h"
 
 namespace cosdt::agents {
@@ -21,100 +22,94 @@ class TorchBlock {
 
 namespace {
 
-class CloningBlock : public TorchBlock {
- public:
-  explicit CloningBlock(BehaviourCloning model) : model_(std::move(model)) {}
-  Tensor Decide(const Tensor&, const Tensor& observations) override { return model_(observations); }
-
- private:
-  BehaviourCloning model_;
-};
-
+// Computes the agent's context again at every step.
 class WindowBlock : public TorchBlock {
  public:
-  explicit WindowBlock(DecisionTransformer model) : model_(std::move(model)) {}
+  explicit WindowBlock(std::shared_ptr<Agent> agent) : agent_(std::move(agent)) {}
 
   Tensor Decide(const Tensor& returns_to_go, const Tensor& observations) override {
-    const DecisionTransformerOptions& options = model_->options();
+    const AgentOptions& options = agent_->options();
     const auto push = [&](std::vector<Tensor>& history, const Tensor& x) {
       history.push_back(x.clone());
-      if (static_cast<int64_t>(history.size()) > options.context) history.erase(history.begin());
+      if (static_cast<int64_t>(history.size()) > options.context()) history.erase(history.begin());
     };
     push(returns_to_go_, returns_to_go);
     push(observations_, observations);
     const int64_t rows = returns_to_go.size(0);
     // which no prediction reads yet
-    push(actions_, torch::zeros({rows, options.action_size}, returns_to_go.options()));
+    push(actions_, torch::zeros({rows, options.action_size()}, returns_to_go.options()));
     push(timesteps_, torch::full({rows}, step_++, returns_to_go.options().dtype(torch::kInt64)));
     const auto join = [](const std::vector<Tensor>& history) { return torch::stack(history, 1); };
-    actions_.back() =
-        model_(join(returns_to_go_), join(observations_), join(actions_), join(timesteps_))
-            .select(1, -1)
-            .clone();
+    actions_.back() = agent_
+                          ->Predict({.returns_to_go = join(returns_to_go_),
+                                     .observations = join(observations_),
+                                     .actions = join(actions_),
+                                     .timesteps = join(timesteps_),
+                                     .mask = {}})
+                          .select(1, -1)
+                          .clone();
     return actions_.back();
   }
 
  private:
-  DecisionTransformer model_;
+  std::shared_ptr<Agent> agent_;
   int64_t step_ = 0;
   std::vector<Tensor> returns_to_go_, observations_, actions_, timesteps_;
 };
 
-// One stream without end, or two with a period.
+// recurrent and staggered.
 class StreamBlock : public TorchBlock {
  public:
-  StreamBlock(const DecisionTransformer& model, int64_t period, int64_t rows) : period_(period) {
-    for (int i = 0; i < (period > 0 ? 2 : 1); ++i) {
-      streams_.push_back(std::make_unique<TorchStepper>(model, rows));
-    }
-  }
+  StreamBlock(DecisionTransformer model, const decoding::StreamSchedule& schedule)
+      : model_(std::move(model)), schedule_(schedule), streams_(schedule.streams()) {}
 
   Tensor Decide(const Tensor& returns_to_go, const Tensor& observations) override {
     const Tensor timesteps =
         torch::full_like(returns_to_go, step_, returns_to_go.options().dtype(torch::kInt64));
-    std::vector<int64_t> all(static_cast<size_t>(returns_to_go.size(0)));
-    std::iota(all.begin(), all.end(), 0);
     Tensor actions;
-    for (size_t i = 0; i < streams_.size(); ++i) {
-      const int64_t age = step_ - static_cast<int64_t>(i) * period_ / 2;
+    for (int i = 0; i < schedule_.streams(); ++i) {
+      const int64_t age = schedule_.Age(i, step_);
       if (age < 0) continue;
-      const int64_t steps = period_ > 0 ? age % period_ : age;
-      if (steps == 0) streams_[i]->Reset(all);
+      if (age == 0) streams_[i] = std::make_unique<TorchStepper>(model_, returns_to_go.size(0));
       const Tensor answer = streams_[i]->Observe(returns_to_go, observations, timesteps);
-      if (steps >= period_ / 2 || step_ < period_ / 2) actions = answer;
+      if (schedule_.Answers(i, step_)) actions = answer;
     }
-    for (size_t i = 0; i < streams_.size(); ++i) {
-      if (step_ >= static_cast<int64_t>(i) * period_ / 2) streams_[i]->Act(actions);
+    for (const auto& stream : streams_) {
+      if (stream) stream->Act(actions);
     }
     ++step_;
     return actions;
   }
 
  private:
-  int64_t period_, step_ = 0;
-  std::vector<std::unique_ptr<TorchStepper>> streams_;
+  DecisionTransformer model_;
+  decoding::StreamSchedule schedule_;
+  int64_t step_ = 0;
+  std::vector<std::unique_ptr<TorchStepper>> streams_;  // null before they start
 };
 
-std::unique_ptr<TorchBlock> MakeBlock(const Agent& agent, DecodeMode mode, int64_t rows) {
-  if (agent.bc()) return std::make_unique<CloningBlock>(agent.bc());
-  if (mode == DecodeMode::kWindow) return std::make_unique<WindowBlock>(agent.dt());
-  return std::make_unique<StreamBlock>(
-      agent.dt(), mode == DecodeMode::kStaggered ? agent.options().dt.context : 0, rows);
+std::unique_ptr<TorchBlock> MakeBlock(const std::shared_ptr<Agent>& agent, DecodeMode mode) {
+  const int64_t context = agent->options().context();
+  // a context of one step is the same in every mode
+  if (mode == DecodeMode::kWindow || !agent->transformer()) {
+    return std::make_unique<WindowBlock>(agent);
+  }
+  return std::make_unique<StreamBlock>(agent->transformer(), decoding::MakeSchedule(mode, context));
 }
 
 }  // namespace
 
-TorchDecoder::TorchDecoder(const Agent& agent, DecodeMode mode, int rows)
-    : device_(agent.device()),
+TorchDecoder::TorchDecoder(const std::shared_ptr<Agent>& agent, DecodeMode mode, int rows)
+    : device_(agent->device()),
       block_rows_(device_.is_cpu() ? 32 : kMaxRows),
-      observation_size_(agent.options().observation_size()),
-      action_size_(agent.options().action_size()),
+      observation_size_(agent->options().observation_size()),
+      action_size_(agent->options().action_size()),
       slots_(rows),
       returns_to_go_(torch::zeros({block_rows_})),
       observations_(torch::zeros({block_rows_, observation_size_})) {
   std::iota(slots_.begin(), slots_.end(), 0);
   for (int64_t row = 0; row < rows; row += block_rows_) {
-    blocks_.push_back(MakeBlock(agent, mode, block_rows_));
+    blocks_.push_back(MakeBlock(agent, mode));
   }
 }
 

@@ -1,5 +1,5 @@
-// A decoder in LibTorch's operations, for any attention kind and for behaviour cloning, on the
-// device that the agent's weights are on.
+// A decoder in LibTorch's operations, for any agent and attention kind, on the device that the
+// agent's weights are on.
 #pragma once
 
 #include <memory>
@@ -17,7 +17,7 @@ class TorchDecoder : public Decoder {
   // How many rows are best decided at once: on a GPU they take as long as one does.
   static constexpr int kMaxRows = 256;
 
-  TorchDecoder(const Agent& agent, DecodeMode mode, int rows);
+  TorchDecoder(const std::shared_ptr<Agent>& agent, DecodeMode mode, int rows);
   ~TorchDecoder() override;
   void Decide(std::span<const float> returns_to_go, std::span<const float> observations,
               std::span<float> actions) override;
@@ -31,8 +31,8 @@ class TorchDecoder : public Decoder {
   int64_t observation_size_, action_size_;
   std::vector<std::unique_ptr<TorchBlock>> blocks_;
   std::vector<int64_t> slots_;  // of each row: its block and place there
-  torch::Tensor returns_to_go_,
-      observations_;  // of a block; slots that nobody has keep old numbers
+  // A block's inputs; places that no row has keep old values.
+  torch::Tensor returns_to_go_, observations_;
 };
 
 }  // namespace cosdt::agents

@@ -1,6 +1,5 @@
 #include "agents/decoding/torch_stepper.h"
 
-#include <set>
 #include <utility>
 
 #include "agents/models/fused_ops.h"
@@ -35,13 +34,8 @@ torch::Tensor TorchStepper::Observe(const Tensor& returns_to_go, const Tensor& o
   CheckShape("returns_to_go", returns_to_go, {batch_});
   CheckShape("observations", observations, {batch_, options.observation_size});
   CheckShape("timesteps", timesteps, {batch_});
-  if (timesteps_.defined() && !actions_.defined()) {
-    const std::set<int64_t> anew(resets_.begin(), resets_.end());
-    TORCH_CHECK_VALUE(static_cast<int64_t>(anew.size()) == batch_,
-                      "decoding: expected Act (or Reset of all rows) after Observe, found Observe");
-    for (const auto& state : states_) state->Reset(resets_);
-    resets_.clear();
-  }
+  TORCH_CHECK_VALUE(!timesteps_.defined() || actions_.defined(),
+                    "decoding: expected Act after Observe, found Observe");
 
   const auto time = [&](const Tensor& steps) {
     return model_->embed_timestep(steps.clamp(0, options.max_timestep - 1));
@@ -82,7 +76,6 @@ torch::Tensor TorchStepper::Observe(const Tensor& returns_to_go, const Tensor& o
     std::vector<Tensor> mixed;
     for (int64_t t = 0; t < count; ++t) {
       mixed.push_back(states_[layer]->Step(token(q, 0, t), token(kv, 0, t), token(kv, 1, t)));
-      if (t == 0 && actions_.defined() && !resets_.empty()) states_[layer]->Reset(resets_);
     }
     Tensor out;
     if (last) {
@@ -95,7 +88,6 @@ torch::Tensor TorchStepper::Observe(const Tensor& returns_to_go, const Tensor& o
     x = x + Mlp(block->norm_2(x), block->mlp_in, block->mlp_out, options.activation);
   }
   actions_ = Tensor();
-  resets_.clear();
   timesteps_ = timesteps.clone();
   return torch::tanh(model_->head(model_->norm(x)));
 }
@@ -105,29 +97,6 @@ void TorchStepper::Act(const Tensor& actions) {
   TORCH_CHECK_VALUE(timesteps_.defined() && !actions_.defined(),
                     "decoding: expected Observe before Act, found none");
   actions_ = actions.detach().clone();
-}
-
-void TorchStepper::Reset(const std::vector<int64_t>& rows) {
-  for (const int64_t row : rows) {
-    TORCH_CHECK_INDEX(row >= 0 && row < batch_, "decoding: row must be in [0, ", batch_,
-                      "), found ", row);
-  }
-  if (timesteps_.defined()) resets_.insert(resets_.end(), rows.begin(), rows.end());
-}
-
-std::unique_ptr<TorchStepper> TorchStepper::Copy() const {
-  auto copy = std::make_unique<TorchStepper>(model_, batch_);
-  for (size_t i = 0; i < states_.size(); ++i) copy->states_[i] = states_[i]->Copy();
-  copy->actions_ = actions_;  // neither is ever changed in place
-  copy->timesteps_ = timesteps_;
-  copy->resets_ = resets_;
-  return copy;
-}
-
-int64_t TorchStepper::bytes() const {
-  int64_t sum = 0;
-  for (const auto& state : states_) sum += state->bytes();
-  return sum;
 }
 
 }  // namespace cosdt::agents

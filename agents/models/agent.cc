@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 #include <stdexcept>
+#include <type_traits>
 
 #include "datasets/file_error.h"
 
@@ -10,32 +11,44 @@ namespace {
 
 using nlohmann::json;
 
-// Calls visit(name, field) for every option of the agent's kind.
-template <class Options, class Visit>
-void VisitFields(Options& o, const Visit& visit) {
-  if (o.kind == "bc") {
-    visit("observation_size", o.bc.observation_size);
-    visit("action_size", o.bc.action_size);
-    visit("layers", o.bc.layers);
-    visit("width", o.bc.width);
-    return;
+class DecisionTransformerAgent : public Agent {
+ public:
+  explicit DecisionTransformerAgent(const AgentOptions& options)
+      : Agent(options), model_(options.dt) {}
+
+  torch::nn::Module& module() const override { return *model_.ptr(); }
+  torch::Tensor Predict(const Batch& batch) override {
+    return model_(batch.returns_to_go, batch.observations, batch.actions, batch.timesteps,
+                  batch.mask);
   }
-  visit("observation_size", o.dt.observation_size);
-  visit("action_size", o.dt.action_size);
-  visit("layers", o.dt.layers);
-  visit("heads", o.dt.heads);
-  visit("width", o.dt.width);
-  visit("context", o.dt.context);
-  visit("activation", o.dt.activation);
-  visit("dropout", o.dt.dropout);
-  visit("max_timestep", o.dt.max_timestep);
-  visit("attention", o.dt.attention.kind);
-  visit("reweight_length", o.dt.attention.reweight_length);
-  visit("reweight", o.dt.attention.reweight);
-  visit("feature_map", o.dt.attention.feature_map);
-  visit("window", o.dt.attention.window);
-  visit("features", o.dt.attention.features);
-  visit("feature_seed", o.dt.attention.seed);
+  void set_compute_type(torch::ScalarType type) override { model_->set_compute_type(type); }
+  void set_dropout_key(uint64_t key) override { model_->set_dropout_key(key); }
+  int64_t dropout_layers() const override { return model_->dropout_layers(); }
+  DecisionTransformer transformer() const override { return model_; }
+
+ private:
+  DecisionTransformer model_;
+};
+
+class BehaviourCloningAgent : public Agent {
+ public:
+  explicit BehaviourCloningAgent(const AgentOptions& options)
+      : Agent(options), model_(options.bc) {}
+
+  torch::nn::Module& module() const override { return *model_.ptr(); }
+  torch::Tensor Predict(const Batch& batch) override { return model_(batch.observations); }
+
+ private:
+  BehaviourCloning model_;
+};
+
+// The table of kinds: their names, options and classes. Calls visit(options of the kind, class).
+template <class Options, class F>
+decltype(auto) WithKind(Options& options, const F& visit) {
+  if (options.kind == "dt")
+    return visit(options.dt, std::type_identity<DecisionTransformerAgent>());
+  if (options.kind == "bc") return visit(options.bc, std::type_identity<BehaviourCloningAgent>());
+  throw std::invalid_argument("agent: expected dt or bc, found " + options.kind);
 }
 
 // A value of the field's very type: JSON's own conversions round and wrap around.
@@ -63,24 +76,71 @@ bool Read(const json& value, std::string& field) {
 
 }  // namespace
 
-void AgentOptions::SetSizes(int64_t observation_size, int64_t action_size) {
-  dt.observation_size = bc.observation_size = observation_size;
-  dt.action_size = bc.action_size = action_size;
+void AgentOptions::Validate() const {
+  WithKind(*this, [](const auto& own, auto) { own.Validate(); });
 }
 
-void AgentOptions::Validate() const {
-  if (kind == "dt") {
-    dt.Validate();
-  } else if (kind == "bc") {
-    bc.Validate();
-  } else {
-    throw std::invalid_argument("agent: expected dt or bc, found " + kind);
-  }
+std::string AgentOptions::name() const {
+  return WithKind(*this, [](const auto& own, auto) { return std::string(own.kName); });
+}
+
+int64_t AgentOptions::observation_size() const {
+  return WithKind(*this, [](const auto& own, auto) { return own.observation_size; });
+}
+
+int64_t AgentOptions::action_size() const {
+  return WithKind(*this, [](const auto& own, auto) { return own.action_size; });
+}
+
+void AgentOptions::SetSizes(int64_t observation_size, int64_t action_size) {
+  WithKind(*this, [&](auto& own, auto) {
+    own.observation_size = observation_size;
+    own.action_size = action_size;
+  });
+}
+
+int64_t AgentOptions::context() const {
+  return WithKind(*this, [](const auto& own, auto) { return int64_t{own.context}; });
+}
+
+int64_t AgentOptions::tokens_per_step() const {
+  return WithKind(*this, [](const auto& own, auto) { return int64_t{own.kTokensPerStep}; });
+}
+
+int64_t AgentOptions::max_timestep() const {
+  return WithKind(*this, [](const auto& own, auto) { return int64_t{own.max_timestep}; });
+}
+
+bool AgentOptions::reads_targets() const {
+  return WithKind(*this, [](const auto& own, auto) { return bool{own.kReadsTargets}; });
+}
+
+const attention::AttentionOptions* AgentOptions::attention() const {
+  return WithKind(*this, [](const auto& own, auto) -> const attention::AttentionOptions* {
+    if constexpr (requires { own.attention; }) {
+      return &own.attention;
+    } else {
+      return nullptr;
+    }
+  });
+}
+
+double AgentOptions::WeightCount() const {
+  return WithKind(*this, [](const auto& own, auto) { return own.WeightCount(); });
+}
+
+std::shared_ptr<Agent> MakeAgent(const AgentOptions& options) {
+  options.Validate();
+  return WithKind(options, [&](const auto&, auto kind) -> std::shared_ptr<Agent> {
+    return std::make_shared<typename decltype(kind)::type>(options);
+  });
 }
 
 std::string ToJson(const AgentOptions& options) {
   json object = {{"kind", options.kind}};
-  VisitFields(options, [&](const char* name, const auto& field) { object[name] = field; });
+  WithKind(options, [&](const auto& own, auto) {
+    Visit(own, [&](const char* name, const auto& field) { object[name] = field; });
+  });
   return object.dump();
 }
 
@@ -98,8 +158,8 @@ AgentOptions ParseAgentOptions(const std::string& file, const std::string& text)
                               found->is_structured() ? "a list or an object" : found->dump());
   };
   read("kind", options.kind);
-  VisitFields(options, read);
   try {
+    WithKind(options, [&](auto& own, auto) { Visit(own, read); });
     options.Validate();
   } catch (const c10::Error& e) {
     throw datasets::FileError(file, "agent", "valid options", e.what_without_backtrace());
@@ -107,30 +167,6 @@ AgentOptions ParseAgentOptions(const std::string& file, const std::string& text)
     throw datasets::FileError(file, "agent", "valid options", e.what());
   }
   return options;
-}
-
-Agent::Agent(const AgentOptions& options) : options_(options) {
-  options_.Validate();
-  if (options_.kind == "bc") {
-    bc_ = BehaviourCloning(options_.bc);
-    module_ = bc_.ptr();
-  } else {
-    dt_ = DecisionTransformer(options_.dt);
-    module_ = dt_.ptr();
-  }
-}
-
-torch::Tensor Agent::Predict(const Batch& batch) {
-  if (bc_) return bc_(batch.observations);
-  return dt_(batch.returns_to_go, batch.observations, batch.actions, batch.timesteps, batch.mask);
-}
-
-void Agent::set_compute_type(torch::ScalarType type) {
-  if (dt_) dt_->set_compute_type(type);
-}
-
-void Agent::set_dropout_key(uint64_t key) {
-  if (dt_) dt_->set_dropout_key(key);
 }
 
 }  // namespace cosdt::agents

@@ -1,11 +1,12 @@
-// What is trained and evaluated under one set of commands: the Decision Transformer, or behaviour
-// cloning.
+// The agents that one set of commands trains and evaluates. A kind of agent is a class with this
+// interface, its options in AgentOptions, and a line in the table of kinds (agent.cc).
 #pragma once
 
 #include <torch/torch.h>
 
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "agents/models/behaviour_cloning.h"
 #include "agents/models/decision_transformer.h"
@@ -17,25 +18,28 @@ struct AgentOptions {
   DecisionTransformerOptions dt;
   BehaviourCloningOptions bc;
 
-  int64_t observation_size() const {
-    return kind == "bc" ? bc.observation_size : dt.observation_size;
-  }
-  int64_t action_size() const { return kind == "bc" ? bc.action_size : dt.action_size; }
-  void SetSizes(int64_t observation_size, int64_t action_size);
+  // The functions below speak of the kind's own options, and throw std::invalid_argument for an
+  // unknown kind.
 
-  // Steps in a window of training data.
-  int64_t context() const { return kind == "bc" ? 1 : dt.context; }
-
-  // Throws std::invalid_argument for an unknown kind, and what the kind's options throw.
+  // Throws what the kind's options throw.
   void Validate() const;
 
-  // Of the kind's options.
-  double WeightCount() const { return kind == "bc" ? bc.WeightCount() : dt.WeightCount(); }
+  std::string name() const;  // for messages: "Decision Transformer"
+  int64_t observation_size() const;
+  int64_t action_size() const;
+  void SetSizes(int64_t observation_size, int64_t action_size);
+
+  int64_t context() const;          // steps in a window of training data
+  int64_t tokens_per_step() const;  // that are computed
+  int64_t max_timestep() const;     // timesteps are clamped below it
+  bool reads_targets() const;       // whether actions depend on the return-to-go
+  const attention::AttentionOptions* attention() const;  // null for a kind without
+
+  double WeightCount() const;  // elements of all parameters
 };
 
-// The options of the kind as one JSON object, and back; ParseAgentOptions throws FileError
-// (datasets/file_error.h) naming `file` and the field where something is missing or has another
-// type.
+// The options of the kind as one JSON object, and back. ParseAgentOptions throws FileError
+// (datasets/file_error.h) naming `file` and the field that is missing or has another type.
 std::string ToJson(const AgentOptions& options);
 AgentOptions ParseAgentOptions(const std::string& file, const std::string& json);
 
@@ -46,34 +50,38 @@ struct Batch {
 
 class Agent {
  public:
-  // Draws the weights from torch's generator. Throws what Validate() throws.
-  explicit Agent(const AgentOptions& options);
+  virtual ~Agent() = default;
 
   const AgentOptions& options() const { return options_; }
-  torch::nn::Module& module() { return *module_; }
-  const torch::nn::Module& module() const { return *module_; }
-  torch::Device device() const { return module_->parameters().at(0).device(); }
+  torch::Device device() const { return module().parameters().at(0).device(); }
 
-  // The action predicted at every step, [B, K, action_size].
-  torch::Tensor Predict(const Batch& batch);
+  // Its parameters and buffers, and whether it trains or evaluates.
+  virtual torch::nn::Module& module() const = 0;
 
-  // Of matrix products in training; parameters stay in float32. Behaviour cloning is too small to
-  // gain by it and stays in float32.
-  void set_compute_type(torch::ScalarType type);
+  // The action predicted at every step, [B, K, action_size]. Throws c10::Error for other shapes.
+  virtual torch::Tensor Predict(const Batch& batch) = 0;
 
-  // See DecisionTransformerImpl; behaviour cloning drops nothing.
-  void set_dropout_key(uint64_t key);
-  int64_t dropout_layers() const { return dt_ ? dt_->dropout_layers() : 0; }
+  // The type of matrix products in training; parameters stay in float32. No effect on agents that
+  // are too small to gain by it.
+  virtual void set_compute_type(torch::ScalarType) {}
 
-  // Null for the other kind.
-  DecisionTransformer dt() const { return dt_; }
-  BehaviourCloning bc() const { return bc_; }
+  // See DecisionTransformerImpl; agents without dropout have no layers of it.
+  virtual void set_dropout_key(uint64_t) {}
+  virtual int64_t dropout_layers() const { return 0; }
+
+  // The Decision Transformer that it is, for what computes one by faster ways than Predict:
+  // decoding step by step, updates without autograd. Null for other agents.
+  virtual DecisionTransformer transformer() const { return nullptr; }
+
+ protected:
+  explicit Agent(AgentOptions options) : options_(std::move(options)) {}
 
  private:
   AgentOptions options_;
-  DecisionTransformer dt_{nullptr};
-  BehaviourCloning bc_{nullptr};
-  std::shared_ptr<torch::nn::Module> module_;
 };
+
+// The agent of the options' kind. Draws the weights from torch's generator. Throws what Validate()
+// throws.
+std::shared_ptr<Agent> MakeAgent(const AgentOptions& options);
 
 }  // namespace cosdt::agents

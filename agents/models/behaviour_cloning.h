@@ -1,8 +1,10 @@
-// Behaviour cloning: a multilayer perceptron from an observation to its action, as D4RL's baselines
-// have it (two hidden ReLU layers of 256, tanh).
+// Behaviour cloning: a multilayer perceptron from an observation to its action, with the sizes of
+// D4RL's baselines (two hidden ReLU layers of 256, tanh).
 #pragma once
 
 #include <torch/torch.h>
+
+#include <concepts>
 
 namespace cosdt::agents {
 
@@ -12,12 +14,28 @@ struct BehaviourCloningOptions {
   int64_t layers = 2;  // hidden
   int64_t width = 256;
 
-  // Throws std::invalid_argument for numbers below 1.
+  // What agent.h asks of every kind: an observation alone, without its timestep.
+  static constexpr char kName[] = "behaviour cloning";
+  static constexpr bool kReadsTargets = false;
+  static constexpr int64_t kTokensPerStep = 1, context = 1, max_timestep = 1;
+
+  // Throws std::invalid_argument for values below 1.
   void Validate() const;
 
-  // Elements of a model's parameters, as DecisionTransformerOptions has it.
+  // Elements of a model's parameters, as in DecisionTransformerOptions.
   double WeightCount() const;
 };
+
+// Calls visit(name, field) for each field that checkpoints keep, by its name there. Options are
+// BehaviourCloningOptions, const or not.
+template <class Options, class F>
+  requires std::same_as<std::remove_const_t<Options>, BehaviourCloningOptions>
+void Visit(Options& options, const F& visit) {
+  visit("observation_size", options.observation_size);
+  visit("action_size", options.action_size);
+  visit("layers", options.layers);
+  visit("width", options.width);
+}
 
 class BehaviourCloningImpl : public torch::nn::Module {
  public:

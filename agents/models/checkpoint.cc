@@ -26,7 +26,7 @@ void VisitWeights(const torch::nn::Module& module, const Visit& visit) {
 
 std::string Text(const std::string& path, const Safetensors& file, const std::string& key) {
   const auto found = file.metadata.find(key);
-  if (found == file.metadata.end()) throw FileError(path, "metadata " + key, "a text", "none");
+  if (found == file.metadata.end()) throw FileError(path, "metadata " + key, "a string", "none");
   return found->second;
 }
 
@@ -45,10 +45,10 @@ T Value(const std::string& path, const Safetensors& file, const std::string& key
   }
 }
 
-Tensor ToTensor(const std::vector<float>& numbers) { return torch::tensor(numbers); }
+Tensor ToTensor(const std::vector<float>& values) { return torch::tensor(values); }
 
-std::vector<float> Numbers(const std::string& path, const Safetensors& file, const std::string& key,
-                           int64_t size) {
+std::vector<float> FloatValues(const std::string& path, const Safetensors& file,
+                               const std::string& key, int64_t size) {
   const Tensor tensor = file.Get(path, key, {size}, torch::kFloat32);
   const float* const data = tensor.const_data_ptr<float>();
   return {data, data + size};
@@ -105,13 +105,13 @@ Checkpoint ReadCheckpoint(const std::string& path) {
   }
   const AgentOptions options = ParseAgentOptions(path, Text(path, file, "agent"));
   file.ExpectElements(path, "metadata agent", options.WeightCount());
-  Checkpoint checkpoint{Agent(options), {}};
-  LoadWeights(path, file, checkpoint.agent.module());
-  checkpoint.agent.module().eval();
+  Checkpoint checkpoint{MakeAgent(options), {}};
+  LoadWeights(path, file, checkpoint.agent->module());
+  checkpoint.agent->module().eval();
   CheckpointInfo& info = checkpoint.info;
-  const int64_t size = checkpoint.agent.options().observation_size();
-  info.normalizer.mean = Numbers(path, file, "normalizer.mean", size);
-  info.normalizer.std = Numbers(path, file, "normalizer.std", size);
+  const int64_t size = checkpoint.agent->options().observation_size();
+  info.normalizer.mean = FloatValues(path, file, "normalizer.mean", size);
+  info.normalizer.std = FloatValues(path, file, "normalizer.std", size);
   info.env = Text(path, file, "env");
   info.physics = Text(path, file, "physics");
   info.dataset = Text(path, file, "dataset");

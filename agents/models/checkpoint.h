@@ -1,11 +1,12 @@
 // An agent with all that evaluating it needs, in one safetensors file.
 //
-// Tensors: model.NAME, parameters and buffers; normalizer.mean and normalizer.std. Texts in the
-// file's metadata: format (cosdt-checkpoint-1), agent (its options in JSON), env, physics, dataset,
-// dataset_sha256, targets (JSON), return_scale, updates, run (the run's options in TOML).
+// Tensors: model.NAME, parameters and buffers; normalizer.mean and normalizer.std. Strings in
+// the file's metadata: format (cosdt-checkpoint-1), agent (its options in JSON), env, physics,
+// dataset, dataset_sha256, targets (JSON), return_scale, updates, run (the run's options in TOML).
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -15,11 +16,11 @@
 
 namespace cosdt::agents {
 
-// What a checkpoint says beside the weights.
+// What a checkpoint holds besides the weights.
 struct CheckpointInfo {
   datasets::Normalizer normalizer;
   double return_scale = 1000;    // returns-to-go are divided by it
-  std::string env;               // "" where the data fit no body we know
+  std::string env;               // "" if the data fit no body we know
   std::string physics = "d4rl";  // a name of envs/model.h
   std::string dataset;           // path, as it was given
   std::string dataset_sha256;
@@ -29,15 +30,15 @@ struct CheckpointInfo {
 };
 
 struct Checkpoint {
-  Agent agent;  // on the CPU, in float32, in evaluation mode
+  std::shared_ptr<Agent> agent;  // on the CPU, in float32, in evaluation mode
   CheckpointInfo info;
 };
 
 // Writes as WriteSafetensors does.
 void WriteCheckpoint(const std::string& path, const Agent& agent, const CheckpointInfo& info);
 
-// Throws FileError (datasets/file_error.h) where the file is damaged, is no checkpoint, or its
-// weights do not fit its options.
+// Throws FileError (datasets/file_error.h) if the file is damaged, is no checkpoint, or its weights
+// do not fit its options.
 Checkpoint ReadCheckpoint(const std::string& path);
 
 // All parameters and buffers under "model.", and back into a module that has the same ones.

@@ -44,6 +44,15 @@ Tensor SplitHeads(const Tensor& x, int64_t heads) {
 // [B, heads, L, width / heads] to [B, L, width]
 Tensor JoinHeads(const Tensor& x) { return x.transpose(1, 2).flatten(2); }
 
+// The attention with its reweight_length given.
+attention::AttentionOptions ResolveAttention(const DecisionTransformerOptions& options) {
+  attention::AttentionOptions resolved = options.attention;
+  if (resolved.reweight_length == 0) {
+    resolved.reweight_length = 2 * kTokensPerStep * options.context;
+  }
+  return resolved;
+}
+
 struct Qkv {
   Tensor q, k, v;  // [B, L, width]
 };
@@ -68,12 +77,6 @@ Qkv ProjectObservationQueries(const TransformerBlock& block, const Tensor& y) {
 
 }  // namespace
 
-attention::AttentionOptions DecisionTransformerOptions::ResolvedAttention() const {
-  attention::AttentionOptions resolved = attention;
-  if (resolved.reweight_length == 0) resolved.reweight_length = 2 * kTokensPerStep * context;
-  return resolved;
-}
-
 void DecisionTransformerOptions::Validate() const {
   ExpectAtLeast("observation_size", 1, observation_size);
   ExpectAtLeast("action_size", 1, action_size);
@@ -97,15 +100,15 @@ void DecisionTransformerOptions::Validate() const {
   }
   if (!(dropout >= 0 && dropout < 1)) {
     throw std::invalid_argument(
-        "decision transformer: dropout: expected a number in [0, 1), found " +
+        "decision transformer: dropout: expected a value in [0, 1), found " +
         std::to_string(dropout));
   }
   if (!(timestep_std >= 0 && std::isfinite(timestep_std))) {
     throw std::invalid_argument(
-        "decision transformer: timestep_std: expected a number, 0 or more, found " +
+        "decision transformer: timestep_std: expected a value, 0 or more, found " +
         std::to_string(timestep_std));
   }
-  const attention::AttentionOptions resolved = ResolvedAttention();
+  const attention::AttentionOptions resolved = ResolveAttention(*this);
   resolved.Validate();
   if (!resolved.causal) {
     throw std::invalid_argument(
@@ -135,7 +138,7 @@ TransformerBlockImpl::TransformerBlockImpl(const DecisionTransformerOptions& opt
       attention_out(options.width, options.width),
       mlp_in(options.width, 4 * options.width),
       mlp_out(4 * options.width, options.width),
-      attention(options.ResolvedAttention(), options.width / options.heads) {
+      attention(options.attention, options.width / options.heads) {
   register_module("norm_1", norm_1);
   register_module("attention_in", attention_in);
   register_module("attention", attention);
@@ -151,6 +154,7 @@ TransformerBlockImpl::TransformerBlockImpl(const DecisionTransformerOptions& opt
 DecisionTransformerImpl::DecisionTransformerImpl(DecisionTransformerOptions options)
     : options_(std::move(options)) {
   options_.Validate();
+  options_.attention = ResolveAttention(options_);
   const int64_t width = options_.width;
   embed_timestep =
       register_module("embed_timestep", torch::nn::Embedding(options_.max_timestep, width));

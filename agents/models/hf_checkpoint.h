@@ -13,15 +13,15 @@ namespace cosdt::agents {
 //     embedding's LayerNorm: it goes into that LayerNorm's bias.
 //   - max_timestep is max_ep_len, the timestep table's rows (4096 by default).
 //   - The heads that predict observations and returns are left out.
-//   - Weights in float16 and bfloat16 become the same numbers in float32.
+//   - Weights in float16 and bfloat16 become the same values in float32.
 // Its config does not know a context: `context`, in steps, is the caller's. Throws FileError
-// (datasets/file_error.h) where a file is missing, damaged or does something that this model does
+// (datasets/file_error.h) if a file is missing, damaged or does something that this model does
 // not; of a folder with pytorch_model.bin or shards it says how transformers writes the one file.
 DecisionTransformer ImportHfCheckpoint(const std::string& folder, int64_t context = 20);
 
-// Writes config.json and model.safetensors (float32) into a folder, which is made where it is
+// Writes config.json and model.safetensors (float32) into a folder, which is made if it is
 // missing. Unused weights (positions, heads that predict observations and returns) are zeros.
-// Throws std::invalid_argument where the attention is not softmax, std::runtime_error where a file
+// Throws std::invalid_argument if the attention is not softmax, std::runtime_error if a file
 // cannot be written.
 void ExportHfCheckpoint(const DecisionTransformer& model, const std::string& folder);
 

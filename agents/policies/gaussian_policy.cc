@@ -50,7 +50,7 @@ void GaussianPolicy::Act(std::span<const float> observations, std::span<envs::Rn
         const float eps = deterministic_ ? 0.0f : normal(*rngs[row]);
         const float u = m + s * eps;
         actions[row * action_size + i] = std::tanh(u);
-        // log(1 - tanh(u)^2), even in u, written so that it stays exact where tanh(u) rounds to 1
+        // log(1 - tanh(u)^2), even in u, written so that it stays exact if tanh(u) rounds to 1
         const float v = std::abs(u);
         const float log_slope = 2 * (std::numbers::ln2_v<float> - v - std::log1p(std::exp(-2 * v)));
         log_prob += -0.5f * eps * eps - std::log(s) -

@@ -18,7 +18,7 @@ class GaussianPolicy : public Policy {
   // float32 on the CPU.
   GaussianPolicy(const datasets::PolicyWeights& weights, bool deterministic);
 
-  // log_probs are those of the tanh Gaussian also where the policy is deterministic.
+  // log_probs are those of the tanh Gaussian even if the policy is deterministic.
   void Act(std::span<const float> observations, std::span<envs::Rng* const> rngs,
            std::span<float> actions, std::span<float> log_probs = {}) override;
 
@@ -34,7 +34,7 @@ class GaussianPolicy : public Policy {
   torch::Tensor block_;  // [kBlockRows, observation_size], scratch
 };
 
-// Reads a policy file. Throws FileError where its shapes do not fit the environment.
+// Reads a policy file. Throws FileError if its shapes do not fit the environment.
 std::unique_ptr<Policy> LoadGaussianPolicy(const datasets::Hdf5File& file,
                                            const envs::EnvSpec& spec, bool deterministic);
 

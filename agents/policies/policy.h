@@ -1,3 +1,4 @@
+// Actions for many episodes at once, each with its own random stream.
 #pragma once
 
 #include <memory>
@@ -16,9 +17,9 @@ class Policy {
 
   // observations is [n, observation_size], of the environment in full (envs::Env::fully_observed);
   // actions, to be written, is [n, action_size]. Row i draws from rngs[i], its episode's own
-  // stream, so that an episode does not depend on the others. Where log_probs is not empty it holds
-  // n numbers and gets the natural logarithm of each action's density, or probability where it is
-  // drawn from a few.
+  // stream, so that an episode does not depend on the others. If log_probs is not empty it holds n
+  // values and gets the natural logarithm of each action's density, or probability if it is drawn
+  // from a few.
   virtual void Act(std::span<const float> observations, std::span<envs::Rng* const> rngs,
                    std::span<float> actions, std::span<float> log_probs = {}) = 0;
 };
@@ -43,7 +44,7 @@ std::unique_ptr<datasets::Hdf5File> OpenPolicy(const std::string& name);
 
 // "random", "zero", "scripted", the path of a file in the layout of D4RL's metadata/policy, or one
 // of DemoPolicies(). `spec` is that of the environment in full. `deterministic` takes the mean
-// action of such a file. Throws where the policy does not fit the environment.
+// action of such a file. Throws if the policy does not fit the environment.
 std::unique_ptr<Policy> MakePolicy(const std::string& name, const envs::EnvSpec& spec,
                                    bool deterministic);
 

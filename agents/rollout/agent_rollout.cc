@@ -14,22 +14,21 @@ namespace {
 // One wave of episodes: row i plays episode first + i, counted over all targets.
 class Wave {
  public:
-  Wave(const envs::Env& prototype, const Checkpoint& checkpoint, const DecoderFactory& factory,
-       const AgentRolloutOptions& options, envs::EpisodeStarts& starts, envs::ThreadPool& pool,
-       int first, int count)
-      : info_(checkpoint.info),
+  Wave(const envs::Env& prototype, AgentSession& session, const AgentRolloutOptions& options,
+       envs::EpisodeStarts& starts, int first, int count)
+      : session_(session),
         options_(options),
-        envs_(prototype, count, pool),
-        decoder_(factory.Make(count, pool)),
+        envs_(prototype, count, session.pool()),
         first_(first),
-        rows_(count),
-        to_go_(count) {
+        rows_(count) {
     std::iota(rows_.begin(), rows_.end(), 0);
+    std::vector<double> targets(count);
     for (const int row : rows_) {
       starts.Start(envs_, row, Episode(row));
-      if (!options.targets.empty()) to_go_[row] = options.targets[Target(row)];
+      if (!options.targets.empty()) targets[row] = options.targets[Target(row)];
       Watch(row);
     }
+    session.Reset(targets);
   }
 
   // Plays all episodes to their end.
@@ -48,7 +47,7 @@ class Wave {
       if (kept.size() == rows_.size()) continue;
       for (size_t i = 0; i < kept.size(); ++i) rows_[i] = rows_[kept[i]];
       rows_.resize(kept.size());
-      if (!kept.empty()) decoder_->Keep(kept);
+      if (!kept.empty()) session_.Keep(kept);
     }
   }
 
@@ -64,15 +63,14 @@ class Wave {
   void Step() {
     const int size = envs_.spec().observation_size;
     observations_.resize(rows_.size() * size);
-    actions_.resize(rows_.size() * envs_.spec().action_size);
-    returns_to_go_.resize(rows_.size());
+    rewards_.resize(rows_.size());
     for (size_t i = 0; i < rows_.size(); ++i) {
       std::ranges::copy(envs_.observation(rows_[i]),
                         observations_.begin() + static_cast<ptrdiff_t>(i) * size);
-      returns_to_go_[i] = static_cast<float>(to_go_[rows_[i]] / info_.return_scale);
+      rewards_[i] = envs_.result(rows_[i]).reward;
     }
-    info_.normalizer.Apply(observations_, observations_);
-    decoder_->Decide(returns_to_go_, observations_, actions_);
+    const std::span<const double> actions = session_.Act(observations_, rewards_);
+    actions_.assign(actions.begin(), actions.end());
     envs_.Step(rows_, actions_);
   }
 
@@ -81,21 +79,19 @@ class Wave {
     const envs::StepResult& step = envs_.result(row);
     result.returns[Episode(row)] += step.reward;
     ++result.lengths[Episode(row)];
-    to_go_[row] -= step.reward;
     Watch(row);
     if (!step.terminated && !step.truncated) return false;
     result.diverged += envs_.env(row).diverged();
     return true;
   }
 
-  const CheckpointInfo& info_;
+  AgentSession& session_;
   const AgentRolloutOptions& options_;
   envs::VectorEnv envs_;
-  std::unique_ptr<Decoder> decoder_;
   int first_, step_ = 0;
-  std::vector<int> rows_;      // that still run, ascending
-  std::vector<double> to_go_;  // of each row
-  std::vector<float> observations_, actions_, returns_to_go_;
+  std::vector<int> rows_;  // that still run, ascending
+  std::vector<double> observations_, rewards_;
+  std::vector<float> actions_;
 };
 
 }  // namespace
@@ -104,7 +100,7 @@ void AgentRolloutOptions::Validate() const {
   RolloutOptions{.episodes = episodes, .seed = seed, .threads = threads}.Validate();
   for (const double target : targets) {
     if (!std::isfinite(target)) {
-      throw std::invalid_argument("targets: expected finite numbers, found " +
+      throw std::invalid_argument("targets: expected finite values, found " +
                                   std::to_string(target));
     }
   }
@@ -125,30 +121,31 @@ void CheckFits(const Agent& agent, const envs::EnvSpec& spec) {
 std::vector<RolloutResult> RolloutAgent(const envs::Env& prototype, const Checkpoint& checkpoint,
                                         const AgentRolloutOptions& options) {
   options.Validate();
-  CheckFits(checkpoint.agent, prototype.spec());
-  if (checkpoint.agent.bc() && !options.targets.empty()) {
-    throw std::invalid_argument("targets: expected none for behaviour cloning, found " +
+  const AgentOptions& agent = checkpoint.agent->options();
+  CheckFits(*checkpoint.agent, prototype.spec());
+  if (!agent.reads_targets() && !options.targets.empty()) {
+    throw std::invalid_argument("targets: expected none for " + agent.name() + ", found " +
                                 std::to_string(options.targets.size()));
   }
-  if (checkpoint.agent.dt() && options.targets.empty()) {
+  if (agent.reads_targets() && options.targets.empty()) {
     throw std::invalid_argument("targets: expected at least one, found none");
   }
-  const DecoderFactory factory(checkpoint.agent, options.decode, prototype.spec().horizon,
-                               options.compute_type);
+  AgentSession session(checkpoint, {.decode = options.decode,
+                                    .horizon = prototype.spec().horizon,
+                                    .compute_type = options.compute_type,
+                                    .threads = options.threads});
   envs::EpisodeStarts starts(prototype.spec(), options.seeding, options.seed);
-  envs::ThreadPool pool(options.threads);
   std::vector<RolloutResult> results(std::max<size_t>(1, options.targets.size()));
   for (RolloutResult& result : results) {
     result.returns.resize(options.episodes);
     result.lengths.resize(options.episodes);
   }
   const int all = static_cast<int>(results.size()) * options.episodes;
-  const int most = factory.RowsAtOnce(options.threads);
+  const int most = session.RowsAtOnce();
   const int waves = (all + most - 1) / most;
   for (int wave = 0; wave < waves; ++wave) {
     const auto begin = [&](int64_t w) { return static_cast<int>(w * all / waves); };
-    Wave(prototype, checkpoint, factory, options, starts, pool, begin(wave),
-         begin(wave + 1) - begin(wave))
+    Wave(prototype, session, options, starts, begin(wave), begin(wave + 1) - begin(wave))
         .Play(results);
   }
   return results;

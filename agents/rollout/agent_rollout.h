@@ -4,7 +4,7 @@
 #include <functional>
 #include <vector>
 
-#include "agents/decoding/decoder.h"
+#include "agents/decoding/agent_session.h"
 #include "agents/models/checkpoint.h"
 #include "agents/rollout/rollout.h"
 #include "envs/env.h"
@@ -23,26 +23,25 @@ struct AgentRolloutOptions {
   // Called after every reset and step of the first target's episode 0, for recording it.
   std::function<void(const envs::Env&)> watch = nullptr;
 
-  // Called after every step with the number of episodes that have ended, of all targets; those that
-  // run count by the part of the horizon that they have behind them.
+  // Called after every step with the number of episodes that have ended, of all targets; running
+  // ones count by the part of the horizon behind them.
   std::function<void(double)> progress = nullptr;
 
   // Throws std::invalid_argument for fewer than one episode or thread, and for targets that are
-  // not finite numbers.
+  // not finite.
   void Validate() const;
 };
 
-// Plays the episodes of all targets in waves of DecoderFactory::RowsAtOnce. A wave runs in lock
-// step, one decision for all rows a step; finished rows leave. Gives one result for each target,
-// and one for behaviour cloning, which has no targets. Episode i begins in the same state for every
-// target, and is the same for any number of episodes, targets and threads. The return-to-go is the
-// target less the rewards so far. Throws std::invalid_argument naming the sizes where the agent
-// does not fit the environment, where targets are missing or not wanted, and what DecoderFactory
-// throws.
+// Plays the episodes of all targets in waves of AgentSession::RowsAtOnce. A wave runs in lock step,
+// one decision for all rows per step; finished rows leave. Gives one result per target, and one for
+// behaviour cloning, which has no targets. Episode i begins in the same state for every target, and
+// is the same for any number of episodes, targets and threads. Throws std::invalid_argument naming
+// the sizes if the agent does not fit the environment, if targets are missing or not wanted, and
+// what DecoderFactory throws.
 std::vector<RolloutResult> RolloutAgent(const envs::Env& prototype, const Checkpoint& checkpoint,
                                         const AgentRolloutOptions& options);
 
-// Throws std::invalid_argument naming both sizes where the agent does not fit the environment.
+// Throws std::invalid_argument naming both sizes if the agent does not fit the environment.
 void CheckFits(const Agent& agent, const envs::EnvSpec& spec);
 
 }  // namespace cosdt::agents

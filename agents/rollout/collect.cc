@@ -13,7 +13,7 @@
 namespace cosdt::agents {
 namespace {
 
-// Bodies in lock step: no more than whole episodes could be asked for, or most would be played for
+// Bodies in lock step: no more than the episodes that are asked for, or most would be played for
 // nothing. The result does not depend on their number.
 constexpr int kMinBodies = 4, kMaxBodies = 64;
 
@@ -71,7 +71,7 @@ class Collector {
   }
 
  private:
-  // Every idle row gets the next episode, as long as those before it do not fill the file already.
+  // Every idle row gets the next episode, unless those before it fill the file already.
   void StartEpisodes() {
     int64_t steps = static_cast<int64_t>(result_.rows());
     for (const auto& [number, episode] : episodes_) {
@@ -82,7 +82,7 @@ class Collector {
       episode.row = idle_.back();
       idle_.pop_back();
       episode.steps = empty_;
-      // two streams an episode: its own, and which policy plays it
+      // two streams per episode: its own, and which policy plays it
       noise_[episode.row] = envs::MakeRng(options_.seed, 2 * started_);
       envs::Rng choice = envs::MakeRng(options_.seed, 2 * started_ + 1);
       episode.policy = std::discrete_distribution<size_t>(weights_.begin(), weights_.end())(choice);

@@ -1,3 +1,4 @@
+// Transitions by the rules of D4RL's collector.
 #pragma once
 
 #include <cstdint>
@@ -25,14 +26,14 @@ struct CollectOptions {
   // Called now and then with the number of transitions so far.
   std::function<void(int64_t)> progress;
 
-  // Throws std::invalid_argument where a number is not positive.
+  // Throws std::invalid_argument for fewer than one transition or thread.
   void Validate() const;
 };
 
 // Plays episodes as D4RL's collector does and gives exactly `transitions` steps of them: a body's
 // 1000th step in an episode is a timeout and no terminal, whatever the state; the last episode is
-// cut where the number is reached. Policies are given full observations; what is kept is what the
-// task shows, and the simulator's state where there is one. Each episode draws one of the policies
+// cut when the number is reached. Policies are given full observations; what is kept is what the
+// task shows, and the simulator's state if there is one. Each episode draws one of the policies
 // by weight. Episode i is the same for any number of threads. Throws std::invalid_argument without
 // a policy of positive weight.
 datasets::Transitions Collect(const envs::Env& prototype,

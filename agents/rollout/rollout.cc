@@ -9,9 +9,9 @@
 namespace cosdt::agents {
 namespace {
 
-// Bodies side by side: a policy computes 32 rows at once, and more simulations a thread leave its
+// Bodies side by side: a policy computes 32 rows at once, and more simulations per thread leave its
 // cache. The second bounds memory.
-constexpr int kOfThread = 32, kMax = 256;
+constexpr int kPerThread = 32, kMaxBodiesAtOnce = 256;
 
 }  // namespace
 
@@ -28,7 +28,7 @@ RolloutResult Rollout(const envs::Env& prototype, Policy& policy, const RolloutO
   options.Validate();
   envs::EpisodeStarts starts(prototype.spec(), options.seeding, options.seed);
   envs::ThreadPool pool(options.threads);
-  const int bodies = std::min({options.episodes, kOfThread * options.threads, kMax});
+  const int bodies = std::min({options.episodes, kPerThread * options.threads, kMaxBodiesAtOnce});
   envs::VectorEnv envs(prototype, bodies, pool);
   const int observation_size = envs.full_observation_size();
   const int action_size = envs.spec().action_size;

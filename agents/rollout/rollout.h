@@ -1,3 +1,4 @@
+// Episodes of a policy without memory: their returns and lengths.
 #pragma once
 
 #include <cstdint>
@@ -29,7 +30,7 @@ struct RolloutResult {
   int diverged = 0;             // episodes that the simulator ended
 };
 
-// Plays whole episodes in lock step, one call of the policy a step; it is given the environment's
+// Plays whole episodes in lock step, one call of the policy per step; it is given the environment's
 // full observations. Episode i is the same for any number of episodes and threads. Throws
 // std::invalid_argument for options that are not valid.
 RolloutResult Rollout(const envs::Env& prototype, Policy& policy, const RolloutOptions& options);

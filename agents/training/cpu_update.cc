@@ -43,7 +43,7 @@ CpuUpdate::CpuUpdate(DecisionTransformer model, const AdamW& optimizer, int64_t 
       batch_(batch_size),
       rows_(kTokensPerStep * batch_size * options_.context),
       width_(options_.width),
-      form_(attention::FormOf(options_.ResolvedAttention())) {
+      form_(model_->blocks.front()->attention->form()) {
   TORCH_CHECK_VALUE(!bfloat16_ || kernels::ProcessorHasBFloat16(),
                     "training: bfloat16: expected a processor with AVX-512 BF16, found none");
   DecisionTransformerImpl& m = *model_;

@@ -13,7 +13,7 @@
 #include "agents/kernels/gemm.h"
 #include "agents/models/agent.h"
 #include "agents/training/adamw.h"
-#include "attention/linear_core.h"
+#include "attention/linear_form.h"
 
 namespace cosdt::agents {
 

@@ -36,7 +36,8 @@ Tensor Staging(torch::IntArrayRef shape, const torch::Device& device) {
 }  // namespace
 
 bool DeviceUpdate::Takes(const Agent& agent) {
-  return !agent.dt() || TransformerUpdate::Takes(agent.dt()->options());
+  const DecisionTransformer model = agent.transformer();
+  return !model || TransformerUpdate::Takes(model->options());
 }
 
 DeviceUpdate::DeviceUpdate(Agent& agent, AdamW& optimizer, DeviceWindows data, int64_t batch_size,
@@ -54,9 +55,9 @@ DeviceUpdate::DeviceUpdate(Agent& agent, AdamW& optimizer, DeviceWindows data, i
   inputs_ = torch::zeros(shape, on_device.dtype(torch::kInt64));
   results_ = torch::zeros({kMaxAtOnce, 2}, on_device);
   squares_ = torch::zeros({update_ops::kSquares}, on_device);
-  if (agent.dt()) {
+  if (const DecisionTransformer model = agent.transformer()) {
     transformer_ = std::make_unique<TransformerUpdate>(
-        agent.dt(), optimizer,
+        model, optimizer,
         std::vector<Tensor>{data_.returns_to_go(), data_.observations(), data_.actions()},
         batch_size, type, inputs_, results_);
   }

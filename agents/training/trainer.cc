@@ -62,7 +62,7 @@ datasets::WindowOptions SamplerOptions(const Agent& agent, const TrainerOptions&
   datasets::WindowOptions sampler;
   sampler.context = static_cast<int>(agent.options().context());
   sampler.return_scale = options.return_scale;
-  if (agent.options().kind == "dt") sampler.timestep_limit = agent.options().dt.max_timestep;
+  sampler.timestep_limit = agent.options().max_timestep();
   sampler.seed = options.seed;
   sampler.whole = options.windows == "whole";
   return sampler;
@@ -75,7 +75,7 @@ UpdatePath PathOf(const Agent& agent) {
         stderr,
         "cosdt: training kernels: expected a width of at most 512 and at most 256 actions, "
         "found %d and %d: training goes on with LibTorch's operations\n",
-        static_cast<int>(agent.options().dt.width),
+        static_cast<int>(agent.transformer()->options().width),
         static_cast<int>(agent.options().action_size()));
     return UpdatePath::kAutograd;
   }
@@ -112,16 +112,16 @@ void KeepFreedMemory() {
 #endif
 }
 
-Trainer::Trainer(Agent agent, const datasets::Episodes& episodes, datasets::Normalizer normalizer,
-                 const TrainerOptions& options, UpdatePath path)
+Trainer::Trainer(std::shared_ptr<Agent> agent, const datasets::Episodes& episodes,
+                 datasets::Normalizer normalizer, const TrainerOptions& options, UpdatePath path)
     : agent_(std::move(agent)),
       normalizer_(std::move(normalizer)),
       options_((options.Validate(), options)),
-      sampler_(episodes, SamplerOptions(agent_, options_)),
-      optimizer_(agent_.module(), options_.weight_decay),
+      sampler_(episodes, SamplerOptions(*agent_, options_)),
+      optimizer_(agent_->module(), options_.weight_decay),
       windows_(options_.batch_size) {
-  const int64_t observation_size = agent_.options().observation_size();
-  const int64_t action_size = agent_.options().action_size();
+  const int64_t observation_size = agent_->options().observation_size();
+  const int64_t action_size = agent_->options().action_size();
   if (episodes.observation_size != observation_size || episodes.action_size != action_size) {
     throw std::invalid_argument("training: data: expected " + std::to_string(observation_size) +
                                 " observations and " + std::to_string(action_size) +
@@ -131,19 +131,19 @@ Trainer::Trainer(Agent agent, const datasets::Episodes& episodes, datasets::Norm
   CheckFinite("observations", episodes.observations, observation_size);
   CheckFinite("actions", episodes.actions, action_size);
   CheckFinite("returns_to_go", episodes.returns_to_go, 1);
-  const torch::Device device = agent_.device();
+  const torch::Device device = agent_->device();
   torch::ScalarType type = ParseTrainingPrecision(options_.precision, device);
   if (device.is_cpu() && path == UpdatePath::kOfDevice) type = CpuComputeType(type);
-  if (type == torch::kBFloat16) agent_.set_compute_type(type);
-  agent_.module().train();
+  if (type == torch::kBFloat16) agent_->set_compute_type(type);
+  agent_->module().train();
   // the kernels are checked in exact float32
   if (!device.is_cpu()) at::globalContext().setFloat32MatmulPrecision("highest");
-  if (path == UpdatePath::kOfDevice && !device.is_cpu()) path = PathOf(agent_);
+  if (path == UpdatePath::kOfDevice && !device.is_cpu()) path = PathOf(*agent_);
   SetProductPrecision();
   if (path == UpdatePath::kExplicit || !device.is_cpu()) {
-    DeviceWindows data(episodes, normalizer_, SamplerOptions(agent_, options_), device);
+    DeviceWindows data(episodes, normalizer_, SamplerOptions(*agent_, options_), device);
     if (path == UpdatePath::kExplicit) {
-      device_update_ = std::make_unique<DeviceUpdate>(agent_, optimizer_, std::move(data),
+      device_update_ = std::make_unique<DeviceUpdate>(*agent_, optimizer_, std::move(data),
                                                       options_.batch_size, options_.clip, type);
     } else {
       device_windows_ = std::move(data);
@@ -151,11 +151,12 @@ Trainer::Trainer(Agent agent, const datasets::Episodes& episodes, datasets::Norm
     return;
   }
   const bool amx = type == torch::kBFloat16 && kernels::ProcessorHasAmx();
-  if (path == UpdatePath::kOfDevice && agent_.dt() && !amx &&
-      CpuUpdate::Takes(agent_.dt()->options())) {
-    cpu_update_ = std::make_unique<CpuUpdate>(agent_.dt(), optimizer_, options_.batch_size, type);
+  if (const DecisionTransformer model = agent_->transformer();
+      path == UpdatePath::kOfDevice && model && !amx &&
+      CpuUpdate::Takes(model->options())) {
+    cpu_update_ = std::make_unique<CpuUpdate>(model, optimizer_, options_.batch_size, type);
   }
-  const int64_t batch = options_.batch_size, steps = agent_.options().context();
+  const int64_t batch = options_.batch_size, steps = agent_->options().context();
   batch_ = {.returns_to_go = torch::empty({batch, steps}),
             .observations = torch::empty({batch, steps, observation_size}),
             .actions = torch::empty({batch, steps, action_size}),
@@ -165,7 +166,7 @@ Trainer::Trainer(Agent agent, const datasets::Episodes& episodes, datasets::Norm
 
 Batch Trainer::NextBatch() {
   if (device_windows_) {
-    return device_windows_->Gather(device_windows_->Describe(windows_).to(agent_.device()));
+    return device_windows_->Gather(device_windows_->Describe(windows_).to(agent_->device()));
   }
   sampler_.Fill(windows_, &normalizer_,
                 {.observations = Span<float>(batch_.observations),
@@ -195,12 +196,12 @@ uint64_t Trainer::DropoutKey(int64_t update) const {
 
 // LibTorch has one for the whole process: another trainer may have set it.
 void Trainer::SetProductPrecision() const {
-  if (agent_.device().is_cpu()) return;
+  if (agent_->device().is_cpu()) return;
   at::globalContext().setFloat32MatmulPrecision(options_.precision == "tf32" ? "high" : "highest");
 }
 
 std::string Trainer::update_path() const {
-  if (agent_.device().is_cpu()) return "cpu";
+  if (agent_->device().is_cpu()) return "cpu";
   return device_update_ ? "kernels" : "composition";
 }
 
@@ -263,8 +264,8 @@ void Trainer::UpdateOnDevice(int64_t count, std::vector<UpdateResult>& results) 
 double Trainer::ComputeLossAndGradients(uint64_t dropout_key) {
   const Batch batch = NextBatch();
   if (cpu_update_) return cpu_update_->Run(batch, dropout_key);
-  agent_.set_dropout_key(dropout_key);
-  const torch::Tensor loss = ActionLoss(agent_.Predict(batch), batch.actions, batch.mask);
+  agent_->set_dropout_key(dropout_key);
+  const torch::Tensor loss = ActionLoss(agent_->Predict(batch), batch.actions, batch.mask);
   if (torch::isfinite(loss).item<bool>()) {
     optimizer_.ZeroGradients();
     loss.backward();
@@ -291,11 +292,11 @@ UpdateResult Trainer::UpdateOnce() {
 
 void Trainer::Save(const std::string& path, std::map<std::string, std::string> metadata) const {
   Safetensors file;
-  AddWeights(agent_.module(), file);
+  AddWeights(agent_->module(), file);
   optimizer_.Save(file);
   file.metadata = std::move(metadata);
   file.metadata["format"] = kFormat;
-  file.metadata["agent"] = ToJson(agent_.options());
+  file.metadata["agent"] = ToJson(agent_->options());
   file.metadata["trainer"] = ToJson(options_);
   file.metadata["updates"] = std::to_string(updates());
   file.metadata["position"] = std::to_string(sampler_.position());
@@ -311,7 +312,7 @@ std::map<std::string, std::string> Trainer::Restore(const std::string& path) {
                     found == file.metadata.end() ? "none" : found->second);
   };
   expect("format", kFormat);
-  expect("agent", ToJson(agent_.options()));
+  expect("agent", ToJson(agent_->options()));
   if (json trainer = json::parse(file.metadata["trainer"], nullptr, false); trainer.is_object()) {
     trainer.erase("cuda_graph");  // of states from before it was always so
     file.metadata["trainer"] = trainer.dump();
@@ -326,7 +327,7 @@ std::map<std::string, std::string> Trainer::Restore(const std::string& path) {
   const auto updates = value.get<int64_t>();
   // every update takes as many windows
   expect("position", std::to_string(updates * options_.batch_size));
-  LoadWeights(path, file, agent_.module());
+  LoadWeights(path, file, agent_->module());
   optimizer_.Load(path, file, updates);
   sampler_.set_position(static_cast<uint64_t>(updates * options_.batch_size));
   return std::move(file.metadata);

@@ -79,8 +79,9 @@ class Trainer {
   // Takes the agent's weights as they are; episodes must outlive this object. Throws
   // std::invalid_argument where sizes do not fit, for precision tf32 on the CPU, and naming the
   // array and row where a number of the data is not finite.
-  Trainer(Agent agent, const datasets::Episodes& episodes, datasets::Normalizer normalizer,
-          const TrainerOptions& options, UpdatePath path = UpdatePath::kOfDevice);
+  Trainer(std::shared_ptr<Agent> agent, const datasets::Episodes& episodes,
+          datasets::Normalizer normalizer, const TrainerOptions& options,
+          UpdatePath path = UpdatePath::kOfDevice);
   Trainer(Trainer&&) = delete;  // an update refers to what it changes
 
   // One update, or `count`: on a GPU many at once are faster, since only then it need not wait for
@@ -95,7 +96,7 @@ class Trainer {
   std::string update_path() const;
 
   int64_t updates() const { return optimizer_.steps(); }
-  Agent& agent() { return agent_; }
+  Agent& agent() { return *agent_; }
   const datasets::Normalizer& normalizer() const { return normalizer_; }
 
   // All that Update reads and changes: weights, moments, the sampler's position, and the options
@@ -115,7 +116,7 @@ class Trainer {
   double ComputeLossAndGradients(uint64_t dropout_key);
   void UpdateOnDevice(int64_t count, std::vector<UpdateResult>& results);
 
-  Agent agent_;
+  std::shared_ptr<Agent> agent_;
   datasets::Normalizer normalizer_;
   TrainerOptions options_;
   datasets::WindowSampler sampler_;

@@ -88,7 +88,7 @@ TransformerUpdate::TransformerUpdate(DecisionTransformer model, const AdamW& opt
   MakeEmbedding();
   MakeScratch();
 
-  form_ = attention::FormOf(options_.ResolvedAttention());
+  form_ = model_->blocks.front()->attention->form();
   if (form_ &&
       !attention::HasCausalLinearKernel(Heads(layers_.front().qkv, 0), width_ / options_.heads)) {
     form_.reset();

@@ -7,10 +7,9 @@
 #include <memory>
 #include <numeric>
 
-#include "agents/decoding/decoder.h"
+#include "agents/decoding/agent_session.h"
 #include "agents/kernels/gemm.h"
 #include "agents/models/precision.h"
-#include "datasets/normalizer.h"
 #include "envs/registry.h"
 #include "envs/vector_env.h"
 #include "experiments/bench/bench.h"
@@ -23,52 +22,50 @@ namespace cosdt::experiments {
 namespace {
 
 constexpr double kEvalSeconds = 3.0;  // of one measurement
-constexpr int kHorizon = 1000;
-constexpr double kReturnScale = 1000;
+constexpr int kEpisodeSteps = 1000;
+constexpr double kTarget = 3600;
 
 struct BenchEvalCommand {
   std::vector<std::string> envs = {"hopper", "halfcheetah"};
   BenchOptions options;
 };
 
-// The original's size with random weights. Recurrent decoding needs a longer reach.
-agents::Agent MakeAgent(const envs::EnvSpec& spec, agents::DecodeMode mode) {
+// An agent of the original's size with random weights. Recurrent decoding needs a longer reach.
+agents::AgentSession MakeSession(const envs::EnvSpec& spec, const agents::SessionOptions& options) {
   torch::manual_seed(0);
-  agents::AgentOptions options;
-  options.SetSizes(spec.observation_size, spec.action_size);
-  if (mode == agents::DecodeMode::kRecurrent) {
-    options.dt.attention.reweight_length = 2 * agents::kTokensPerStep * kHorizon;
+  agents::AgentOptions agent;
+  agent.SetSizes(spec.observation_size, spec.action_size);
+  if (options.decode == agents::DecodeMode::kRecurrent) {
+    agent.dt.attention.reweight_length = 2 * agents::kTokensPerStep * options.horizon;
   }
-  agents::Agent agent(options);
-  agent.module().eval();
-  return agent;
+  agents::Checkpoint checkpoint{agents::MakeAgent(agent), {}};
+  checkpoint.agent->module().eval();
+  checkpoint.info.normalizer.mean.assign(spec.observation_size, 0.1f);
+  checkpoint.info.normalizer.std.assign(spec.observation_size, 1.1f);
+  return agents::AgentSession(std::move(checkpoint), options);
 }
 
 // Bodies that an agent moves in lock step, as many as an evaluation of 100 episodes has side by
-// side. One that falls is set up again and its context goes on, so that every step has the whole
+// side. One that falls is set up again and keeps its context, so that every step has the whole
 // context, as an agent's that does not fall.
 class LockStep {
  public:
   LockStep(const envs::Env& prototype, agents::DecodeMode mode, torch::ScalarType compute_type,
            int threads)
-      : agent_(MakeAgent(prototype.spec(), mode)),
-        factory_(agent_, mode, kHorizon, compute_type),
-        pool_(threads),
-        rows_(std::min(100, factory_.RowsAtOnce(threads))),
-        env_(prototype, static_cast<int>(rows_.size()), pool_),
-        to_go_(rows_.size()),
+      : session_(MakeSession(prototype.spec(),
+                             {.decode = mode, .compute_type = compute_type, .threads = threads})),
+        rows_(std::min(100, session_.RowsAtOnce())),
+        env_(prototype, static_cast<int>(rows_.size()), session_.pool()),
         observations_(rows_.size() * prototype.spec().observation_size),
-        actions_(rows_.size() * prototype.spec().action_size),
+        rewards_(rows_.size()),
         rng_(envs::MakeRng(0, 0)) {
     std::iota(rows_.begin(), rows_.end(), 0);
-    normalizer_.mean.assign(prototype.spec().observation_size, 0.1f);
-    normalizer_.std.assign(prototype.spec().observation_size, 1.1f);
   }
 
   double StepsPerSecond() {
     Start();
     return Rate(kEvalSeconds, [this] {
-      if (step_ == kHorizon) Start();
+      if (step_ == kEpisodeSteps) Start();
       Step();
       return static_cast<long>(rows_.size());
     });
@@ -77,56 +74,49 @@ class LockStep {
  private:
   // Episodes of one context's length: what is measured comes after them.
   void Start() {
-    decoder_ = factory_.Make(static_cast<int>(rows_.size()), pool_);
+    session_.Reset(std::vector<double>(rows_.size(), kTarget));
     for (const int row : rows_) env_.Reset(row, rng_());
-    std::ranges::fill(to_go_, 3.6f);
-    step_ = 0;
-    while (step_ < agent_.options().dt.context) Step();
+    for (step_ = 0; step_ < session_.agent().options().context();) Step();
   }
 
   void Step() {
-    const size_t size = normalizer_.mean.size();
+    const auto size = static_cast<ptrdiff_t>(observations_.size() / rows_.size());
     for (const int row : rows_) {
       std::ranges::copy(env_.observation(row), observations_.begin() + row * size);
     }
-    normalizer_.Apply(observations_, observations_);
-    decoder_->Decide(to_go_, observations_, actions_);
+    const std::span<const double> actions = session_.Act(observations_, rewards_);
+    actions_.assign(actions.begin(), actions.end());
     env_.Step(rows_, actions_);
     for (const int row : rows_) {
       const envs::StepResult& result = env_.result(row);
-      to_go_[row] -= static_cast<float>(result.reward / kReturnScale);
+      rewards_[row] = result.reward;
       if (result.terminated || result.truncated) env_.Reset(row, rng_());
     }
     ++step_;
   }
 
-  agents::Agent agent_;
-  agents::DecoderFactory factory_;
-  envs::ThreadPool pool_;
+  agents::AgentSession session_;
   std::vector<int> rows_;
   envs::VectorEnv env_;
-  std::unique_ptr<agents::Decoder> decoder_;
-  datasets::Normalizer normalizer_;
-  std::vector<float> to_go_, observations_, actions_;
+  std::vector<double> observations_, rewards_;
+  std::vector<float> actions_;
   envs::Rng rng_;
   int step_ = 0;
 };
 
 // Microseconds of one row's recurrent decision behind contexts of these lengths, means over two of
 // the periods in which the state takes up its latest tokens.
-std::vector<double> Latencies(const agents::DecoderFactory& factory, const envs::EnvSpec& spec,
+std::vector<double> Latencies(agents::AgentSession& session, const envs::EnvSpec& spec,
                               const std::vector<int>& contexts) {
   constexpr int kDecisions = 42;
-  envs::ThreadPool pool(1);
-  const auto decoder = factory.Make(1, pool);
-  const std::vector<float> to_go = {3.6f}, observation(spec.observation_size, 0.1f);
-  std::vector<float> action(spec.action_size);
+  const std::vector<double> observation(spec.observation_size, 0.1);
+  session.Reset(kTarget);
   std::vector<double> latencies;
   int step = 0;
   for (const int context : contexts) {
-    for (; step < context; ++step) decoder->Decide(to_go, observation, action);
+    for (; step < context; ++step) session.Act(observation, 0);
     const auto start = std::chrono::steady_clock::now();
-    for (int i = 0; i < kDecisions; ++i, ++step) decoder->Decide(to_go, observation, action);
+    for (int i = 0; i < kDecisions; ++i, ++step) session.Act(observation, 0);
     const std::chrono::duration<double, std::micro> elapsed =
         std::chrono::steady_clock::now() - start;
     latencies.push_back(elapsed.count() / kDecisions);
@@ -137,11 +127,10 @@ std::vector<double> Latencies(const agents::DecoderFactory& factory, const envs:
 void AddLatencies(int repeats, std::vector<BenchRow>& rows) {
   const envs::EnvSpec spec = envs::MakeEnv("hopper")->spec();
   const std::vector<int> contexts = {20, 100, 300, 1000};
-  const agents::Agent agent = MakeAgent(spec, agents::DecodeMode::kRecurrent);
-  const agents::DecoderFactory factory(agent, agents::DecodeMode::kRecurrent, kHorizon);
+  agents::AgentSession session = MakeSession(spec, {.decode = agents::DecodeMode::kRecurrent});
   std::vector<std::vector<double>> measured(contexts.size());
   for (int i = 0; i < 4 * repeats; ++i) {
-    const std::vector<double> turn = Latencies(factory, spec, contexts);
+    const std::vector<double> turn = Latencies(session, spec, contexts);
     for (size_t c = 0; c < contexts.size(); ++c) measured[c].push_back(turn[c]);
   }
   for (size_t c = 1; c < contexts.size(); ++c) {

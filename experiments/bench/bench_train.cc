@@ -66,7 +66,7 @@ class Training {
            const std::string& precision, int64_t context, int64_t batch_size,
            const c10::Device& device = c10::kCPU)
       : device_(device),
-        trainer_(MakeAgent(episodes, attention, context, StartOver(device)), episodes,
+        trainer_(Draw(episodes, attention, context, StartOver(device)), episodes,
                  datasets::MakeNormalizer(episodes),
                  {.batch_size = batch_size, .precision = precision}) {
     trainer_.Update(kWarmUp);
@@ -104,15 +104,16 @@ class Training {
     return device;
   }
 
-  static agents::Agent MakeAgent(const datasets::Episodes& episodes, const std::string& attention,
-                                 int64_t context, const c10::Device& device) {
+  static std::shared_ptr<agents::Agent> Draw(const datasets::Episodes& episodes,
+                                             const std::string& attention, int64_t context,
+                                             const c10::Device& device) {
     torch::manual_seed(0);
     agents::AgentOptions options;
     options.SetSizes(episodes.observation_size, episodes.action_size);
     options.dt.attention.kind = attention;
     options.dt.context = context;
-    agents::Agent agent(options);
-    agent.module().to(device);
+    const std::shared_ptr<agents::Agent> agent = agents::MakeAgent(options);
+    agent->module().to(device);
     return agent;
   }
 

@@ -173,11 +173,12 @@ void PrintResults(const CompareCommand& command, const std::vector<Cell>& cells,
       entry["state"] = state;
       list.push_back(std::move(entry));
     } else {
-      const bool bc = cell.options.agent.kind == "bc";
+      const agents::AgentOptions& agent = cell.options.agent;
+      const attention::AttentionOptions* const attention = agent.attention();
       list.push_back({{"dataset", {{"name", cell.options.dataset}}},
-                      {"agent", cell.options.agent.kind},
-                      {"attention", bc ? json() : json(cell.options.agent.dt.attention.kind)},
-                      {"context", bc ? 1 : cell.options.agent.dt.context},
+                      {"agent", agent.kind},
+                      {"attention", attention ? json(attention->kind) : json()},
+                      {"context", agent.context()},
                       {"seed", cell.options.trainer.seed},
                       {"state", state}});
       if (!error.empty()) list.back()["error"] = error;

@@ -44,7 +44,7 @@ std::string CheckpointPath(const std::string& run) {
 json Evaluate(const EvalCommand& command, const c10::Device& device, const std::string& path,
               const std::string& video) {
   agents::Checkpoint checkpoint = agents::ReadCheckpoint(path);
-  checkpoint.agent.module().to(device);
+  checkpoint.agent->module().to(device);
   const agents::CheckpointInfo& info = checkpoint.info;
   if (info.env.empty()) {
     throw datasets::FileError(path, "env", "an agent for a body that cosdt simulates",
@@ -59,9 +59,9 @@ json Evaluate(const EvalCommand& command, const c10::Device& device, const std::
     recorder = std::make_unique<Recorder>(*env, video);
     options.watch = [&](const envs::Env& e) { recorder->Watch(e); };
   }
-  const bool cloning = !checkpoint.agent.bc().is_empty();
-  const size_t targets =
-      cloning ? 1 : (options.targets.empty() ? info.targets : options.targets).size();
+  const size_t targets = checkpoint.agent->options().reads_targets()
+                             ? (options.targets.empty() ? info.targets : options.targets).size()
+                             : 1;
   json entries;
   try {
     Progress progress("evaluating", "episodes", static_cast<double>(targets) * options.episodes);

@@ -162,10 +162,10 @@ json TrainOne(const TrainCommand& command, const std::vector<OptionSource>& sour
   SayRemark(data);
   if (imported) ExpectSizesOf(data, command.import_hf, imported->options());
   options.Validate();
-  if (!command.export_hf.empty() &&
-      (options.agent.kind != "dt" || options.agent.dt.attention.kind != "softmax")) {
+  if (const attention::AttentionOptions* const attention = options.agent.attention();
+      !command.export_hf.empty() && !(attention && attention->kind == "softmax")) {
     throw std::invalid_argument("export-hf: expected a dt agent with softmax attention, found " +
-                                options.agent.kind + " " + options.agent.dt.attention.kind);
+                                options.agent.kind + (attention ? " " + attention->kind : ""));
   }
   if (options.trainer.precision == "bf16" && device.is_cpu()) WarnOfSlowBFloat16();
   ExpectPrecisionOf(options.trainer.precision, device);
@@ -175,7 +175,7 @@ json TrainOne(const TrainCommand& command, const std::vector<OptionSource>& sour
       imported);
   if (!command.export_hf.empty()) {
     const agents::Checkpoint last = agents::ReadCheckpoint(folder + "/last.safetensors");
-    agents::ExportHfCheckpoint(last.agent.dt(), command.export_hf + suffix);
+    agents::ExportHfCheckpoint(last.agent->transformer(), command.export_hf + suffix);
   }
   return report;
 }

@@ -4,7 +4,7 @@
 #include <utility>
 #include <vector>
 
-#include "agents/decoding/decoder.h"
+#include "agents/decoding/agent_session.h"
 #include "experiments/program/child_process.h"
 #include "experiments/program/timing.h"
 
@@ -15,25 +15,26 @@ using nlohmann::json;
 
 constexpr double kSeconds = 1.0;  // of a measurement
 
-double DecisionMilliseconds(const agents::Agent& agent, agents::DecodeMode mode,
+double DecisionMilliseconds(const agents::AgentOptions& options, agents::DecodeMode mode,
                             const envs::EnvSpec& spec) {
-  const agents::DecoderFactory factory(agent, mode, spec.horizon);
-  envs::ThreadPool pool(1);
-  const std::vector<float> to_go = {1}, observation(spec.observation_size, 0.1f);
-  std::vector<float> action(spec.action_size);
-  std::unique_ptr<agents::Decoder> decoder;
+  agents::Checkpoint drawn{agents::MakeAgent(options), {}};
+  drawn.agent->module().eval();
+  drawn.info.normalizer.mean.assign(spec.observation_size, 0.0f);
+  drawn.info.normalizer.std.assign(spec.observation_size, 1.0f);
+  agents::AgentSession session(std::move(drawn), {.decode = mode, .horizon = spec.horizon});
+  const std::vector<double> observation(spec.observation_size, 0.1);
   int64_t step = spec.horizon;
-  const int64_t context = std::min<int64_t>(agent.options().context(), spec.horizon - 1);
+  const int64_t context = std::min<int64_t>(options.context(), spec.horizon - 1);
   const auto decide = [&] {
-    decoder->Decide(to_go, observation, action);
+    session.Act(observation, 0);
     ++step;
   };
-  // episodes begin anew, and what fills the context is not measured
+  // an episode's first steps, which fill the context, are not measured
   double milliseconds = 0;
   long decisions = 0;
   while (milliseconds < 1000 * kSeconds / 4) {
     if (step >= spec.horizon) {
-      decoder = factory.Make(1, pool);
+      session.Reset(1000);
       for (step = 0; step < context;) decide();
     }
     const int64_t count = std::min<int64_t>(20, spec.horizon - step);
@@ -54,9 +55,9 @@ json MeasureTraining(const TrainOptions& options, const TrainData& data,
   ReturnFreedMemory();  // else what reading the data left would hide what training takes
   const PeakMemory memory;
   torch::manual_seed(options.trainer.seed);
-  agents::Agent agent(options.agent);
-  agent.module().to(device);
-  agents::Trainer trainer(std::move(agent), data.episodes, data.normalizer, options.trainer);
+  const std::shared_ptr<agents::Agent> agent = agents::MakeAgent(options.agent);
+  agent->module().to(device);
+  agents::Trainer trainer(agent, data.episodes, data.normalizer, options.trainer);
   const int64_t at_once = device.is_cpu() ? 1 : 20;
   trainer.Update(at_once);
   const double rate = Rate(kSeconds, [&] {
@@ -65,7 +66,7 @@ json MeasureTraining(const TrainOptions& options, const TrainData& data,
   });
   int64_t parameters = 0;
   for (const torch::Tensor& p : trainer.agent().module().parameters()) parameters += p.numel();
-  const int64_t tokens = options.agent.kind == "dt" ? agents::kTokensPerStep : 1;
+  const int64_t tokens = options.agent.tokens_per_step();
   json measured = DeviceReport(device);
   measured.update(
       {{"parameters", parameters},
@@ -80,16 +81,12 @@ json MeasureDecisions(const TrainOptions& options, const envs::EnvSpec& spec) {
   agents::AgentOptions agent = options.agent;
   agent.SetSizes(spec.observation_size, spec.action_size);
   agent.dt.max_timestep = std::max<int64_t>(agent.dt.max_timestep, spec.horizon);
-  const auto measure = [&](agents::DecodeMode mode) {
-    agents::Agent drawn(agent);
-    drawn.module().eval();
-    return DecisionMilliseconds(drawn, mode, spec);
-  };
-  json costs = {{"window", measure(agents::DecodeMode::kWindow)}, {"recurrent", nullptr}};
-  if (agent.kind == "bc") return costs;
+  json costs = {{"window", DecisionMilliseconds(agent, agents::DecodeMode::kWindow, spec)},
+                {"recurrent", nullptr}};
+  if (!agent.attention()) return costs;
   agent.dt.attention.reweight_length =
       2 * agents::kTokensPerStep * std::max<int64_t>(spec.horizon, agent.dt.context);
-  costs["recurrent"] = measure(agents::DecodeMode::kRecurrent);
+  costs["recurrent"] = DecisionMilliseconds(agent, agents::DecodeMode::kRecurrent, spec);
   return costs;
 }
 

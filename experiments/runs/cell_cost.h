@@ -1,5 +1,4 @@
-// Short measurements of what an agent costs, on weights that were just drawn: what a sweep
-// estimates its cells with and records of them.
+// Short cost measurements on untrained agents, for `compare --dry-run` and result.json.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -18,8 +17,7 @@ nlohmann::json MeasureTraining(const TrainOptions& options, const TrainData& dat
                                const c10::Device& device);
 
 // Milliseconds of one episode's decision behind a full context: {window, recurrent}. recurrent is
-// null for behaviour cloning; cosFormer is measured with a reach that allows it, whatever its own
-// is.
+// null for behaviour cloning; cosFormer is measured with a reweight_length that allows it.
 nlohmann::json MeasureDecisions(const TrainOptions& options, const envs::EnvSpec& spec);
 
 }  // namespace cosdt::experiments

@@ -105,7 +105,7 @@ json Evaluate(const TrainOptions& options, const std::string& folder, const Stop
   }
   const json bytes = memory.bytes();
   TrainOptions measured = options;
-  measured.agent = checkpoint.agent.options();
+  measured.agent = checkpoint.agent->options();
   const json& first = targets[0];
   const bool solved_or_not = first.contains("success_rate");
   return {{"rollout_bytes", bytes},
@@ -173,17 +173,17 @@ bool RunCell(const Cell& cell, const std::string& folder, const CellPlace& place
   const agents::FolderLock lock(LockFolder(folder));
   if (HasResult(folder)) return true;  // another worker's, since StateOf
   const TrainOptions& options = cell.options;
-  const bool bc = options.agent.kind == "bc";
   const json trained = RunInChild([&] { return Train(options, folder, place, stop); }, stop);
   if (stop.received() != 0) return false;
   const json cost = RunInChild([&] { return Measure(options, place); }, stop);
   if (stop.received() != 0) return false;
   const json evaluated = RunInChild([&] { return Evaluate(options, folder, stop); }, stop);
   const bool has_physics = evaluated["score_name"] == "normalized score";
-  const bool cosformer = !bc && options.agent.dt.attention.kind == "cosformer";
-  json result = {{"context", bc ? 1 : options.agent.dt.context},
-                 {"attention", bc ? json() : json(options.agent.dt.attention.kind)},
-                 {"feature_map", cosformer ? json(options.agent.dt.attention.feature_map) : json()},
+  const attention::AttentionOptions* const attention = options.agent.attention();
+  const bool cosformer = attention && attention->kind == "cosformer";
+  json result = {{"context", options.agent.context()},
+                 {"attention", attention ? json(attention->kind) : json()},
+                 {"feature_map", cosformer ? json(attention->feature_map) : json()},
                  {"agent", options.agent.kind},
                  {"top", options.top},
                  {"dataset",
@@ -218,7 +218,7 @@ json EstimateCell(const Cell& cell, const CellPlace& place, const StopSignal& st
         const json decision = MeasureDecisions(options, spec);
         const double decisions =
             static_cast<double>(options.episodes * spec.horizon) *
-            static_cast<double>(options.agent.kind == "bc" ? 1 : options.targets.size());
+            static_cast<double>(options.agent.reads_targets() ? options.targets.size() : 1);
         estimate["training_seconds"] =
             static_cast<double>(options.updates) * estimate["ms_per_update"].get<double>() / 1000;
         // as if every episode ran to its end, alone: more than it will be

@@ -140,7 +140,7 @@ class Evaluations {
     }
     const json* champion = Best();
     if (!champion || targets[0]["mean"] > (*champion)["targets"][0]["mean"]) {
-      agents::WriteCheckpoint(best, checkpoint.agent, checkpoint.info);
+      agents::WriteCheckpoint(best, *checkpoint.agent, checkpoint.info);
     }
     std::map<std::string, double> numbers;
     for (const json& entry : targets) {
@@ -221,9 +221,9 @@ void ExpectRoomForState(const torch::nn::Module& module, const std::string& path
 // What computes the agent's linear attention: "kernels", or "composition" of LibTorch's operations;
 // null for agents without it.
 json AttentionPath(const agents::Agent& agent, const std::string& precision) {
-  if (!agent.dt()) return nullptr;
-  const agents::DecisionTransformerOptions& options = agent.dt()->options();
-  if (!attention::FormOf(options.ResolvedAttention())) return nullptr;
+  const agents::DecisionTransformer model = agent.transformer();
+  if (!model || !model->blocks.front()->attention->form()) return nullptr;
+  const agents::DecisionTransformerOptions& options = model->options();
   const int64_t width = options.width / options.heads;
   const auto type = agents::ParseTrainingPrecision(precision, agent.device());
   const torch::Tensor q =
@@ -287,10 +287,10 @@ json TrainInFolder(const TrainOptions& options, const TrainData& data, const std
   }
   datasets::RemoveTemporaries(folder);
   torch::manual_seed(options.trainer.seed);
-  agents::Agent agent(options.agent);
-  if (initial) CopyWeights(*initial, agent.module());
-  agent.module().to(device);
-  agents::Trainer trainer(std::move(agent), data.episodes, data.normalizer, options.trainer);
+  const std::shared_ptr<agents::Agent> agent = agents::MakeAgent(options.agent);
+  if (initial) CopyWeights(*initial, agent->module());
+  agent->module().to(device);
+  agents::Trainer trainer(agent, data.episodes, data.normalizer, options.trainer);
   double sum = 0;  // of the losses since the last line of the metrics
   int64_t summed = 0;
   if (goes_on) {

@@ -1,4 +1,4 @@
-// The step-by-step form of every kind: equal to the parallel form, with rows that start anew.
+// The step-by-step form of every kind: equal to the parallel form.
 #include <gtest/gtest.h>
 
 #include "attention/cases.h"
@@ -58,30 +58,6 @@ TEST_P(DecodingTest, EqualsTheParallelForm) {
   }
 }
 
-TEST_P(DecodingTest, RowsStartAnewAndStatesAreCopied) {
-  AttentionOptions options = CaseOptions(GetParam(), 70);
-  options.window = 9;
-  Attention attention(options, 8);
-  torch::manual_seed(6);
-  const Tensor q = torch::randn({3, 2, 70, 8}), k = torch::randn({3, 2, 70, 8}),
-               v = torch::randn({3, 2, 70, 8});
-  const auto state = attention->MakeState(3, 2, 8);
-  const Tensor first = Steps(*state, q, k, v, 0, 40);
-  state->Reset({1});
-  const auto copy = state->Copy();
-  const Tensor second = Steps(*state, q, k, v, 40, 70);
-  const Tensor whole = attention->forward(q, k, v);
-  const auto late = [](const Tensor& x) { return x.narrow(2, 40, 30); };
-  const Tensor anew = attention->forward(late(q), late(k), late(v));
-  for (const int64_t row : {0, 2}) EXPECT_LT(LargestError(second[row], late(whole)[row]), 1e-5);
-  EXPECT_LT(LargestError(second[1], anew[1]), 1e-5);
-  EXPECT_TRUE(SameBits(second, Steps(*copy, q, k, v, 40, 70)));
-  // all rows anew
-  state->Reset({0, 1, 2});
-  EXPECT_LT(LargestError(Steps(*state, q, k, v, 40, 70), anew), 1e-5);
-  EXPECT_THROW(state->Reset({3}), c10::Error);
-}
-
 TEST_P(DecodingTest, OnlySoftmaxGrows) {
   AttentionOptions options = CaseOptions(GetParam(), 4000);
   options.window = 16;
@@ -92,13 +68,7 @@ TEST_P(DecodingTest, OnlySoftmaxGrows) {
   for (int t = 0; t < 200; ++t) state->Step(token, token, token);
   if (GetParam() == "softmax") {
     EXPECT_GE(state->bytes(), 200 * 2 * 2 * 4 * 4);
-    const int64_t grown = state->bytes();
-    // rows that start anew in turn do not make it grow for ever
-    for (int t = 0; t < 2000; ++t) {
-      if (t % 50 == 0) state->Reset({(t / 50) % 2});
-      state->Step(token, token, token);
-    }
-    EXPECT_LE(state->bytes(), 4 * grown);
+    EXPECT_LE(state->bytes(), 2 * 200 * 2 * 2 * 4 * 4);
   } else {
     EXPECT_EQ(state->bytes(), before);
   }
@@ -115,11 +85,10 @@ TEST(CosformerDecodingTest, RefusesToGrowBeyondTheReweightLength) {
     state->Step(token, token, token);
     FAIL();
   } catch (const c10::Error& error) {
-    EXPECT_NE(std::string(error.what()).find("row 0 must not grow longer than reweight_length = 3"),
+    EXPECT_NE(std::string(error.what())
+                  .find("a state must not hold more tokens than reweight_length = 3"),
               std::string::npos);
   }
-  state->Reset({0, 1});
-  state->Step(token, token, token);
 }
 
 }  // namespace

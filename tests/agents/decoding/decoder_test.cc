@@ -1,4 +1,4 @@
-#include "agents/decoding/decoder.h"
+#include "agents/decoding/decoder_factory.h"
 
 #include <gtest/gtest.h>
 
@@ -47,8 +47,8 @@ std::span<float> Span(const Tensor& x) {
 }
 
 // Actions [steps, rows, kActions]. Rows that end are given by their last step; 0 from there on.
-Tensor Decode(const Agent& agent, DecodeMode mode, const Episodes& episodes, int threads = 1,
-              const std::vector<int64_t>& last_steps = {},
+Tensor Decode(const std::shared_ptr<Agent>& agent, DecodeMode mode, const Episodes& episodes,
+              int threads = 1, const std::vector<int64_t>& last_steps = {},
               torch::ScalarType compute_type = torch::kFloat32) {
   const int64_t steps = episodes.returns_to_go.size(0), rows = episodes.returns_to_go.size(1);
   const DecoderFactory factory(agent, mode, kSteps, compute_type);
@@ -92,10 +92,12 @@ struct Case {
 
 class DecoderTest : public testing::TestWithParam<Case> {
  protected:
-  DecoderTest() : agent_(SmallAgent(GetParam().kind, GetParam().feature_map)) { Roughen(agent_); }
+  DecoderTest() : agent_(MakeAgent(SmallAgent(GetParam().kind, GetParam().feature_map))) {
+    Roughen(*agent_);
+  }
 
   // Whether the kind is computed in kernels of our own; those that LibTorch computes are slow.
-  bool has_kernels() const { return decoding::CpuModel::Supports(agent_.options().dt); }
+  bool has_kernels() const { return decoding::CpuModel::Supports(agent_->options().dt); }
   int64_t steps() const { return has_kernels() ? kSteps : kContext + 4; }
   std::vector<torch::ScalarType> types() const {
     if (has_kernels()) return {torch::kFloat32, torch::kBFloat16};
@@ -106,11 +108,11 @@ class DecoderTest : public testing::TestWithParam<Case> {
   Tensor Recompute(const Agent& agent, const Episodes& episodes, const Tensor& actions) {
     AgentOptions wide = agent.options();
     wide.dt.context = kSteps;
-    Agent model(wide);
-    model.module().eval();
+    const std::shared_ptr<Agent> model = MakeAgent(wide);
+    model->module().eval();
     const torch::NoGradGuard no_grad;
     const auto from = agent.module().named_parameters();
-    for (auto& p : model.module().named_parameters()) p.value().copy_(from[p.key()]);
+    for (auto& p : model->module().named_parameters()) p.value().copy_(from[p.key()]);
     Tensor expected = torch::zeros_like(actions);
     for (int64_t t = 0; t < actions.size(0); ++t) {
       const int64_t begin = ContextBegin(GetParam().mode, t);
@@ -118,17 +120,17 @@ class DecoderTest : public testing::TestWithParam<Case> {
       const Tensor times =
           torch::arange(begin, t + 1).unsqueeze(0).expand({actions.size(1), t + 1 - begin});
       expected[t] = model
-                        .Predict({cut(episodes.returns_to_go),
-                                  cut(episodes.observations),
-                                  cut(actions),
-                                  times,
-                                  {}})
+                        ->Predict({cut(episodes.returns_to_go),
+                                   cut(episodes.observations),
+                                   cut(actions),
+                                   times,
+                                   {}})
                         .select(1, -1);
     }
     return expected;
   }
 
-  Agent agent_;
+  std::shared_ptr<Agent> agent_;
 };
 
 INSTANTIATE_TEST_SUITE_P(Kinds, DecoderTest, testing::ValuesIn([] {
@@ -152,7 +154,7 @@ INSTANTIATE_TEST_SUITE_P(Kinds, DecoderTest, testing::ValuesIn([] {
 TEST_P(DecoderTest, EqualsRecomputingTheContext) {
   const Episodes episodes(3, steps());
   const Tensor actions = Decode(agent_, GetParam().mode, episodes);
-  EXPECT_LT((actions - Recompute(agent_, episodes, actions)).abs().max().item<float>(), 1e-5);
+  EXPECT_LT((actions - Recompute(*agent_, episodes, actions)).abs().max().item<float>(), 1e-5);
 }
 
 TEST_P(DecoderTest, ARowDependsOnNoOtherAndNotOnThreads) {
@@ -175,7 +177,7 @@ TEST_P(DecoderTest, AGpuDecidesAsTheCpuDoes_CUDA) {
   if (!torch::cuda::is_available()) GTEST_SKIP() << "needs a CUDA device, of which none is here";
   const Episodes episodes(3, kContext + 4);
   const Tensor expected = Decode(agent_, GetParam().mode, episodes);
-  agent_.module().to(torch::kCUDA);
+  agent_->module().to(torch::kCUDA);
   const Tensor found = Decode(agent_, GetParam().mode, episodes);
   EXPECT_LT((found - expected).abs().max().item<float>(), 1e-3);
 }
@@ -198,7 +200,7 @@ INSTANTIATE_TEST_SUITE_P(Kinds, KernelDecoderTest, testing::ValuesIn([] {
 TEST_P(KernelDecoderTest, BFloat16IsFloat32ToItsRounding) {
   const Episodes episodes(12, steps());
   const Tensor actions = Decode(agent_, GetParam().mode, episodes, 1, {}, torch::kBFloat16);
-  const Tensor error = (actions - Recompute(agent_, episodes, actions)).abs();
+  const Tensor error = (actions - Recompute(*agent_, episodes, actions)).abs();
   EXPECT_GT(error.mean().item<float>(), 1e-5);
   EXPECT_LT(error.mean().item<float>(), 0x1p-8);
   EXPECT_LT(error.max().item<float>(), 0x1p-4);
@@ -215,8 +217,8 @@ TEST(DecoderShapesTest, AllEqualRecomputing) {
       options.dt.heads = 3;
       options.dt.activation = "gelu";
       options.dt.attention.reweight = false;
-      Agent agent(options);
-      Roughen(agent);
+      const std::shared_ptr<Agent> agent = MakeAgent(options);
+      Roughen(*agent);
       const Episodes episodes(2);
       const torch::NoGradGuard no_grad;
       for (const torch::ScalarType type : {torch::kFloat32, torch::kBFloat16}) {
@@ -226,11 +228,11 @@ TEST(DecoderShapesTest, AllEqualRecomputing) {
         };
         const Tensor times = torch::arange(kSteps - context, kSteps).unsqueeze(0).expand({2, -1});
         const Tensor expected = agent
-                                    .Predict({cut(episodes.returns_to_go),
-                                              cut(episodes.observations),
-                                              cut(actions),
-                                              times,
-                                              {}})
+                                    ->Predict({cut(episodes.returns_to_go),
+                                               cut(episodes.observations),
+                                               cut(actions),
+                                               times,
+                                               {}})
                                     .select(1, -1);
         EXPECT_LT((actions[kSteps - 1] - expected).abs().max().item<float>(),
                   type == torch::kFloat32 ? 1e-5 : 0x1p-4)
@@ -245,7 +247,7 @@ TEST(DecoderFactoryTest, RefusesWhatTheAgentCannotDo) {
   options.dt.attention.reweight_length = kTokensPerStep * kSteps;
   const auto message = [&](DecodeMode mode) -> std::string {
     try {
-      DecoderFactory(Agent(options), mode, kSteps);
+      DecoderFactory(MakeAgent(options), mode, kSteps);
     } catch (const std::invalid_argument& e) {
       return e.what();
     }
@@ -265,7 +267,7 @@ TEST(DecoderFactoryTest, RefusesBFloat16WithoutKernels) {
   const auto message = [](const AgentOptions& options,
                           torch::ScalarType type = torch::kBFloat16) -> std::string {
     try {
-      DecoderFactory(Agent(options), DecodeMode::kWindow, kSteps, type);
+      DecoderFactory(MakeAgent(options), DecodeMode::kWindow, kSteps, type);
     } catch (const std::invalid_argument& e) {
       return e.what();
     }
@@ -286,8 +288,7 @@ TEST(DecoderFactoryTest, RefusesBFloat16WithoutKernels) {
 }
 
 TEST(DecoderSizesTest, RefusesOtherSizes) {
-  const Agent agent(SmallAgent("cosformer"));
-  const DecoderFactory factory(agent, DecodeMode::kWindow, kSteps);
+  const DecoderFactory factory(MakeAgent(SmallAgent("cosformer")), DecodeMode::kWindow, kSteps);
   envs::ThreadPool pool(1);
   const auto decoder = factory.Make(2, pool);
   std::vector<float> two(2), ten(10), four(4);
@@ -296,16 +297,48 @@ TEST(DecoderSizesTest, RefusesOtherSizes) {
   EXPECT_NO_THROW(decoder->Decide(two, ten, four));
 }
 
-TEST(DecoderSizesTest, BehaviourCloningReadsTheObservationAlone) {
+TEST(DecoderAgentsTest, BehaviourCloningReadsTheObservationAloneInEveryMode) {
   AgentOptions options;
   options.kind = "bc";
   options.SetSizes(kObservations, kActions);
-  Agent agent(options);
-  agent.module().eval();
+  const std::shared_ptr<Agent> agent = MakeAgent(options);
+  agent->module().eval();
+  const Episodes episodes(3);
+  const torch::NoGradGuard no_grad;
+  for (const DecodeMode mode : kAllDecodeModes) {
+    const Tensor actions = Decode(agent, mode, episodes);
+    const Tensor expected = agent->Predict({{}, episodes.observations, {}, {}, {}});
+    EXPECT_LT((actions - expected).abs().max().item<float>(), 1e-6);
+  }
+}
+
+// An agent of another kind: the mean of the first observations in its context, and the action
+// before.
+class ThirdAgent : public Agent {
+ public:
+  ThirdAgent() : Agent(SmallAgent("cosformer")) {}
+  torch::nn::Module& module() const override { return *module_.ptr(); }
+  Tensor Predict(const Batch& batch) override {
+    const Tensor first = batch.observations.narrow(-1, 0, kActions).mean(1, true);
+    const Tensor before = torch::constant_pad_nd(batch.actions, {0, 0, 1, -1});
+    return (first + before).expand_as(batch.actions) / 2;
+  }
+
+ private:
+  torch::nn::Linear module_{1, 1};
+};
+
+TEST(DecoderAgentsTest, AnAgentWithoutATransformerIsDecodedByItsWindow) {
+  const auto agent = std::make_shared<ThirdAgent>();
   const Episodes episodes(3);
   const Tensor actions = Decode(agent, DecodeMode::kWindow, episodes);
-  const torch::NoGradGuard no_grad;
-  EXPECT_LT((actions - agent.bc()(episodes.observations)).abs().max().item<float>(), 1e-6);
+  for (const int64_t t : {int64_t{0}, int64_t{1}, kContext + 7}) {
+    const int64_t begin = std::max<int64_t>(0, t - kContext + 1);
+    const Tensor seen = episodes.observations.slice(0, begin, t + 1).narrow(2, 0, kActions);
+    const Tensor expected = (seen.mean(0) + (t > 0 ? actions[t - 1] : torch::zeros({}))) / 2;
+    EXPECT_LT((actions[t] - expected).abs().max().item<float>(), 1e-6) << t;
+  }
+  EXPECT_THROW(DecoderFactory(agent, DecodeMode::kRecurrent, kSteps), std::invalid_argument);
 }
 
 }  // namespace

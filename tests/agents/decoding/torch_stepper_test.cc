@@ -10,9 +10,9 @@ namespace {
 
 using torch::Tensor;
 
-class DecisionTransformerStateTest : public testing::TestWithParam<std::string> {
+class TorchStepperTest : public testing::TestWithParam<std::string> {
  protected:
-  DecisionTransformerStateTest() : options_(SmallOptions(GetParam())) {
+  TorchStepperTest() : options_(SmallOptions(GetParam())) {
     torch::manual_seed(4);
     options_.context = 30;
     model_ = DecisionTransformer(options_);
@@ -23,13 +23,13 @@ class DecisionTransformerStateTest : public testing::TestWithParam<std::string> 
   }
 
   // Feeds steps [begin, end) of the batch and gives their predictions, [3, end - begin, action].
-  Tensor Feed(TorchStepper& state, int64_t begin, int64_t end) {
+  Tensor Feed(TorchStepper& stepper, int64_t begin, int64_t end) {
     std::vector<Tensor> predicted;
     for (int64_t t = begin; t < end; ++t) {
-      predicted.push_back(state.Observe(batch_.returns_to_go.select(1, t),
-                                        batch_.observations.select(1, t),
-                                        batch_.timesteps.select(1, t)));
-      state.Act(batch_.actions.select(1, t));
+      predicted.push_back(stepper.Observe(batch_.returns_to_go.select(1, t),
+                                          batch_.observations.select(1, t),
+                                          batch_.timesteps.select(1, t)));
+      stepper.Act(batch_.actions.select(1, t));
     }
     return torch::stack(predicted, 1);
   }
@@ -51,7 +51,7 @@ class DecisionTransformerStateTest : public testing::TestWithParam<std::string> 
   SmallBatch batch_;
 };
 
-INSTANTIATE_TEST_SUITE_P(Kinds, DecisionTransformerStateTest, testing::ValuesIn([] {
+INSTANTIATE_TEST_SUITE_P(Kinds, TorchStepperTest, testing::ValuesIn([] {
                            std::vector<std::string> names;
                            for (const auto& kind : attention::AttentionKinds()) {
                              names.push_back(kind.name);
@@ -60,57 +60,33 @@ INSTANTIATE_TEST_SUITE_P(Kinds, DecisionTransformerStateTest, testing::ValuesIn(
                          }()),
                          [](const auto& test) { return test.param; });
 
-TEST_P(DecisionTransformerStateTest, EqualsTheParallelForm) {
-  TorchStepper state(model_, 3);
-  EXPECT_LT(Difference(Feed(state, 0, 30), Window(0, 30)), 2e-5);
+TEST_P(TorchStepperTest, EqualsTheParallelForm) {
+  TorchStepper stepper(model_, 3);
+  EXPECT_LT(Difference(Feed(stepper, 0, 30), Window(0, 30)), 2e-5);
 }
 
-TEST_P(DecisionTransformerStateTest, RowsBeginAnewAndTheOthersGoOn) {
-  TorchStepper state(model_, 3);
-  Feed(state, 0, 10);
-  state.Reset({1});
-  const auto copy = state.Copy();
-  const Tensor predicted = Feed(state, 10, 30);
-  const Tensor whole = Window(0, 30).narrow(1, 10, 20);
-  EXPECT_LT(Difference(predicted[0], whole[0]), 2e-5);
-  EXPECT_LT(Difference(predicted[2], whole[2]), 2e-5);
-  EXPECT_LT(Difference(predicted[1], Window(10, 30)[1]), 2e-5);
-  // the copy remembers the same
-  EXPECT_TRUE(torch::equal(Feed(*copy, 10, 30), predicted));
-}
-
-TEST_P(DecisionTransformerStateTest, AllRowsBeginAnewWithoutATurn) {
-  TorchStepper state(model_, 3);
-  Feed(state, 0, 4);
-  state.Observe(batch_.returns_to_go.select(1, 4), batch_.observations.select(1, 4),
-                batch_.timesteps.select(1, 4));
-  state.Reset({0, 1, 2});
-  EXPECT_LT(Difference(Feed(state, 10, 20), Window(10, 20)), 2e-5);
-}
-
-TEST_P(DecisionTransformerStateTest, ComputesInTheModelsType) {
-  TorchStepper state(model_, 3);
-  const Tensor exact = Feed(state, 0, 8);
+TEST_P(TorchStepperTest, ComputesInTheModelsType) {
+  TorchStepper stepper(model_, 3);
+  const Tensor exact = Feed(stepper, 0, 8);
   model_->to(torch::kBFloat16);
-  TorchStepper half(model_, 3);
-  const Tensor rounded = Feed(half, 0, 8);
+  TorchStepper in_bfloat16(model_, 3);
+  const Tensor rounded = Feed(in_bfloat16, 0, 8);
   EXPECT_EQ(rounded.scalar_type(), torch::kBFloat16);
   EXPECT_LT(Difference(rounded, exact), 0.1);
 }
 
-TEST(DecisionTransformerTurnsTest, AreKept) {
+TEST(TorchStepperTurnsTest, AreKept) {
   DecisionTransformer model(SmallOptions("cosformer"));
   model->eval();
-  TorchStepper state(model, 2);
+  TorchStepper stepper(model, 2);
   const Tensor rows = torch::zeros({2}), observations = torch::zeros({2, 5}),
                times = torch::zeros({2}, torch::kInt64);
-  EXPECT_THROW(state.Act(torch::zeros({2, 2})), c10::Error);
-  state.Observe(rows, observations, times);
-  EXPECT_THROW(state.Observe(rows, observations, times), c10::Error);
-  EXPECT_THROW(state.Act(torch::zeros({1, 2})), c10::Error);
-  state.Act(torch::zeros({2, 2}));
-  EXPECT_THROW(state.Observe(rows, torch::zeros({2, 4}), times), c10::Error);
-  EXPECT_THROW(state.Reset({2}), c10::Error);
+  EXPECT_THROW(stepper.Act(torch::zeros({2, 2})), c10::Error);
+  stepper.Observe(rows, observations, times);
+  EXPECT_THROW(stepper.Observe(rows, observations, times), c10::Error);
+  EXPECT_THROW(stepper.Act(torch::zeros({1, 2})), c10::Error);
+  stepper.Act(torch::zeros({2, 2}));
+  EXPECT_THROW(stepper.Observe(rows, torch::zeros({2, 4}), times), c10::Error);
 }
 
 }  // namespace

@@ -120,15 +120,15 @@ TEST_F(MutatedFileTest, CheckpointsAreReadOrRefused) {
     info.env = "hopper";
     info.targets = {3600, 1800};
     info.run = "seed = 5\n";
-    WriteCheckpoint(path_, Agent(SmallAgent(kind)), info);
+    WriteCheckpoint(path_, *MakeAgent(SmallAgent(kind)), info);
     ReadAllAgain([&] { return ReadCheckpoint(path_); },
-                 [&](const Checkpoint& read) { WriteCheckpoint(again_, read.agent, read.info); });
+                 [&](const Checkpoint& read) { WriteCheckpoint(again_, *read.agent, read.info); });
   }
 }
 
 TEST_F(MutatedFileTest, StatesOfTrainingAreReadOrRefused) {
   const datasets::Episodes episodes = MakeEpisodes();
-  Trainer trainer(Agent(SmallAgent("dt")), episodes, datasets::MakeNormalizer(episodes),
+  Trainer trainer(MakeAgent(SmallAgent("dt")), episodes, datasets::MakeNormalizer(episodes),
                   FastTraining());
   trainer.Update(2);
   trainer.Save(path_, {{"note", "two"}});

@@ -22,7 +22,7 @@ std::unique_ptr<Trainer> MakeTrainer(const AgentOptions& agent_options,
                                      const TrainerOptions& options, UpdatePath path,
                                      const datasets::Episodes& episodes) {
   torch::manual_seed(11);
-  return std::make_unique<Trainer>(Agent(agent_options), episodes,
+  return std::make_unique<Trainer>(MakeAgent(agent_options), episodes,
                                    datasets::MakeNormalizer(episodes), options, path);
 }
 

@@ -32,12 +32,12 @@ std::unique_ptr<Trainer> Make(const AgentOptions& agent_options, const TrainerOp
                               UpdatePath path, const datasets::Episodes& episodes,
                               const torch::Device& device = torch::kCPU) {
   torch::manual_seed(11);
-  Agent agent(agent_options);
-  agent.module().to(device);
+  const std::shared_ptr<Agent> agent = MakeAgent(agent_options);
+  agent->module().to(device);
   datasets::Normalizer normalizer;
   normalizer.mean.assign(episodes.observation_size, 0.1f);
   normalizer.std.assign(episodes.observation_size, 1.1f);
-  return std::make_unique<Trainer>(std::move(agent), episodes, normalizer, options, path);
+  return std::make_unique<Trainer>(agent, episodes, normalizer, options, path);
 }
 
 double Distance(Trainer& a, Trainer& b) {
@@ -222,7 +222,7 @@ TEST_P(PathTest, ANotFiniteGradientLeavesTheStateBeforeIt) {
   {
     // hidden numbers of 0 hide the weights behind them from the loss, not from the gradient
     const torch::NoGradGuard no_grad;
-    TransformerBlock& block = trainer->agent().dt()->blocks.front();
+    TransformerBlock& block = trainer->agent().transformer()->blocks.front();
     block->mlp_in->weight.zero_();
     block->mlp_in->bias.zero_();
     block->mlp_out->weight.fill_(1e30f);

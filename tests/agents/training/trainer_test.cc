@@ -24,7 +24,8 @@ class TrainerTest : public testing::TestWithParam<std::string> {
 
   Trainer Make(const TrainerOptions& options = FastTraining()) {
     torch::manual_seed(11);
-    return {Agent(SmallAgent(GetParam())), episodes_, datasets::MakeNormalizer(episodes_), options};
+    return {MakeAgent(SmallAgent(GetParam())), episodes_, datasets::MakeNormalizer(episodes_),
+            options};
   }
 
   static bool SameWeights(Trainer& a, Trainer& b) {
@@ -71,7 +72,7 @@ TEST_P(TrainerTest, GoesOnBitForBit) {
   for (int i = 0; i < 7; ++i) first.Update();
   first.Save(path_, {{"note", "seven"}});
   torch::manual_seed(99);
-  Trainer second(Agent(SmallAgent(GetParam())), episodes_, datasets::MakeNormalizer(episodes_),
+  Trainer second(MakeAgent(SmallAgent(GetParam())), episodes_, datasets::MakeNormalizer(episodes_),
                  FastTraining());
   EXPECT_EQ(second.Restore(path_).at("note"), "seven");
   EXPECT_EQ(second.updates(), 7);
@@ -99,8 +100,8 @@ TEST_P(TrainerTest, GradientsAreClippedByTheirNorm) {
     TrainerOptions options = FastTraining();
     options.clip = clip;
     torch::manual_seed(11);
-    Trainer trainer(Agent(SmallAgent(GetParam())), episodes_, datasets::MakeNormalizer(episodes_),
-                    options, path);
+    Trainer trainer(MakeAgent(SmallAgent(GetParam())), episodes_,
+                    datasets::MakeNormalizer(episodes_), options, path);
     const double norm = trainer.Update().gradient_norm;
     trainer.Save(path_);
     const Tensor given = ReadSafetensors(path_).tensors["adamw.first"] / (1 - AdamW::kBeta1);
@@ -251,9 +252,9 @@ TEST_P(TrainerTest, CheckpointsHoldAllThatEvaluationNeeds) {
   EXPECT_EQ(read.info.return_scale, 1000);
   EXPECT_EQ(read.info.updates, 3);
   EXPECT_EQ(read.info.run, info.run);
-  EXPECT_EQ(ToJson(read.agent.options()), ToJson(trainer.agent().options()));
-  EXPECT_FALSE(read.agent.module().is_training());
-  const auto a = trainer.agent().module().parameters(), b = read.agent.module().parameters();
+  EXPECT_EQ(ToJson(read.agent->options()), ToJson(trainer.agent().options()));
+  EXPECT_FALSE(read.agent->module().is_training());
+  const auto a = trainer.agent().module().parameters(), b = read.agent->module().parameters();
   ASSERT_EQ(a.size(), b.size());
   for (size_t i = 0; i < a.size(); ++i) EXPECT_TRUE(torch::equal(a[i], b[i]));
 }
@@ -317,10 +318,10 @@ TEST(WeightCountTest, IsThatOfTheModel) {
       options.dt.attention.kind = kind;
       options.dt.attention.features = 5;
     }
-    const Agent agent(options);
+    const std::shared_ptr<Agent> agent = MakeAgent(options);
     double count = 0;
-    for (const Tensor& t : agent.module().parameters()) count += static_cast<double>(t.numel());
-    for (const Tensor& t : agent.module().buffers()) count += static_cast<double>(t.numel());
+    for (const Tensor& t : agent->module().parameters()) count += static_cast<double>(t.numel());
+    for (const Tensor& t : agent->module().buffers()) count += static_cast<double>(t.numel());
     EXPECT_EQ(options.WeightCount(), count) << kind;
   }
 }

@@ -177,8 +177,8 @@ TEST(UpdateEmulationTest, TrainsAsAutogradDoes) {
   options.dt.max_timestep = 12;
   const auto make = [&](UpdatePath path) {
     torch::manual_seed(11);
-    return std::make_unique<Trainer>(Agent(options), episodes, datasets::MakeNormalizer(episodes),
-                                     FastTraining(), path);
+    return std::make_unique<Trainer>(MakeAgent(options), episodes,
+                                     datasets::MakeNormalizer(episodes), FastTraining(), path);
   };
   const auto a = make(UpdatePath::kExplicit), b = make(UpdatePath::kAutograd);
   const auto expected = b->Update(3);

@@ -44,7 +44,7 @@ class EvalCommandTest : public ::testing::Test {
     info.targets = {3600, 1800};
     const std::string folder = folder_ + "/" + name;
     std::filesystem::create_directories(folder);
-    agents::WriteCheckpoint(folder + "/last.safetensors", agents::Agent(options), info);
+    agents::WriteCheckpoint(folder + "/last.safetensors", *agents::MakeAgent(options), info);
     return folder;
   }
 

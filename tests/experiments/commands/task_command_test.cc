@@ -103,7 +103,7 @@ TEST_F(TaskCommandTest, ATMazeReportsSuccess) {
   const agents::Checkpoint trained = agents::ReadCheckpoint(run + "/last.safetensors");
   EXPECT_EQ(trained.info.targets, std::vector<double>{1});
   EXPECT_EQ(trained.info.return_scale, 1);
-  EXPECT_EQ(trained.agent.options().dt.max_timestep, 1000);
+  EXPECT_EQ(trained.agent->options().dt.max_timestep, 1000);
   const json eval = Json("eval " + run + " " + other + " --episodes 20");
   const double first = eval["runs"][0]["targets"][0]["success_rate"],
                second = eval["runs"][1]["targets"][0]["success_rate"];
@@ -133,7 +133,7 @@ TEST_F(TaskCommandTest, EveryStepOfTheLongestTMazeHasItsTimestep) {
   EXPECT_EQ(Json("data info " + data)["episodes"], 3);
   EXPECT_TRUE(Json("data check " + data)["findings"].empty());
   const std::string run = Train(data);
-  EXPECT_EQ(agents::ReadCheckpoint(run + "/last.safetensors").agent.options().dt.max_timestep,
+  EXPECT_EQ(agents::ReadCheckpoint(run + "/last.safetensors").agent->options().dt.max_timestep,
             1002);
   EXPECT_EQ(Json("eval " + run + " --episodes 1")["targets"][0]["lengths"][0], 1002);
 }

@@ -19,5 +19,5 @@ int main(int, char** argv) {
   info.normalizer.mean.assign(11, 0.0f);
   info.normalizer.std.assign(11, 1.0f);
   info.env = "hopper";
-  cosdt::agents::WriteCheckpoint(argv[1], cosdt::agents::Agent(options), info);
+  cosdt::agents::WriteCheckpoint(argv[1], *cosdt::agents::MakeAgent(options), info);
 }

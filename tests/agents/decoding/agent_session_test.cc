@@ -1,0 +1,139 @@
+#include "agents/decoding/agent_session.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+namespace cosdt::agents {
+namespace {
+
+using testing::HasSubstr;
+using testing::ThrowsMessage;
+
+constexpr int64_t kSeen = 3, kDone = 2;
+constexpr double kReturnScale = 50;
+
+// With a normaliser, a scale and weights that leave their marks.
+Checkpoint SmallCheckpoint(const std::string& kind = "dt") {
+  torch::manual_seed(3);
+  AgentOptions options;
+  options.kind = kind;
+  options.dt.layers = 1;
+  options.dt.width = 16;
+  options.dt.context = 4;
+  options.SetSizes(kSeen, kDone);
+  Checkpoint checkpoint{MakeAgent(options), {}};
+  const torch::NoGradGuard no_grad;
+  for (torch::Tensor& p : checkpoint.agent->module().parameters()) p += torch::randn_like(p) * 0.2;
+  checkpoint.agent->module().eval();
+  checkpoint.info.normalizer = {.mean = {0.5f, -1, 0}, .std = {2, 0.5f, 1}};
+  checkpoint.info.return_scale = kReturnScale;
+  return checkpoint;
+}
+
+// Observations and rewards of an episode, which no environment made.
+double Observation(int row, int64_t step, int64_t i) {
+  return std::sin(0.7 * static_cast<double>(step) + row + 2.0 * static_cast<double>(i));
+}
+double Reward(int row, int64_t step) { return 3 * std::cos(static_cast<double>(step) + row); }
+
+std::vector<double> Observations(const std::vector<int>& rows, int64_t step) {
+  std::vector<double> observations;
+  for (const int row : rows) {
+    for (int64_t i = 0; i < kSeen; ++i) observations.push_back(Observation(row, step, i));
+  }
+  return observations;
+}
+
+std::vector<double> RewardsBefore(const std::vector<int>& rows, int64_t step) {
+  std::vector<double> rewards;
+  for (const int row : rows) rewards.push_back(Reward(row, step - 1));
+  return rewards;
+}
+
+TEST(AgentSessionTest, ActsAsTheModelDoesOnInputsPreparedByHand) {
+  const Checkpoint checkpoint = SmallCheckpoint();
+  AgentSession session(checkpoint);
+  const torch::NoGradGuard no_grad;
+  constexpr int64_t kSteps = 4;  // the context
+  const double target = 120;
+  session.Reset(target);
+  torch::Tensor to_go = torch::zeros({1, kSteps}), seen = torch::zeros({1, kSteps, kSeen}),
+                done = torch::zeros({1, kSteps, kDone});
+  double rewards = 0;
+  for (int64_t t = 0; t < kSteps; ++t) {
+    to_go[0][t] = (target - rewards) / kReturnScale;
+    for (int64_t i = 0; i < kSeen; ++i) {
+      const auto& [mean, std] = checkpoint.info.normalizer;
+      seen[0][t][i] = (Observation(0, t, i) - mean[i]) / std[i];
+    }
+    const auto actions = session.Act(Observations({0}, t), t == 0 ? 1e9 : Reward(0, t - 1));
+    const auto cut = [&](const torch::Tensor& x) { return x.narrow(1, 0, t + 1); };
+    const torch::Tensor expected =
+        checkpoint.agent
+            ->Predict({cut(to_go), cut(seen), cut(done), torch::arange(t + 1).unsqueeze(0), {}})
+            .select(1, -1);
+    for (int64_t i = 0; i < kDone; ++i) {
+      EXPECT_NEAR(actions[i], expected[0][i].item<double>(), 1e-5) << t;
+      done[0][t][i] = actions[i];
+    }
+    rewards += Reward(0, t);
+  }
+}
+
+TEST(AgentSessionTest, RowsThatLeaveChangeNoOther) {
+  for (const DecodeMode mode : {DecodeMode::kWindow, DecodeMode::kStaggered}) {
+    AgentSession together(SmallCheckpoint(), {.decode = mode, .threads = 2});
+    together.Reset(std::vector<double>{100, 200, 300});
+    std::vector<std::vector<double>> found(3);
+    std::vector<int> rows = {0, 1, 2};
+    for (int64_t t = 0; t < 9; ++t) {
+      if (t == 3) {
+        together.Keep(std::vector<int>{0, 2});
+        rows = {0, 2};
+      }
+      const auto actions = together.Act(Observations(rows, t), RewardsBefore(rows, t));
+      for (size_t i = 0; i < rows.size(); ++i) {
+        const auto own = actions.subspan(i * kDone, kDone);
+        found[rows[i]].insert(found[rows[i]].end(), own.begin(), own.end());
+      }
+    }
+    AgentSession alone(SmallCheckpoint(), {.decode = mode});
+    for (const int row : {0, 1, 2}) {
+      alone.Reset(100 * (row + 1));
+      std::vector<double> expected;
+      for (int64_t t = 0; t < (row == 1 ? 3 : 9); ++t) {
+        const auto actions = alone.Act(Observations({row}, t), Reward(row, t - 1));
+        expected.insert(expected.end(), actions.begin(), actions.end());
+      }
+      EXPECT_EQ(found[row], expected) << row;
+    }
+  }
+}
+
+TEST(AgentSessionTest, BehaviourCloningDoesNotReadTheTarget) {
+  AgentSession session(SmallCheckpoint("bc"));
+  session.Reset(1);
+  const auto first = session.Act(Observations({0}, 0), 0);
+  const std::vector<double> expected(first.begin(), first.end());
+  session.Reset(-700);
+  const auto again = session.Act(Observations({0}, 0), 0);
+  EXPECT_EQ(std::vector<double>(again.begin(), again.end()), expected);
+}
+
+TEST(AgentSessionTest, RefusesOtherSizesAndActBeforeReset) {
+  AgentSession session(SmallCheckpoint());
+  EXPECT_THROW(session.Act(Observations({0}, 0), 0), std::logic_error);
+  session.Reset(std::vector<double>{100, 200});
+  EXPECT_THAT([&] { session.Act(Observations({0}, 0), 0); },
+              ThrowsMessage<std::invalid_argument>(
+                  HasSubstr("agent: observations: expected 6 values, found 3")));
+  session.Act(Observations({0, 1}, 0), RewardsBefore({0, 1}, 0));
+  EXPECT_THAT([&] { session.Act(Observations({0, 1}, 1), 0); },
+              ThrowsMessage<std::invalid_argument>(
+                  HasSubstr("agent: rewards: expected 2 values, found 1")));
+}
+
+}  // namespace
+}  // namespace cosdt::agents
