@@ -81,11 +81,14 @@ Tensor AttendWithoutGradient(const Inputs& inputs, const LinearForm& form) {
   return Forward(inputs, form).out;
 }
 
+Mask ToMask(const Tensor& mask) { return mask.defined() ? Mask(mask) : std::nullopt; }
+
 class Differentiable : public torch::autograd::Function<Differentiable> {
  public:
   static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& q, const Tensor& k,
-                        const Tensor& v, const Tensor& mask, const LinearForm& form) {
+                        const Tensor& v, const Mask& key_mask, const LinearForm& form) {
     const at::AutoDispatchBelowAutograd below;
+    const Tensor mask = key_mask.value_or(Tensor());
     const Output result = Forward({q, k, v, mask, {}}, form);
     context->save_for_backward({q, k, v, mask, result.out, result.normalizer});
     context->saved_data["form"] = SavedForm(static_cast<int64_t>(form.features),
@@ -113,7 +116,7 @@ class Differentiable : public torch::autograd::Function<Differentiable> {
 };
 
 Tensor AttendWithGradient(const Inputs& inputs, const LinearForm& form) {
-  return Differentiable::apply(inputs.q, inputs.k, inputs.v, inputs.key_mask, form);
+  return Differentiable::apply(inputs.q, inputs.k, inputs.v, ToMask(inputs.key_mask), form);
 }
 
 TORCH_LIBRARY(cosdt, library) {
@@ -148,8 +151,6 @@ template <class Signature>
 auto FindOperator(const char* name) {
   return torch::Dispatcher::singleton().findSchemaOrThrow(name, "").typed<Signature>();
 }
-
-Mask ToMask(const Tensor& mask) { return mask.defined() ? Mask(mask) : std::nullopt; }
 
 // In few dimensions a token's normaliser is often small and most of its gradient cancels against
 // g . o, and an o rounded to bfloat16 leaves errors of 0.3 (d = 8); on tensor cores features and
