@@ -2,6 +2,7 @@
 
 #include <torch/torch.h>
 
+#include <concepts>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -25,6 +26,17 @@ struct SacOptions {
   // Throws std::invalid_argument naming the field.
   void Validate() const;
 };
+
+// Calls visit(name, field) for every field; the names are those in a run's state.
+template <class Options, class Visitor>
+  requires std::same_as<std::remove_const_t<Options>, SacOptions>
+void Visit(Options& o, const Visitor& visit) {
+  visit("hidden", o.hidden);
+  visit("batch_size", o.batch_size);
+  visit("lr", o.lr);
+  visit("tau", o.tau);
+  visit("gamma", o.gamma);
+}
 
 // Transitions of a batch, float32. A timeout is no terminal.
 struct SacBatch {

@@ -214,18 +214,12 @@ void SacTrainer::SavePolicy(const std::string& name) const {
 }
 
 std::vector<std::pair<std::string, std::string>> SacTrainer::Fixed() const {
-  return {{"env", env_->spec().name},
-          {"physics", PhysicsName(env_->physics())},
-          {"seed", Text(options_.seed)},
-          {"random_steps", Text(options_.random_steps)},
-          {"evaluate_every", Text(options_.evaluate_every)},
-          {"evaluation_episodes", Text(options_.evaluation_episodes)},
-          {"hidden", Text(options_.sac.hidden)},
-          {"batch_size", Text(options_.sac.batch_size)},
-          {"lr", Text(options_.sac.lr)},
-          {"tau", Text(options_.sac.tau)},
-          {"gamma", Text(options_.sac.gamma)},
-          {"threads", Text(at::get_num_threads())}};
+  std::vector<std::pair<std::string, std::string>> fixed = {
+      {"env", env_->spec().name}, {"physics", PhysicsName(env_->physics())}};
+  Visit(options_,
+        [&](const char* name, const auto& field) { fixed.emplace_back(name, Text(field)); });
+  fixed.emplace_back("threads", Text(at::get_num_threads()));
+  return fixed;
 }
 
 void SacTrainer::Save() {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <concepts>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -31,6 +32,18 @@ struct SacTrainingOptions {
   // Throws std::invalid_argument naming the field.
   void Validate() const;
 };
+
+// Calls visit(name, field) for every field that a run keeps when it is resumed: all but `steps`
+// and what is saved.
+template <class Options, class Visitor>
+  requires std::same_as<std::remove_const_t<Options>, SacTrainingOptions>
+void Visit(Options& o, const Visitor& visit) {
+  visit("seed", o.seed);
+  visit("random_steps", o.random_steps);
+  visit("evaluate_every", o.evaluate_every);
+  visit("evaluation_episodes", o.evaluation_episodes);
+  Visit(o.sac, visit);
+}
 
 struct SacEvaluation {
   int64_t step = 0;
