@@ -35,27 +35,19 @@ void Expect(bool good, const char* name, const char* expected, double found) {
                               ", found " + json(found).dump());
 }
 
-void CheckFinite(const char* name, const datasets::FloatVector& numbers, int64_t width) {
+void CheckFinite(const char* name, const datasets::FloatVector& values, int64_t width) {
   const auto bad =
-      std::find_if(numbers.begin(), numbers.end(), [](float x) { return !std::isfinite(x); });
-  if (bad == numbers.end()) return;
+      std::find_if(values.begin(), values.end(), [](float x) { return !std::isfinite(x); });
+  if (bad == values.end()) return;
   throw std::invalid_argument(std::string("training: ") + name +
-                              ": expected finite numbers, found " + std::to_string(*bad) +
-                              " in row " + std::to_string((bad - numbers.begin()) / width));
+                              ": expected finite values, found " + std::to_string(*bad) +
+                              " in row " + std::to_string((bad - values.begin()) / width));
 }
 
-std::string ToJson(const TrainerOptions& o) {
-  return json{{"batch_size", o.batch_size},
-              {"learning_rate", o.learning_rate},
-              {"weight_decay", o.weight_decay},
-              {"warmup", o.warmup},
-              {"decay", o.decay},
-              {"clip", o.clip},
-              {"return_scale", o.return_scale},
-              {"precision", o.precision},
-              {"seed", o.seed},
-              {"windows", o.windows}}
-      .dump();
+std::string ToJson(const TrainerOptions& options) {
+  json object;
+  Visit(options, [&](const OptionName& name, const auto& field) { object[name.key] = field; });
+  return object.dump();
 }
 
 datasets::WindowOptions SamplerOptions(const Agent& agent, const TrainerOptions& options) {
@@ -64,7 +56,7 @@ datasets::WindowOptions SamplerOptions(const Agent& agent, const TrainerOptions&
   sampler.return_scale = options.return_scale;
   sampler.timestep_limit = agent.options().max_timestep();
   sampler.seed = options.seed;
-  sampler.whole = options.windows == "whole";
+  sampler.whole = options.sample == "whole";
   return sampler;
 }
 
@@ -74,7 +66,7 @@ UpdatePath PathOf(const Agent& agent) {
     std::fprintf(
         stderr,
         "cosdt: training kernels: expected a width of at most 512 and at most 256 actions, "
-        "found %d and %d: training goes on with LibTorch's operations\n",
+        "found %d and %d: training uses LibTorch's operations\n",
         static_cast<int>(agent.transformer()->options().width),
         static_cast<int>(agent.options().action_size()));
     return UpdatePath::kAutograd;
@@ -96,12 +88,12 @@ void TrainerOptions::Validate() const {
   Expect(positive(learning_rate), "learning rate", "a positive number", learning_rate);
   Expect(not_negative(weight_decay), "weight decay", "0 or more", weight_decay);
   Expect(warmup >= 0, "warmup", "0 or more", static_cast<double>(warmup));
-  Expect(decay >= 0, "decay", "0 or more", static_cast<double>(decay));
+  Expect(lr_decay >= 0, "learning-rate decay", "0 or more", static_cast<double>(lr_decay));
   Expect(not_negative(clip), "clip", "0 or more", clip);
   Expect(positive(return_scale), "return scale", "a positive number", return_scale);
   CheckTrainingPrecision(precision);
-  if (windows != "any" && windows != "whole") {
-    throw std::invalid_argument("training: windows: expected any or whole, found " + windows);
+  if (sample != "any" && sample != "whole") {
+    throw std::invalid_argument("training: sample: expected any or whole, found " + sample);
   }
 }
 
@@ -184,8 +176,8 @@ double Trainer::LearningRate(int64_t update) const {
                        : 1.0;
   };
   double rate = options_.learning_rate * part(update, options_.warmup);
-  if (options_.decay > 0) {
-    rate *= (1 + std::cos(std::numbers::pi * part(update - 1, options_.decay))) / 2;
+  if (options_.lr_decay > 0) {
+    rate *= (1 + std::cos(std::numbers::pi * part(update - 1, options_.lr_decay))) / 2;
   }
   return rate;
 }
@@ -194,7 +186,7 @@ uint64_t Trainer::DropoutKey(int64_t update) const {
   return Dropout{0, options_.seed ^ kDropoutStream}.For(static_cast<uint64_t>(update)).key;
 }
 
-// LibTorch has one for the whole process: another trainer may have set it.
+// LibTorch's setting is the whole process's: another trainer may have changed it.
 void Trainer::SetProductPrecision() const {
   if (agent_->device().is_cpu()) return;
   at::globalContext().setFloat32MatmulPrecision(options_.precision == "tf32" ? "high" : "highest");
@@ -242,7 +234,7 @@ std::vector<UpdateResult> Trainer::Update(int64_t count) {
   return results;
 }
 
-// Appends what was done; an update that is not finite, which changes nothing, is the last one.
+// Appends the updates; one that is not finite, which changes nothing, is the last.
 void Trainer::UpdateOnDevice(int64_t count, std::vector<UpdateResult>& results) {
   const auto batch = static_cast<size_t>(options_.batch_size);
   std::vector<datasets::Window> windows(static_cast<size_t>(count) * batch);

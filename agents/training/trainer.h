@@ -1,9 +1,10 @@
 // Training by imitation of windows of a dataset, with the original Decision Transformer's recipe:
-// mean squared error of actions over real steps, AdamW on all parameters, a rate that rises
-// linearly and then stays, gradients clipped by their norm. Short trainings gain by a rate that
-// falls in the end.
+// mean squared error of actions over real steps, AdamW on all parameters, a linear learning-rate
+// warm-up to a constant rate, gradients clipped by their norm. Short runs gain by a rate that
+// decays in the end.
 #pragma once
 
+#include <concepts>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -13,6 +14,7 @@
 #include <vector>
 
 #include "agents/models/agent.h"
+#include "agents/storage/option_name.h"
 #include "agents/training/adamw.h"
 #include "agents/training/cpu_update.h"
 #include "agents/training/device_update.h"
@@ -27,21 +29,44 @@ struct TrainerOptions {
   int64_t batch_size = 64;  // windows
   double learning_rate = 1e-4;
   double weight_decay = 1e-4;
-  int64_t warmup = 10'000;         // update u has the rate times min(1, u / warmup), u from 1
-  int64_t decay = 0;               // above 0: times (1 + cos(pi min(1, (u - 1) / decay))) / 2, too
-  double clip = 0.25;              // the gradients' largest norm; 0: not clipped
-  double return_scale = 1000;      // returns-to-go are divided by it
+  int64_t warmup = 10'000;     // update u has the rate times min(1, u / warmup), u from 1
+  int64_t lr_decay = 0;        // above 0: also times (1 + cos(pi min(1, (u - 1) / lr_decay))) / 2
+  double clip = 0.25;          // the gradients' largest norm; 0: not clipped
+  double return_scale = 1000;  // returns-to-go are divided by it
   std::string precision = "fp32";  // of matrix products and attention; tf32 (GPU) or bf16
   uint64_t seed = 0;               // of windows and dropout
-  std::string windows = "any";     // or whole: not cut by an episode's end (WindowOptions)
+  std::string sample = "any";      // or whole: no windows cut by an episode's end (WindowOptions)
 
-  // Throws std::invalid_argument for numbers out of range and unknown names.
+  // Throws std::invalid_argument for values out of range and unknown names.
   void Validate() const;
 };
 
+// Calls visit(OptionName, field) for every field: the table for flags, TOML and checkpoints.
+template <class Options, class Visitor>
+  requires std::same_as<std::remove_const_t<Options>, TrainerOptions>
+void Visit(Options& o, const Visitor& visit) {
+  visit(OptionName{"batch_size", "batch-size", "windows per update"}, o.batch_size);
+  visit(OptionName{"windows", "sample",
+                   "windows to sample: any, or whole (none cut by an episode's end)"},
+        o.sample);
+  visit(OptionName{"learning_rate", "lr", "learning rate"}, o.learning_rate);
+  visit(OptionName{"weight_decay", "weight-decay", "weight decay of AdamW"}, o.weight_decay);
+  visit(OptionName{"warmup", "warmup", "updates of linear learning-rate warm-up"}, o.warmup);
+  visit(OptionName{"decay", "lr-decay", "updates of cosine learning-rate decay to 0 (0: constant)"},
+        o.lr_decay);
+  visit(OptionName{"clip", "clip", "clip gradients to this global norm (0: off)"}, o.clip);
+  visit(OptionName{"return_scale", "return-scale",
+                   "divide returns-to-go by this (0: 1000, for a T-maze 1)"},
+        o.return_scale);
+  visit(OptionName{"precision", "precision",
+                   "precision of matrix products: fp32, tf32 (GPU only) or bf16"},
+        o.precision);
+  visit(OptionName{"seed", "seed", "seed of weights, windows and dropout"}, o.seed);
+}
+
 // glibc returns large freed blocks to the system, and the next update gets them back page by page,
 // which takes as long as its matrix products. This makes the process keep them. For programs that
-// train; no effect elsewhere than on glibc.
+// train; no effect without glibc.
 void KeepFreedMemory();
 
 struct UpdateResult {
@@ -51,7 +76,7 @@ struct UpdateResult {
   double learning_rate = 0;
 };
 
-// Thrown where an update's loss or gradient is not finite, which the message names.
+// Thrown if an update's loss or gradient is not finite, which the message names.
 class NotFiniteError : public std::runtime_error {
  public:
   NotFiniteError(const std::string& message, std::vector<UpdateResult> done)
@@ -64,7 +89,7 @@ class NotFiniteError : public std::runtime_error {
   std::vector<UpdateResult> done_;
 };
 
-// What computes updates.
+// The code that computes updates.
 enum class UpdatePath {
   kOfDevice,  // on the CPU CpuUpdate, if it takes the agent; on a GPU kExplicit, if its kernels
               // take the agent and agree with the CPU's (update_check.h); else kAutograd
@@ -73,36 +98,36 @@ enum class UpdatePath {
 };
 
 // Same seed, same weights, bit for bit: on one machine, with the same number of threads (torch's).
-// Where the agent is on a GPU, so is the data, and batches are assembled there.
+// With the agent on a GPU, the data is there too, and batches are assembled there.
 class Trainer {
  public:
   // Takes the agent's weights as they are; episodes must outlive this object. Throws
-  // std::invalid_argument where sizes do not fit, for precision tf32 on the CPU, and naming the
-  // array and row where a number of the data is not finite.
+  // std::invalid_argument if sizes do not fit, for precision tf32 on the CPU, and if a value of the
+  // data is not finite, naming its array and row.
   Trainer(std::shared_ptr<Agent> agent, const datasets::Episodes& episodes,
           datasets::Normalizer normalizer, const TrainerOptions& options,
           UpdatePath path = UpdatePath::kOfDevice);
   Trainer(Trainer&&) = delete;  // an update refers to what it changes
 
-  // One update, or `count`: on a GPU many at once are faster, since only then it need not wait for
-  // the host. Throws NotFiniteError at the first update whose loss or gradient is not finite, and
+  // One update, or `count`: many at once are faster on a GPU, which then need not wait for the
+  // host. Throws NotFiniteError at the first update whose loss or gradient is not finite, and
   // what LibTorch throws (memory); all state, the sampler's position included, is then that of the
   // updates before it. On a GPU it sets LibTorch's precision of float32 products.
   UpdateResult Update();
   std::vector<UpdateResult> Update(int64_t count);
 
-  // What computes updates: "kernels" (kExplicit) or "composition" of LibTorch's operations on a
-  // GPU, "cpu" on the CPU.
+  // "kernels" (kExplicit) or "composition" of LibTorch's operations on a GPU, "cpu" on the CPU.
   std::string update_path() const;
 
   int64_t updates() const { return optimizer_.steps(); }
   Agent& agent() { return *agent_; }
+  const Agent& agent() const { return *agent_; }
   const datasets::Normalizer& normalizer() const { return normalizer_; }
 
   // All that Update reads and changes: weights, moments, the sampler's position, and the options
-  // that they belong to. `metadata` is kept beside them. A trainer made with the same options and
-  // data that restores the file goes on as this one would, bit for bit. Restore gives the metadata
-  // back, and throws FileError (datasets/file_error.h) where the file is damaged or of other
+  // that they belong to. `metadata` is kept with them. A trainer made with the same options and
+  // data that restores the file continues as this one would, bit for bit. Restore returns the
+  // metadata, and throws FileError (datasets/file_error.h) if the file is damaged or of other
   // options.
   void Save(const std::string& path, std::map<std::string, std::string> metadata = {}) const;
   std::map<std::string, std::string> Restore(const std::string& path);
@@ -122,8 +147,8 @@ class Trainer {
   datasets::WindowSampler sampler_;
   AdamW optimizer_;
   std::vector<datasets::Window> windows_;
-  Batch batch_;  // kAutograd on the CPU: filled anew for every update
-  std::unique_ptr<CpuUpdate> cpu_update_;
+  Batch batch_;                            // on the CPU: refilled for every update
+  std::unique_ptr<CpuUpdate> cpu_update_;  // kOfDevice on the CPU
   std::optional<DeviceWindows> device_windows_;  // kAutograd on a GPU
   std::unique_ptr<DeviceUpdate> device_update_;  // kExplicit
 };

@@ -75,7 +75,7 @@ double MemoryRatio(const std::string& path, int threads) {
   ReturnFreedMemory();
   const PeakMemory peak;
   const datasets::Episodes episodes = datasets::ReadEpisodes(path, {.threads = threads});
-  return static_cast<double>(peak.bytes()) / static_cast<double>(KeptBytes(episodes));
+  return static_cast<double>(peak.bytes().value()) / static_cast<double>(KeptBytes(episodes));
 }
 
 BenchRow WindowRow(const datasets::Episodes& episodes, int context, int repeats) {

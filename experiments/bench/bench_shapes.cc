@@ -252,7 +252,7 @@ class Report {
 
   void Finish(const c10::Device& device) const {
     if (json_) {
-      nlohmann::json about = DeviceReport(device);
+      nlohmann::json about = UseOf(device);
       about["attention_path"] = attention::CausalLinearPath(device);
       PrintRows(rows_, true, about);
     }
@@ -325,8 +325,8 @@ void BenchShapes(const std::vector<AttentionShape>& shapes, const c10::Device& d
   for (const torch::ScalarType type : {torch::kBFloat16, torch::kFloat32}) {
     roofs.product = MeasureProduct(type, device, repeats);
     if (!json) {
-      std::printf("%s: copy %.0f GB/s, product in %s %.1f TFLOP/s\n",
-                  DeviceReport(device)["device"].get<std::string>().c_str(), roofs.copy / 1e9,
+      std::printf("%s: copy %.0f GB/s, product in %s %.1f TFLOP/s\n", UseOf(device).device.c_str(),
+                  roofs.copy / 1e9,
                   type == torch::kBFloat16 ? "bf16" : (device.is_cpu() ? "fp32" : "tf32"),
                   roofs.product / 1e12);
     }

@@ -92,7 +92,9 @@ class Training {
   }
 
   // Bytes of the GPU since this object was made.
-  double PeakMemory() const { return DeviceReport(device_)["peak_device_memory"].get<double>(); }
+  double PeakMemory() const {
+    return static_cast<double>(UseOf(device_).peak_device_memory.value());
+  }
 
  private:
   static constexpr int64_t kWarmUp = 5;
@@ -250,7 +252,7 @@ void Run(const BenchTrainCommand& command) {
     std::fprintf(stderr, "only contexts are compared without --python\n");
   }
   AddContextRows(command, device, rows);
-  PrintRows(rows, command.options.json, DeviceReport(device));
+  PrintRows(rows, command.options.json, UseOf(device));
 }
 
 }  // namespace

@@ -82,7 +82,7 @@ void Run(const BehaviourTrainCommand& command) {
   }
   Print(command, trainer);
   if (signal.received() != 0) {
-    std::fprintf(stderr, "cosdt: stopped by signal %d after step %lld; --resume goes on\n",
+    std::fprintf(stderr, "cosdt: stopped by signal %d after step %lld; --resume continues\n",
                  signal.received(), static_cast<long long>(trainer.step()));
     throw CLI::RuntimeError(128 + signal.received());
   }
@@ -91,31 +91,31 @@ void Run(const BehaviourTrainCommand& command) {
 }  // namespace
 
 void AddBehaviourCommand(CLI::App& program) {
-  CLI::App* behaviour = program.add_subcommand("behaviour", "policies to make data with");
+  CLI::App* behaviour = program.add_subcommand("behaviour", "train policies to collect data with");
   behaviour->require_subcommand(1);
   auto command = std::make_shared<BehaviourTrainCommand>();
   CLI::App* app = behaviour->add_subcommand("train", "train SAC with D4RL's settings");
-  app->add_option("--env", command->env, "body")
+  app->add_option("--env", command->env, "body to train on")
       ->required()
       ->check(CLI::IsMember(envs::BodyNames()));
   AddPhysicsOption(*app, command->physics);
-  AddSeedOption(*app, command->training.seed, "of everything random");
+  AddSeedOption(*app, command->training.seed, "seed of everything random");
   app->add_option("--steps", command->training.steps,
-                  "of the environment; an update follows each, but for the first 10,000")
+                  "environment steps; one update after each, but for the first 10,000")
       ->check(CLI::Range(1, 100'000'000))
       ->capture_default_str();
   app->add_option("--out", command->out, "the run's folder")->required();
   app->add_option("--save-steps", command->training.save_steps,
-                  "keep the policies after these numbers of steps, too")
+                  "also keep the policies after these numbers of steps")
       ->delimiter(',');
   app->add_option("--save-returns", command->training.save_returns,
-                  "keep the policies that first reach these returns in an evaluation, too")
+                  "also keep the policies that first reach these returns in an evaluation")
       ->delimiter(',');
   app->add_option("--replay", command->replay,
                   "write all steps to this file at the end, in D4RL's layout");
   app->add_option("--threads", command->threads,
                   "threads that train; a run resumes with the same number")
-      ->check(CLI::Range(1, 1024))
+      ->check(CLI::Range(1, kMaxThreads))
       ->capture_default_str();
   app->add_flag("--resume", command->resume, "resume the run in --out, if there is one");
   app->add_flag("--json", command->json, "print one JSON object");

@@ -17,6 +17,7 @@
 #include "experiments/report/report_table.h"
 #include "experiments/runs/sweep.h"
 #include "experiments/runs/sweep_cell.h"
+#include "experiments/runs/train_config.h"
 
 namespace cosdt::experiments {
 namespace {
@@ -28,7 +29,7 @@ struct CompareCommand {
   CellPlace place;
   std::optional<std::vector<std::string>> datasets, attention, baselines;
   std::optional<std::vector<int64_t>> contexts;
-  std::optional<std::string> equal;
+  std::optional<std::string> budget;
   TrainFlags flags;
   bool list = false, dry_run = false, json = false;
 };
@@ -41,7 +42,7 @@ Sweep EffectiveSweep(const CompareCommand& command) {
   if (command.attention) sweep.attention = *command.attention;
   if (command.contexts) sweep.contexts = *command.contexts;
   if (command.baselines) sweep.baselines = *command.baselines;
-  if (command.equal) sweep.equal = *command.equal;
+  if (command.budget) sweep.budget = *command.budget;
   if (!command.seeds.empty()) sweep.seeds = ParseSeeds(command.seeds);
   SetFromFlags(command.flags, sweep.train);
   return sweep;
@@ -59,16 +60,16 @@ std::string Duration(double seconds) {
   return text;
 }
 
-std::string Memory(const json& bytes) {
-  if (bytes.is_null()) return "memory not measured";
+std::string Memory(std::optional<int64_t> bytes) {
+  if (!bytes) return "memory not measured";
   char text[64];
-  std::snprintf(text, sizeof text, "%6.0f MB beside the data", bytes.get<double>() / 1e6);
+  std::snprintf(text, sizeof text, "%6.0f MB besides the data", static_cast<double>(*bytes) / 1e6);
   return text;
 }
 
-// The plan with what it will take. Cells that differ in the seed alone are measured once.
+// Prints the cells with what they will take. Those that differ in the seed alone are measured once.
 void DryRun(const CompareCommand& command, const std::vector<Cell>& cells, const StopSignal& stop) {
-  std::map<std::string, json> estimates;
+  std::map<std::string, CellEstimate> estimates;
   double seconds = 0;
   json plan = json::array();
   for (const Cell& cell : cells) {
@@ -81,16 +82,15 @@ void DryRun(const CompareCommand& command, const std::vector<Cell>& cells, const
         throw std::runtime_error(cell.name + ": " + e.what());
       }
     }
-    const json& estimate = estimates[kind];
-    const double training = estimate["training_seconds"],
-                 evaluation = estimate["evaluation_seconds"];
-    seconds += training + evaluation;
+    const CellEstimate& estimate = estimates[kind];
+    seconds += estimate.training_seconds + estimate.evaluation_seconds;
     plan.push_back(estimate);
     plan.back()["cell"] = cell.name;
     if (command.json) continue;
     std::printf("%-48s training %8s, evaluation at most %8s, %s\n", cell.name.c_str(),
-                Duration(training).c_str(), Duration(evaluation).c_str(),
-                Memory(estimate["training_bytes"]).c_str());
+                Duration(estimate.training_seconds).c_str(),
+                Duration(estimate.evaluation_seconds).c_str(),
+                Memory(estimate.cost.training_bytes).c_str());
   }
   if (command.json) {
     PrintJson({{"plan", plan}, {"seconds", seconds}});
@@ -144,7 +144,7 @@ Outcome RunCells(const CompareCommand& command, const std::vector<Cell>& cells, 
   return outcome;
 }
 
-// What stands in the sweep's folder now, of all workers.
+// Prints what the sweep's folder holds now, from all workers.
 void PrintResults(const CompareCommand& command, const std::vector<Cell>& cells,
                   const Outcome& outcome) {
   json list = json::array();
@@ -215,13 +215,13 @@ void Run(const CompareCommand& command) {
         shard.source.c_str(), static_cast<long long>(shard.index),
         static_cast<long long>(shard.count));
   }
-  // before hours of work: nothing of another sweep stands in the way
+  // before hours of work: the folder holds nothing of another sweep
   for (const Cell& cell : cells) StateOf(cell, command.out + "/" + cell.name);
   ExpectSameData(cells, command.out);
   const Outcome outcome = RunCells(command, cells, shard, stop);
   PrintResults(command, cells, outcome);
   if (outcome.stopped) {
-    std::fprintf(stderr, "cosdt: stopped by signal %d; the same command goes on\n",
+    std::fprintf(stderr, "cosdt: stopped by signal %d; the same command continues\n",
                  stop.received());
     throw CLI::RuntimeError(128 + stop.received());
   }
@@ -235,23 +235,25 @@ void AddCompareCommand(CLI::App& program) {
   CLI::App* app = program.add_subcommand(
       "compare", "train and evaluate a sweep over contexts, attention kinds, datasets and seeds");
   app->add_option("--config", command->config, "a sweep's TOML file");
-  app->add_option("--out", command->out,
-                  "the sweep's folder; what is done there is not done again");
+  app->add_option("--out", command->out, "the sweep's folder; finished cells are kept");
   AddDataDirOption(*app, command->place.data_dir);
   const auto list = [&](const std::string& name, auto& to, const char* help) {
     app->add_option(name, to, help)->delimiter(',')->allow_extra_args(false);
   };
-  list("--datasets", command->datasets, "paths or names, with commas");
-  list("--attention", command->attention, "kinds, with commas");
-  list("--contexts", command->contexts, "in steps, with commas");
-  list("--baselines", command->baselines, "bc, bc-10% (behaviour cloning of all or the best)");
-  app->add_option("--seeds", command->seeds, "0-9 or 0,3,7");
-  app->add_option("--equal", command->equal,
+  list("--datasets", command->datasets, "paths or names, separated by commas");
+  list("--attention", command->attention, "attention kinds, separated by commas");
+  list("--contexts", command->contexts, "context lengths in steps, separated by commas");
+  list("--baselines", command->baselines,
+       "bc, bc-10% (behaviour cloning of all episodes, of the best tenth)");
+  app->add_option("--seeds", command->seeds, "seeds: 0-9 or 0,3,7");
+  app->add_option("--budget", command->budget,
                   "updates: the same number for all contexts; tokens: more for shorter ones");
+  app->add_option("--equal", command->budget)->group("");  // its old name
   app->add_option("--shard", command->shard,
                   "I/N: every N-th cell from the I-th on; read from Slurm's and MPI's environment");
-  AddDeviceOption(*app, command->place.device, "that trains; episodes are played on the CPU");
-  app->add_flag("--list", command->list, "name the cells");
+  AddDeviceOption(*app, command->place.device,
+                  "device that trains; episodes are played on the CPU");
+  app->add_flag("--list", command->list, "list the cells");
   app->add_flag("--dry-run", command->dry_run, "estimate time and memory from short measurements");
   app->add_flag("--json", command->json, "print one JSON object");
   AddTrainFlags(*app, kCellOptions, command->flags);

@@ -72,8 +72,9 @@ void Run(DataCollectCommand& command) {
   }
   writer.Commit();
   const std::string sha256 = datasets::Sha256OfFile(command.out);
+  const std::optional<std::string> physics = DescribePhysics(env->spec(), command.physics);
   const nlohmann::json report = {{"env", command.env},
-                                 {"physics", DescribePhysics(env->spec(), command.physics)},
+                                 {"physics", physics},
                                  {"mujoco_version", envs::MujocoVersion()},
                                  {"seed", command.collect.seed},
                                  {"transitions", transitions.rows()},
@@ -82,7 +83,7 @@ void Run(DataCollectCommand& command) {
     PrintJson(report);
   } else {
     std::printf("%s: %zu transitions%s, sha256 %s\n", command.out.c_str(), transitions.rows(),
-                PhysicsText(report).c_str(), sha256.c_str());
+                PhysicsText(physics).c_str(), sha256.c_str());
   }
 }
 

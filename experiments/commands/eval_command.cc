@@ -1,4 +1,5 @@
 // cosdt eval: plays episodes of trained agents for several targets and reports what they attain.
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <memory>
@@ -23,12 +24,10 @@
 namespace cosdt::experiments {
 namespace {
 
-using nlohmann::json;
-
 struct EvalCommand {
   std::vector<std::string> runs;
   envs::Physics physics = envs::Physics::kD4rl;
-  bool physics_given = false;  // otherwise each checkpoint's own
+  bool physics_given = false;  // else each checkpoint's own
   agents::AgentRolloutOptions rollout;
   std::string video, device = "cpu";
   bool json = false;
@@ -40,9 +39,9 @@ std::string CheckpointPath(const std::string& run) {
   return (std::filesystem::path(run) / "last.safetensors").string();
 }
 
-// What one agent does, with all that repeating it needs.
-json Evaluate(const EvalCommand& command, const c10::Device& device, const std::string& path,
-              const std::string& video) {
+// Plays the episodes of one agent.
+EvaluationResult Evaluate(const EvalCommand& command, const c10::Device& device,
+                          const std::string& path, const std::string& video) {
   agents::Checkpoint checkpoint = agents::ReadCheckpoint(path);
   checkpoint.agent->module().to(device);
   const agents::CheckpointInfo& info = checkpoint.info;
@@ -62,7 +61,7 @@ json Evaluate(const EvalCommand& command, const c10::Device& device, const std::
   const size_t targets = checkpoint.agent->options().reads_targets()
                              ? (options.targets.empty() ? info.targets : options.targets).size()
                              : 1;
-  json entries;
+  std::vector<TargetEvaluation> entries;
   try {
     Progress progress("evaluating", "episodes", static_cast<double>(targets) * options.episodes);
     options.progress = [&](double episodes) { progress.Update(episodes); };
@@ -71,68 +70,63 @@ json Evaluate(const EvalCommand& command, const c10::Device& device, const std::
     throw std::invalid_argument(path + ": " + e.what());
   }
   if (recorder) recorder->Close();
-  json report = DeviceReport(device);
-  report.update({{"env", info.env},
-                 {"physics", DescribePhysics(env->spec(), physics)},
-                 {"mujoco_version", envs::MujocoVersion()},
-                 {"torch_version", TorchVersion()},
-                 {"seed", options.seed},
-                 {"seeding", envs::SeedingName(options.seeding)},
-                 {"episodes", options.episodes},
-                 {"dataset", {{"path", info.dataset}, {"sha256", info.dataset_sha256}}},
-                 {"checkpoint", {{"path", path}, {"sha256", datasets::Sha256OfFile(path)}}},
-                 {"targets", std::move(entries)}});
-  return report;
+  return {.device = UseOf(device),
+          .env = info.env,
+          .physics = DescribePhysics(env->spec(), physics),
+          .mujoco_version = envs::MujocoVersion(),
+          .torch_version = TorchVersion(),
+          .seed = options.seed,
+          .seeding = options.seeding,
+          .episodes = options.episodes,
+          .dataset = {info.dataset, info.dataset_sha256},
+          .checkpoint = {path, datasets::Sha256OfFile(path)},
+          .targets = std::move(entries)};
 }
 
-// Of several runs: statistics over their mean returns, target by target. Empty where the runs do
-// not have environment and targets in common.
-json Summarize(const std::vector<json>& runs, uint64_t seed) {
-  const auto task = [](const json& run) {
-    json names = {run["env"], run["physics"]};
-    for (const json& entry : run["targets"]) names.push_back(entry["target"]);
-    return names;
+// Statistics over the mean returns of several runs, target by target. Empty if the runs do not have
+// environment and targets in common.
+std::vector<EvaluationSummary> Summarize(const std::vector<EvaluationResult>& runs, uint64_t seed) {
+  const auto same_task = [&](const EvaluationResult& run) {
+    return run.env == runs[0].env && run.physics == runs[0].physics &&
+           std::ranges::equal(run.targets, runs[0].targets, {}, &TargetEvaluation::target,
+                              &TargetEvaluation::target);
   };
-  for (const json& run : runs) {
-    if (task(run) != task(runs[0])) return json::array();
-  }
-  const auto env = envs::MakeEnv(runs[0]["env"].get<std::string>());
-  json summary = json::array();
-  for (size_t i = 0; i < runs[0]["targets"].size(); ++i) {
-    std::vector<double> means, rates;
-    for (const json& run : runs) {
-      const json& target = run["targets"][i];
-      means.push_back(target["mean"]);
-      if (target.contains("success_rate")) rates.push_back(target["success_rate"]);
+  if (!std::ranges::all_of(runs, same_task)) return {};
+  const auto env = envs::MakeEnv(runs[0].env);
+  std::vector<EvaluationSummary> summary;
+  for (size_t i = 0; i < runs[0].targets.size(); ++i) {
+    EvaluationSummary entry;
+    std::vector<double> rates;
+    for (const EvaluationResult& run : runs) {
+      entry.run_means.push_back(run.targets[i].mean);
+      if (run.targets[i].success_rate) rates.push_back(*run.targets[i].success_rate);
     }
-    json entry = DescribeReturns(means, env->spec(), seed);
-    if (!rates.empty()) entry["success_rate"] = Mean(rates);
-    entry["target"] = runs[0]["targets"][i]["target"];
-    entry["run_means"] = means;
+    static_cast<ReturnStatistics&>(entry) = DescribeReturns(entry.run_means, env->spec(), seed);
+    if (!rates.empty()) entry.success_rate = Mean(rates);
+    entry.target = runs[0].targets[i].target;
     summary.push_back(std::move(entry));
   }
   return summary;
 }
 
-void PrintTarget(const json& entry) {
-  if (entry["target"].is_null()) return;
-  const double target = entry["target"], mean = entry["mean"];
-  std::printf("target             %.10g, attained %.1f (%.1f %%)\n", target, mean,
-              100 * mean / target);
+void PrintTarget(std::optional<double> target, double mean) {
+  if (!target) return;
+  std::printf("target             %.10g, attained %.1f (%.1f %%)\n", *target, mean,
+              100 * mean / *target);
 }
 
-void PrintRun(const json& run) {
-  const json& first = run["targets"][0];
-  std::printf("%s\n", run["checkpoint"]["path"].get<std::string>().c_str());
-  std::printf("%s%s, %d episodes a target, %s", run["env"].get<std::string>().c_str(),
-              PhysicsText(run).c_str(), run["episodes"].get<int>(), SeedText(run).c_str());
-  if (!first["decode"].is_null()) {
-    std::printf(", %s decoding in %s, context %d", first["decode"].get<std::string>().c_str(),
-                first["precision"].get<std::string>().c_str(), first["context"].get<int>());
+void PrintRun(const EvaluationResult& run) {
+  const TargetEvaluation& first = run.targets[0];
+  std::printf("%s\n", run.checkpoint.path.c_str());
+  std::printf("%s%s, %d episodes per target, %s", run.env.c_str(), PhysicsText(run.physics).c_str(),
+              run.episodes, SeedText(run.seed, run.seeding).c_str());
+  if (first.decode) {
+    std::printf(", %s decoding in %s, context %lld", first.decode->c_str(), first.precision.c_str(),
+                static_cast<long long>(first.context));
   }
   std::printf("\n");
-  for (const json& entry : run["targets"]) {
-    PrintTarget(entry);
+  for (const TargetEvaluation& entry : run.targets) {
+    PrintTarget(entry.target, entry.mean);
     PrintEpisodes(entry);
   }
 }
@@ -140,7 +134,7 @@ void PrintRun(const json& run) {
 void Run(const EvalCommand& command) {
   const c10::Device device = ResolveDevice(command.device);
   if (command.rollout.compute_type == torch::kBFloat16 && device.is_cpu()) WarnOfSlowBFloat16();
-  std::vector<json> runs;
+  std::vector<EvaluationResult> runs;
   for (const std::string& run : command.runs) {
     runs.push_back(
         Evaluate(command, device, CheckpointPath(run), runs.empty() ? command.video : ""));
@@ -150,14 +144,14 @@ void Run(const EvalCommand& command) {
     if (command.json) PrintJson(runs[0]);
     return;
   }
-  const json summary = Summarize(runs, command.rollout.seed);
+  const std::vector<EvaluationSummary> summary = Summarize(runs, command.rollout.seed);
   if (command.json) {
     PrintJson({{"runs", runs}, {"summary", summary}});
     return;
   }
-  for (const json& entry : summary) {
+  for (const EvaluationSummary& entry : summary) {
     std::printf("mean returns of %zu runs\n", runs.size());
-    PrintTarget(entry);
+    PrintTarget(entry.target, entry.mean);
     PrintReturns(entry);
   }
 }
@@ -173,11 +167,11 @@ void AddEvalCommand(CLI::App& program) {
   command->rollout.episodes = 100;
   AddEpisodesOption(*app, command->rollout.episodes);
   app->add_option("--targets", command->rollout.targets,
-                  "returns to ask for, one after the other with commas (default: the agent's own)")
+                  "target returns, separated by commas (default: the agent's own)")
       ->delimiter(',')
       ->allow_extra_args(false);
   AddPhysicsOption(*app, command->physics);
-  AddSeedOption(*app, command->rollout.seed, "of initial states");
+  AddSeedOption(*app, command->rollout.seed, "seed of initial states");
   AddSeedingOption(*app, command->rollout.seeding);
   std::vector<std::string> modes;
   for (const agents::DecodeMode mode : agents::kAllDecodeModes) {
@@ -188,8 +182,8 @@ void AddEvalCommand(CLI::App& program) {
          [command](const std::string& name) {
            command->rollout.decode = agents::ParseDecodeMode(name);
          },
-         "window: the last K steps anew, as published; recurrent: a state over the whole episode; "
-         "staggered: two streams of at most K steps")
+         "window: recompute the last K steps, as published; recurrent: a state over the whole "
+         "episode; staggered: two streams of at most K steps")
       ->check(CLI::IsMember(modes))
       ->default_str(agents::DecodeModeName(command->rollout.decode));
   app->add_option_function<std::string>(
@@ -197,11 +191,11 @@ void AddEvalCommand(CLI::App& program) {
          [command](const std::string& name) {
            command->rollout.compute_type = agents::ParsePrecision(name);
          },
-         "of the blocks' matrix products: fp32 or bf16")
+         "precision of the blocks' matrix products: fp32 or bf16")
       ->check(CLI::IsMember({"fp32", "bf16"}))
       ->default_str(agents::PrecisionName(command->rollout.compute_type));
   AddThreadsOption(*app, command->rollout.threads);
-  AddDeviceOption(*app, command->device, "that decides; bodies move on the CPU");
+  AddDeviceOption(*app, command->device, "device of the model; bodies are simulated on the CPU");
   AddVideoOption(*app, command->video);
   app->add_flag("--json", command->json, "print one JSON object");
   app->callback([command, app] {

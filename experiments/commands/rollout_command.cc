@@ -9,6 +9,7 @@
 #include "agents/rollout/rollout.h"
 #include "envs/registry.h"
 #include "experiments/commands/commands.h"
+#include "experiments/program/json_optional.h"
 #include "experiments/program/options.h"
 #include "experiments/program/recorder.h"
 #include "experiments/program/utf8.h"
@@ -26,16 +27,22 @@ struct RolloutCommand {
   bool deterministic = false;
   std::string video;
   std::optional<std::string> compare;  // a Monitor file
-  bool episodes_given = false;         // otherwise as many as that file has
+  bool episodes_given = false;         // else as many as that file has
   bool json = false;
   agents::RolloutOptions rollout;
 };
 
-nlohmann::json RolloutToJson(const RolloutCommand& command, const envs::EnvSpec& spec,
-                             const agents::RolloutResult& result) {
-  nlohmann::json report = DescribeEpisodes(result, spec, command.rollout.seed);
-  report.update({{"env", spec.name},
-                 {"physics", DescribePhysics(spec, command.physics)},
+struct RolloutReport {
+  std::string env;
+  std::optional<std::string> physics;
+  EpisodeStatistics episodes;
+  std::optional<EpisodeComparison> comparison;
+};
+
+void PrintAsJson(const RolloutCommand& command, const RolloutReport& report) {
+  nlohmann::json object = report.episodes;
+  object.update({{"env", report.env},
+                 {"physics", report.physics},
                  {"mujoco_version", envs::MujocoVersion()},
                  {"torch_version", TorchVersion()},
                  {"policy", command.policy},
@@ -43,14 +50,16 @@ nlohmann::json RolloutToJson(const RolloutCommand& command, const envs::EnvSpec&
                  {"seed", command.rollout.seed},
                  {"seeding", envs::SeedingName(command.rollout.seeding)},
                  {"episodes", command.rollout.episodes}});
-  return report;
+  if (report.comparison) object["comparison"] = *report.comparison;
+  PrintJson(object);
 }
 
-void PrintRollout(const nlohmann::json& report) {
-  std::printf("%s%s, %d episodes, %s\n", report["env"].get<std::string>().c_str(),
-              PhysicsText(report).c_str(), report["episodes"].get<int>(), SeedText(report).c_str());
-  PrintEpisodes(report);
-  if (report.contains("comparison")) PrintComparison(report["comparison"]);
+void Print(const RolloutCommand& command, const RolloutReport& report) {
+  std::printf("%s%s, %d episodes, %s\n", report.env.c_str(), PhysicsText(report.physics).c_str(),
+              command.rollout.episodes,
+              SeedText(command.rollout.seed, command.rollout.seeding).c_str());
+  PrintEpisodes(report.episodes);
+  if (report.comparison) PrintComparison(*report.comparison);
 }
 
 void Run(RolloutCommand& command) {
@@ -73,12 +82,13 @@ void Run(RolloutCommand& command) {
     command.rollout.watch = [&](const envs::Env& e) { recorder->Watch(e); };
   }
   const agents::RolloutResult result = agents::Rollout(*env, *policy, command.rollout);
-  nlohmann::json report = RolloutToJson(command, env->spec(), result);
-  if (published) report["comparison"] = CompareEpisodes(result, *published);
+  RolloutReport report{env->spec().name, DescribePhysics(env->spec(), command.physics),
+                       DescribeEpisodes(result, env->spec(), command.rollout.seed), std::nullopt};
+  if (published) report.comparison = CompareEpisodes(result, *published);
   if (command.json) {
-    PrintJson(report);
+    PrintAsJson(command, report);
   } else {
-    PrintRollout(report);
+    Print(command, report);
   }
   if (recorder) recorder->Close();
 }
@@ -96,13 +106,13 @@ void AddRolloutCommand(CLI::App& program) {
       ->required();
   AddEpisodesOption(*app, command->rollout.episodes);
   AddPhysicsOption(*app, command->physics);
-  AddSeedOption(*app, command->rollout.seed, "of initial states and action noise");
+  AddSeedOption(*app, command->rollout.seed, "seed of initial states and action noise");
   AddSeedingOption(*app, command->rollout.seeding);
   app->add_flag("--deterministic", command->deterministic, "take the policy's mean action");
   AddThreadsOption(*app, command->rollout.threads);
   AddVideoOption(*app, command->video);
   app->add_option("--compare", command->compare,
-                  "hold each episode against that of a Monitor file of stable-baselines3, "
+                  "compare each episode with that of a Monitor file of stable-baselines3, "
                   "MONITOR.csv, and play as many as it has");
   app->add_flag("--json", command->json, "print one JSON object");
   app->callback([command, app] {

@@ -12,8 +12,6 @@
 #include "agents/models/checkpoint.h"
 #include "agents/models/hf_checkpoint.h"
 #include "datasets/file_error.h"
-#include "envs/model.h"
-#include "envs/registry.h"
 #include "experiments/commands/commands.h"
 #include "experiments/program/dataset_lookup.h"
 #include "experiments/program/default_threads.h"
@@ -21,6 +19,8 @@
 #include "experiments/program/options.h"
 #include "experiments/program/stop_signal.h"
 #include "experiments/program/utf8.h"
+#include "experiments/runs/presets.h"
+#include "experiments/runs/train_config.h"
 #include "experiments/runs/train_run.h"
 
 namespace cosdt::experiments {
@@ -41,13 +41,13 @@ void ListPresets() {
   }
 }
 
-// Where options are set, as errors name it before an option's name, and how.
+// A place that sets options: what errors write before an option's name, and how it sets them.
 struct OptionSource {
   std::string prefix;
   std::function<void(TrainOptions&)> apply;
 };
 
-// The preset, then the config file, then flags: later ones go before earlier ones.
+// The preset, then the config file, then flags: later ones override earlier ones.
 std::vector<OptionSource> OptionSources(const TrainCommand& command) {
   std::vector<OptionSource> sources;
   if (!command.preset.empty()) {
@@ -70,12 +70,12 @@ TrainOptions EffectiveOptions(const std::vector<OptionSource>& sources) {
   return options;
 }
 
-// A run goes on with the options it began with; only its length, its pace of saving, its threads
-// and the place of its data, whose SHA-256 is compared, may change.
+// A run keeps the options it began with; only its length, how often it is saved, its threads and
+// the path of its data, whose SHA-256 is compared, may change.
 TrainOptions ResumedOptions(const std::vector<OptionSource>& sources, TrainOptions begun) {
   const std::set<std::string> may_change = {"updates", "save-every", "threads", "dataset"};
   TrainOptions options = begun;
-  std::map<std::string, std::string> prefixes;  // where an option got another value
+  std::map<std::string, std::string> prefixes;  // of the source that last changed an option
   for (const OptionSource& source : sources) {
     TrainOptions before = options;
     source.apply(options);
@@ -102,7 +102,7 @@ TrainOptions ResumedOptions(const std::vector<OptionSource>& sources, TrainOptio
   return options;
 }
 
-// A checkpoint of transformers to begin with; it decides the model's shape.
+// Reads a model of transformers to begin with; it decides the model's shape.
 agents::DecisionTransformer Import(const std::string& folder, TrainOptions& options) {
   agents::DecisionTransformerOptions& dt = options.agent.dt;
   const agents::DecisionTransformer model = agents::ImportHfCheckpoint(folder, dt.context);
@@ -110,9 +110,6 @@ agents::DecisionTransformer Import(const std::string& folder, TrainOptions& opti
   options.agent.kind = "dt";
   dt = model->options();
   dt.dropout = dropout;
-  options.layers = dt.layers;
-  options.width = dt.width;
-  options.max_timestep = dt.max_timestep;
   return model;
 }
 
@@ -129,7 +126,7 @@ void ExpectSizesOf(const TrainData& data, const std::string& source,
                               ", found one for " + text);
 }
 
-// A run that went on elsewhere may have its data elsewhere.
+// A run that is resumed on another machine may have its data elsewhere.
 void ExpectDataOf(const TrainOptions& begun, const std::string& folder,
                   const std::string& data_dir) {
   try {
@@ -141,8 +138,9 @@ void ExpectDataOf(const TrainOptions& begun, const std::string& folder,
 }
 
 // One run; `suffix` is "" or its seed's folder in --out and in --export-hf.
-json TrainOne(const TrainCommand& command, const std::vector<OptionSource>& sources,
-              const std::string& suffix, const torch::Device& device, const StopSignal& signal) {
+TrainReport TrainOne(const TrainCommand& command, const std::vector<OptionSource>& sources,
+                     const std::string& suffix, const torch::Device& device,
+                     const StopSignal& signal) {
   const std::string folder = command.out + suffix;
   TrainOptions options = EffectiveOptions(sources);
   if (command.resume) {
@@ -151,33 +149,31 @@ json TrainOne(const TrainCommand& command, const std::vector<OptionSource>& sour
       if (options.dataset == begun->dataset) ExpectDataOf(*begun, folder, command.data_dir);
     }
   }
-  if (options.dataset.empty()) {
-    throw std::invalid_argument("dataset: expected a file or a name (--dataset), found none");
-  }
-  if (!options.physics.empty()) envs::ParsePhysics(options.physics);
   agents::DecisionTransformer imported{nullptr};
   if (!command.import_hf.empty()) imported = Import(command.import_hf, options);
-  options.Resolve();
-  const TrainData data = ReadTrainData(options, command.data_dir);
-  SayRemark(data);
-  if (imported) ExpectSizesOf(data, command.import_hf, imported->options());
-  options.Validate();
   if (const attention::AttentionOptions* const attention = options.agent.attention();
       !command.export_hf.empty() && !(attention && attention->kind == "softmax")) {
     throw std::invalid_argument("export-hf: expected a dt agent with softmax attention, found " +
                                 options.agent.kind + (attention ? " " + attention->kind : ""));
   }
-  if (options.trainer.precision == "bf16" && device.is_cpu()) WarnOfSlowBFloat16();
   ExpectPrecisionOf(options.trainer.precision, device);
-  at::set_num_threads(static_cast<int>(options.threads));
-  json report = TrainInFolder(
-      options, data, folder, command.resume, device, [&] { return signal.received() != 0; },
-      imported);
+  const ResolvedRun run = ResolveRun(std::move(options), command.data_dir);
+  if (imported) ExpectSizesOf(run.data(), command.import_hf, imported->options());
+  if (run.options().trainer.precision == "bf16" && device.is_cpu()) WarnOfSlowBFloat16();
+  at::set_num_threads(static_cast<int>(run.options().threads));
+  TrainReport report = TrainInFolder(
+      run, folder, command.resume, device, [&] { return signal.received() != 0; }, imported);
   if (!command.export_hf.empty()) {
-    const agents::Checkpoint last = agents::ReadCheckpoint(folder + "/last.safetensors");
+    const agents::Checkpoint last = agents::ReadCheckpoint(report.checkpoint.path);
     agents::ExportHfCheckpoint(last.agent->transformer(), command.export_hf + suffix);
   }
   return report;
+}
+
+void Print(const TrainReport& report) {
+  std::printf("%s: %lld updates, %.1f updates/s, loss %s\n", report.checkpoint.path.c_str(),
+              static_cast<long long>(report.updates), report.updates_per_second,
+              json(report.loss).dump().c_str());
 }
 
 void Run(const TrainCommand& command) {
@@ -192,7 +188,7 @@ void Run(const TrainCommand& command) {
     seeds.assign(given.begin(), given.end());
   }
   const StopSignal signal;
-  json runs = json::array();
+  std::vector<TrainReport> runs;
   for (const std::optional<uint64_t> seed : seeds) {
     if (signal.received() != 0) break;
     std::vector<OptionSource> own = sources;
@@ -202,20 +198,11 @@ void Run(const TrainCommand& command) {
       suffix = "/seed-" + std::to_string(*seed);
     }
     runs.push_back(TrainOne(command, own, suffix, device, signal));
-    if (!command.json) {
-      std::printf("%s: %lld updates, %.1f updates/s, loss %s\n",
-                  runs.back()["last"]["checkpoint"].get<std::string>().c_str(),
-                  static_cast<long long>(runs.back()["updates"].get<int64_t>()),
-                  runs.back()["updates_per_second"].get<double>(),
-                  runs.back()["loss"].dump().c_str());
-    }
+    if (!command.json) Print(runs.back());
   }
-  if (command.json) {
-    const json report = command.seeds.empty() ? runs[0] : json{{"runs", runs}};
-    PrintJson(report);
-  }
+  if (command.json) PrintJson(command.seeds.empty() ? json(runs[0]) : json{{"runs", runs}});
   if (signal.received() != 0) {
-    std::fprintf(stderr, "cosdt: stopped by signal %d; --resume goes on\n", signal.received());
+    std::fprintf(stderr, "cosdt: stopped by signal %d; --resume continues\n", signal.received());
     throw CLI::RuntimeError(128 + signal.received());
   }
 }
@@ -227,18 +214,19 @@ void AddTrainCommand(CLI::App& program) {
   CLI::App* app = program.add_subcommand("train", "train an agent on a dataset");
   app->add_option("--out", command->out, "the run's folder");
   app->add_option("--preset", command->preset, "begin with these options (--list-presets)");
-  app->add_flag("--list-presets", command->list_presets, "name the presets and what they are");
-  app->add_option("--config", command->config, "TOML file with options, as a run's config.toml");
+  app->add_flag("--list-presets", command->list_presets, "list the presets");
+  app->add_option("--config", command->config,
+                  "TOML file with options, such as a run's config.toml");
   AddDataDirOption(*app, command->data_dir);
   app->add_option("--seeds", command->seeds,
                   "several runs, one after another, in folders of --out: 0-9 or 0,3,7");
-  AddDeviceOption(*app, command->device, "that trains; episodes are played on the CPU");
+  AddDeviceOption(*app, command->device, "device that trains; episodes are played on the CPU");
   app->add_flag("--resume", command->resume, "resume the run in --out, if there is one");
   app->add_option("--import-hf", command->import_hf,
                   "begin with a DecisionTransformerModel of transformers in this folder, which "
                   "decides the model's shape; with --updates 0 to evaluate it");
   app->add_option("--export-hf", command->export_hf,
-                  "write the last weights to this folder for transformers, too; with --seeds to "
+                  "also write the last weights to this folder for transformers; with --seeds to "
                   "its folders seed-N");
   app->add_flag("--json", command->json, "print one JSON object");
   AddTrainFlags(*app, {}, command->flags);

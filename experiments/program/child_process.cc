@@ -43,7 +43,7 @@ void ExpectOneThread() {
                          std::to_string(count()));
 }
 
-// Nothing may leave the child's branch: it would go on as a second parent.
+// Nothing may leave the child's branch: it would run as a second parent.
 [[noreturn]] void RunChild(const std::function<json()>& work, pid_t parent, int pipe_end) noexcept {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != parent) _exit(1);  // the parent ended before that was set
@@ -94,7 +94,7 @@ int64_t StatusBytes(const std::string& name) {
 
 }  // namespace
 
-json RunInChild(const std::function<json()>& work, const StopSignal& stop) {
+json RunJsonInChild(const std::function<json()>& work, const StopSignal& stop) {
   ExpectOneThread();
   int ends[2];
   if (pipe(ends) != 0) throw std::runtime_error(std::string("pipe: ") + std::strerror(errno));
@@ -129,9 +129,12 @@ void ReturnFreedMemory() {
 
 PeakMemory::PeakMemory(const std::string& clear_refs) {
   std::ofstream reset(clear_refs);
-  if (reset << 5 << std::flush) before_ = StatusBytes("VmRSS");  // VmHWM begins anew
+  if (reset << 5 << std::flush) before_ = StatusBytes("VmRSS");  // resets VmHWM
 }
 
-json PeakMemory::bytes() const { return before_ ? json(StatusBytes("VmHWM") - *before_) : json(); }
+std::optional<int64_t> PeakMemory::bytes() const {
+  if (!before_) return std::nullopt;
+  return StatusBytes("VmHWM") - *before_;
+}
 
 }  // namespace cosdt::experiments

@@ -104,12 +104,12 @@ void ResetPeakDeviceMemory(const c10::Device& device) {
   if (!device.is_cpu()) at::accelerator::resetPeakStats(device.index());
 }
 
-nlohmann::json DeviceReport(const c10::Device& device) {
-  if (device.is_cpu()) return {{"device", "cpu"}, {"peak_device_memory", nullptr}};
+DeviceUse UseOf(const c10::Device& device) {
+  if (device.is_cpu()) return {};
   const auto stats = at::accelerator::getDeviceStats(device.index());
   const auto all = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
-  return {{"device", device.str() + " (" + TheCudaRuntime().name(device.index()) + ")"},
-          {"peak_device_memory", stats.reserved_bytes[all].peak}};
+  return {device.str() + " (" + TheCudaRuntime().name(device.index()) + ")",
+          static_cast<uint64_t>(stats.reserved_bytes[all].peak)};
 }
 
 std::string OneLine(const std::string& torch_error) {

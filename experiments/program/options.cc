@@ -10,11 +10,6 @@
 #include "experiments/program/default_threads.h"
 
 namespace cosdt::experiments {
-namespace {
-
-constexpr int kMaxThreads = 1024;
-
-}  // namespace
 
 void AddEnvOption(CLI::App& command, std::string& env) {
   command
@@ -38,8 +33,8 @@ void AddSeedingOption(CLI::App& command, envs::Seeding& seeding) {
   command
       .add_option_function<std::string>(
           "--seeding", [&seeding](const std::string& name) { seeding = envs::ParseSeeding(name); },
-          "how initial states follow from the seed: streams, one an episode; gym, as one "
-          "environment of gym up to 0.21 deals them after env.seed(SEED)")
+          "how initial states follow from the seed: streams, one per episode; gym, as one "
+          "environment of gym up to 0.21 draws them after env.seed(SEED)")
       ->check(CLI::IsMember(names))
       ->default_str(envs::SeedingName(seeding));
 }
@@ -68,7 +63,7 @@ void AddSeedOption(CLI::App& command, uint64_t& seed, const std::string& of_what
 
 void AddEpisodesOption(CLI::App& command, int& episodes) {
   command.add_option("--episodes", episodes, "episodes to play")
-      ->check(CLI::Range(1, 10'000'000))
+      ->check(CLI::Range(1, kMaxEpisodes))
       ->capture_default_str();
 }
 
@@ -77,7 +72,7 @@ void AddThreadsOption(CLI::App& command, int& threads) {
   command
       .add_option(
           "--threads", threads,
-          std::string("threads at work; results do not depend on it; ") + kDefaultThreadsHelp)
+          std::string("number of threads; results do not depend on it; ") + kDefaultThreadsHelp)
       ->check(CLI::Range(1, kMaxThreads))
       ->capture_default_str();
 }

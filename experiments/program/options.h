@@ -9,6 +9,9 @@
 
 namespace cosdt::experiments {
 
+inline constexpr int kMaxThreads = 1024;
+inline constexpr int kMaxEpisodes = 10'000'000;
+
 // Options with one name and one meaning in every subcommand.
 void AddEnvOption(CLI::App& command, std::string& env);
 void AddPhysicsOption(CLI::App& command, envs::Physics& physics);
@@ -19,7 +22,7 @@ void AddThreadsOption(CLI::App& command, int& threads);
 void AddVideoOption(CLI::App& command, std::string& file);
 void AddDataDirOption(CLI::App& command, std::string& data_dir);
 
-// Says so on stderr where the processor has no bfloat16 products.
+// Warns on stderr if the processor has no bfloat16 products.
 void WarnOfSlowBFloat16();
 
 }  // namespace cosdt::experiments

@@ -6,12 +6,11 @@
 
 #include "agents/decoding/agent_session.h"
 #include "experiments/program/child_process.h"
+#include "experiments/program/device.h"
 #include "experiments/program/timing.h"
 
 namespace cosdt::experiments {
 namespace {
-
-using nlohmann::json;
 
 constexpr double kSeconds = 1.0;  // of a measurement
 
@@ -29,7 +28,7 @@ double DecisionMilliseconds(const agents::AgentOptions& options, agents::DecodeM
     session.Act(observation, 0);
     ++step;
   };
-  // an episode's first steps, which fill the context, are not measured
+  // episodes start over, and the steps that fill the context are not measured
   double milliseconds = 0;
   long decisions = 0;
   while (milliseconds < 1000 * kSeconds / 4) {
@@ -50,44 +49,40 @@ double DecisionMilliseconds(const agents::AgentOptions& options, agents::DecodeM
 
 }  // namespace
 
-json MeasureTraining(const TrainOptions& options, const TrainData& data,
-                     const c10::Device& device) {
+TrainingCost MeasureTraining(const ResolvedRun& run, const c10::Device& device) {
+  const TrainOptions& options = run.options();
   ReturnFreedMemory();  // else what reading the data left would hide what training takes
   const PeakMemory memory;
   torch::manual_seed(options.trainer.seed);
   const std::shared_ptr<agents::Agent> agent = agents::MakeAgent(options.agent);
   agent->module().to(device);
-  agents::Trainer trainer(agent, data.episodes, data.normalizer, options.trainer);
+  agents::Trainer trainer(agent, run.data().episodes, run.data().normalizer, options.trainer);
   const int64_t at_once = device.is_cpu() ? 1 : 20;
   trainer.Update(at_once);
   const double rate = Rate(kSeconds, [&] {
     trainer.Update(at_once);
     return static_cast<long>(at_once);
   });
-  int64_t parameters = 0;
-  for (const torch::Tensor& p : trainer.agent().module().parameters()) parameters += p.numel();
-  const int64_t tokens = options.agent.tokens_per_step();
-  json measured = DeviceReport(device);
-  measured.update(
-      {{"parameters", parameters},
-       {"tokens_per_update", options.trainer.batch_size * options.agent.context() * tokens},
-       {"ms_per_update", 1000 / rate},
-       {"updates_per_second", rate},
-       {"training_bytes", memory.bytes()}});
-  return measured;
+  TrainingCost cost;
+  cost.device = UseOf(device);
+  for (const torch::Tensor& p : trainer.agent().module().parameters()) cost.parameters += p.numel();
+  cost.tokens_per_update =
+      options.trainer.batch_size * options.agent.context() * options.agent.tokens_per_step();
+  cost.ms_per_update = 1000 / rate;
+  cost.updates_per_second = rate;
+  cost.training_bytes = memory.bytes();
+  return cost;
 }
 
-json MeasureDecisions(const TrainOptions& options, const envs::EnvSpec& spec) {
-  agents::AgentOptions agent = options.agent;
+DecisionCost MeasureDecisions(agents::AgentOptions agent, const envs::EnvSpec& spec) {
   agent.SetSizes(spec.observation_size, spec.action_size);
   agent.dt.max_timestep = std::max<int64_t>(agent.dt.max_timestep, spec.horizon);
-  json costs = {{"window", DecisionMilliseconds(agent, agents::DecodeMode::kWindow, spec)},
-                {"recurrent", nullptr}};
-  if (!agent.attention()) return costs;
+  DecisionCost cost{DecisionMilliseconds(agent, agents::DecodeMode::kWindow, spec), std::nullopt};
+  if (!agent.attention()) return cost;
   agent.dt.attention.reweight_length =
       2 * agents::kTokensPerStep * std::max<int64_t>(spec.horizon, agent.dt.context);
-  costs["recurrent"] = DecisionMilliseconds(agent, agents::DecodeMode::kRecurrent, spec);
-  return costs;
+  cost.recurrent = DecisionMilliseconds(agent, agents::DecodeMode::kRecurrent, spec);
+  return cost;
 }
 
 }  // namespace cosdt::experiments

@@ -13,8 +13,8 @@ namespace cosdt::experiments {
 
 class EventFile {
  public:
-  // Begins a file of its own in the folder. What other files say of steps after `first_step` is
-  // void. Throws std::runtime_error where it cannot be written.
+  // Begins a new file in the folder, which replaces values of other files from `first_step` on.
+  // Throws std::runtime_error if it cannot be written.
   EventFile(const std::string& folder, int64_t first_step);
 
   // Scalars by their tag. Throws std::runtime_error.

@@ -10,6 +10,7 @@
 
 #include "experiments/program/toml_table.h"
 #include "experiments/runs/sweep_datasets.h"
+#include "experiments/runs/train_config.h"
 
 namespace cosdt::experiments {
 namespace {
@@ -26,7 +27,7 @@ template <class T>
 void ReadArray(const std::string& where, const toml::node& node, std::vector<T>& to) {
   const auto fail = [&] {
     throw std::invalid_argument(where + ": expected an array of " +
-                                (std::is_same_v<T, std::string> ? "texts" : "whole numbers") +
+                                (std::is_same_v<T, std::string> ? "strings" : "whole numbers") +
                                 ", found " + Text(node));
   };
   if (!node.is_array()) fail();
@@ -39,7 +40,7 @@ void ReadArray(const std::string& where, const toml::node& node, std::vector<T>&
   }
 }
 
-// A folder's name: what a shell or a file system could take amiss becomes a dash.
+// A folder's name: characters that a shell or a file system might not take become dashes.
 std::string FolderName(std::string name) {
   for (char& c : name) {
     const bool plain = std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '.' || c == '_';
@@ -53,7 +54,7 @@ void Expect(bool good, const std::string& message) {
   if (!good) throw std::invalid_argument(message);
 }
 
-// A table of options for `cosdt train`, as text for ReadToml.
+// A table of options for `cosdt train`, as TOML for ReadToml.
 std::string OptionTable(const std::string& where, const toml::node& node) {
   Expect(node.is_table(), where + ": expected a table, found " + Text(node));
   for (const auto& [key, value] : *node.as_table()) {
@@ -79,30 +80,27 @@ Cell MakeCell(const Sweep& sweep, const SweepDataset& dataset, const std::string
   const bool baseline = std::ranges::find(kBaselines, kind) != kBaselines.end();
   o.agent.kind = baseline ? "bc" : "dt";
   if (baseline) {
-    // the baseline's usual ones
-    o.layers = o.width = 0;
+    // the baseline's defaults, whatever the sweep's agents have
+    o.agent.bc.layers = o.agent.bc.width = 0;
     o.trainer.batch_size = std::max<int64_t>(256, o.trainer.batch_size);
     if (kind == "bc-10%") o.top = 10;
   } else {
     o.agent.dt.attention.kind = kind;
     o.agent.dt.context = context;
     const int64_t longest = std::ranges::max(sweep.contexts);
-    if (sweep.equal == "tokens") {
+    if (sweep.budget == "tokens") {
       int64_t tokens = 0;
-      Expect(
-          !__builtin_mul_overflow(o.updates, longest, &tokens),
-          "updates: expected a number that contexts multiply, found " + std::to_string(o.updates));
+      Expect(!__builtin_mul_overflow(o.updates, longest, &tokens),
+             "updates: expected a number of updates that fits when multiplied by contexts, found " +
+                 std::to_string(o.updates));
       o.updates = tokens / context;
     }
   }
-  o.Resolve();
   const std::string folder = baseline ? FolderName(kind) : kind + "-K" + std::to_string(context);
   cell.name = FolderName(dataset.name) + "/" + folder + "/seed-" + std::to_string(seed);
 
-  TrainOptions probe = o;  // sizes are known when the data are read
-  probe.agent.SetSizes(1, 1);
   try {
-    probe.Validate();
+    o.ValidateForAnyData();
   } catch (const c10::Error& e) {
     throw std::invalid_argument(cell.name + ": " + e.what_without_backtrace());
   } catch (const std::invalid_argument& e) {
@@ -116,7 +114,7 @@ Cell MakeCell(const Sweep& sweep, const SweepDataset& dataset, const std::string
 void ReadSweep(const std::string& source, std::string_view text, Sweep& sweep) {
   const toml::table table = ParseToml(source, text);
   const std::vector<std::string> names = {"datasets", "attention", "contexts", "baselines",
-                                          "seeds",    "equal",     "train",    "dataset"};
+                                          "seeds",    "budget",    "train",    "dataset"};
   for (const auto& [key, node] : table) {
     const std::string name(key.str()), where = source + ": " + name;
     if (name == "datasets") {
@@ -137,9 +135,9 @@ void ReadSweep(const std::string& source, std::string_view text, Sweep& sweep) {
       } else {
         ReadArray(where, node, sweep.seeds);
       }
-    } else if (name == "equal") {
+    } else if (name == "budget" || name == "equal") {  // as it was called once
       Expect(node.is_string(), where + ": expected updates or tokens, found " + Text(node));
-      sweep.equal = **node.as_string();
+      sweep.budget = **node.as_string();
     } else if (name == "train") {
       ReadToml(source + ": [train]", OptionTable(where, node), sweep.train);
     } else if (name == "dataset") {
@@ -162,8 +160,8 @@ std::vector<Cell> MakeCells(const Sweep& sweep, const std::string& data_dir) {
          "attention: expected at least one kind or baseline, found none");
   Expect(sweep.attention.empty() || !sweep.contexts.empty(),
          "contexts: expected at least one, found none");
-  Expect(sweep.equal == "updates" || sweep.equal == "tokens",
-         "equal: expected updates or tokens, found " + sweep.equal);
+  Expect(sweep.budget == "updates" || sweep.budget == "tokens",
+         "budget: expected updates or tokens, found " + sweep.budget);
   for (const int64_t context : sweep.contexts) {
     Expect(context >= 1 && context <= agents::kLongestContext,
            "contexts: expected 1 to 1000000, found " + std::to_string(context));

@@ -1,5 +1,5 @@
-// What `cosdt compare` is to run: contexts x attention kinds x datasets x seeds, and baselines that
-// have no context.
+// The sweep that `cosdt compare` runs: contexts x attention kinds x datasets x seeds, and baselines
+// that have no context.
 #pragma once
 
 #include <cstdint>
@@ -21,47 +21,47 @@ struct Sweep {
   std::vector<std::string> baselines;  // bc, and bc-10% that learns from the best tenth
   std::vector<uint64_t> seeds = {0, 1, 2};
 
-  // Whether all contexts get the same number of updates, or of tokens: then `updates` is the
-  // longest context's and shorter ones get as many more.
-  std::string equal = "updates";
+  // Equal for all contexts: updates, or tokens; then `updates` is the longest context's
+  // and shorter ones get as many more.
+  std::string budget = "updates";
 
-  TrainOptions train;                              // of every cell but for what the cell says
+  TrainOptions train;                              // of every cell, but for the cell's own options
   std::map<std::string, std::string> per_dataset;  // TOML with options for one dataset
 };
 
 // One training run of a sweep.
 struct Cell {
-  std::string name;  // its folder in the sweep's: demo-hopper-medium/cosformer-K20/seed-0
-  std::string data;  // the dataset's file
-  TrainOptions options;
+  std::string name;      // its folder in the sweep's: demo-hopper-medium/cosformer-K20/seed-0
+  std::string data;      // the dataset's file
+  TrainOptions options;  // to be resolved when the data are read
 };
 
-// Options of `cosdt train` that are not a sweep's to set: its cells do, or they mean nothing there.
+// Options of `cosdt train` that a sweep cannot set: its cells do, or they mean nothing there.
 inline const std::set<std::string> kCellOptions = {"dataset",   "env",     "top",  "agent",
                                                    "attention", "context", "seed", "eval-every"};
 
-// Sets what a sweep file says: the names above, a table [train] with options of `cosdt train`, and
-// tables [dataset."NAME"] with options for one dataset. `source` is named in errors. Throws
+// Reads a sweep file: the names above, a table [train] with options of `cosdt train`, and tables
+// [dataset."NAME"] with options for one dataset. `source` is named in errors. Throws
 // std::invalid_argument for damaged TOML, unknown names and wrong types.
 void ReadSweep(const std::string& source, std::string_view toml, Sweep& sweep);
 
 // All cells, seed by seed. Throws std::invalid_argument for an empty or unknown dimension, an
 // unknown dataset (data_dir as FindOrMakeDataset takes it), options that do not fit together, such
-// as a context beyond cosFormer's reach, and for cells of one name; CLI::ValidationError for what
-// is there twice.
+// as a context beyond cosFormer's reach, and for cells of one name; CLI::ValidationError for a
+// value that a list has twice.
 std::vector<Cell> MakeCells(const Sweep& sweep, const std::string& data_dir);
 
 // The cells' share of one of several workers: those whose number is `index` modulo `count`.
 struct Shard {
   int64_t index = 0, count = 1;
-  std::string source;  // "Slurm's array" and the like, where the environment says it
+  std::string source;  // "Slurm's array" and the like, if it comes from the environment
 };
 
 // "2/8". Throws std::invalid_argument.
 Shard ParseShard(const std::string& text);
 
-// What the environment of a Slurm job array or of MPI's starter says, read through `get` (getenv);
-// one shard of one elsewhere.
+// The shard in the environment of a Slurm job array or of MPI's starter, read through `get`
+// (getenv); without either one shard of one.
 Shard ShardFromEnvironment(const std::function<const char*(const char*)>& get);
 
 }  // namespace cosdt::experiments

@@ -12,7 +12,7 @@
 #include "agents/models/checkpoint.h"
 #include "agents/storage/folder_lock.h"
 #include "datasets/atomic_file.h"
-#include "datasets/hdf5_file.h"
+#include "datasets/file_error.h"
 #include "datasets/recorded_env.h"
 #include "datasets/sha256.h"
 #include "envs/model.h"
@@ -24,6 +24,7 @@
 #include "experiments/program/version.h"
 #include "experiments/runs/cell_cost.h"
 #include "experiments/runs/evaluation.h"
+#include "experiments/runs/train_config.h"
 #include "experiments/runs/train_run.h"
 
 namespace cosdt::experiments {
@@ -42,7 +43,7 @@ void ExpectSameOptions(const Cell& cell, const std::string& folder) {
     ChoosePhysics(datasets::ReadRecordedEnv(datasets::Hdf5File(cell.data)), cell.data, wanted.env,
                   wanted.physics);
   }
-  FillEnvOptions(wanted);
+  wanted.FillDefaults();
   wanted.FillFrom(*begun);
   const std::vector<TrainField> now = TrainFields(wanted), then = TrainFields(*begun);
   for (size_t i = 0; i < now.size(); ++i) {
@@ -53,73 +54,88 @@ void ExpectSameOptions(const Cell& cell, const std::string& folder) {
   }
 }
 
-void Prepare(const TrainOptions& options) {
+// A cell's run and its device, in a process of its own.
+struct PreparedCell {
+  ResolvedRun run;
+  c10::Device device;
+};
+
+PreparedCell Prepare(const Cell& cell, const CellPlace& place) {
   agents::KeepFreedMemory();
-  at::set_num_threads(static_cast<int>(options.threads));
-}
-
-json Train(TrainOptions options, const std::string& folder, const CellPlace& place,
-           const StopSignal& stop) {
-  Prepare(options);
+  at::set_num_threads(static_cast<int>(cell.options.threads));
   const c10::Device device = ResolveDevice(place.device);
-  ExpectPrecisionOf(options.trainer.precision, device);
-  const TrainData data = ReadTrainData(options, place.data_dir);
-  if (options.env.empty()) {
-    throw std::runtime_error(data.path + ": expected data of a body or task that cosdt simulates");
+  ExpectPrecisionOf(cell.options.trainer.precision, device);
+  return {ResolveRun(cell.options, place.data_dir), device};
+}
+
+// A trained run's part of a cell's result.
+struct TrainedCell {
+  std::string env;
+  std::optional<std::string> physics;
+  int64_t updates = 0;
+  FileIdentity dataset, checkpoint;
+};
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(TrainedCell, env, physics, updates, dataset, checkpoint)
+
+TrainedCell Train(const Cell& cell, const std::string& folder, const CellPlace& place,
+                  const StopSignal& stop) {
+  const auto [run, device] = Prepare(cell, place);
+  const std::string& env = run.options().env;
+  if (env.empty()) {
+    throw std::runtime_error(run.data().path +
+                             ": expected data of a body or task that cosdt simulates");
   }
-  SayRemark(data);
-  options.Validate();
-  const json report =
-      TrainInFolder(options, data, folder, true, device, [&] { return stop.received() != 0; });
-  return {{"env", options.env},
-          {"physics", options.physics},
-          {"updates", report["updates"]},
-          {"dataset", report["dataset"]},
-          {"checkpoint", report["checkpoint"]}};
+  const TrainReport report =
+      TrainInFolder(run, folder, true, device, [&] { return stop.received() != 0; });
+  return {env, DescribePhysics(envs::MakeEnv(env)->spec(), envs::ParsePhysics(report.physics)),
+          report.updates, report.dataset, report.checkpoint};
 }
 
-json Measure(TrainOptions options, const CellPlace& place) {
-  Prepare(options);
-  const TrainData data = ReadTrainData(options, place.data_dir);
-  return MeasureTraining(options, data, ResolveDevice(place.device));
+TrainingCost Measure(const Cell& cell, const CellPlace& place) {
+  const auto [run, device] = Prepare(cell, place);
+  return MeasureTraining(run, device);
 }
 
-// The entries of `cosdt eval`, the memory that they took, and what a decision costs.
-json Evaluate(const TrainOptions& options, const std::string& folder, const StopSignal& stop) {
-  const agents::Checkpoint checkpoint = agents::ReadCheckpoint(folder + "/last.safetensors");
-  const auto env = envs::MakeEnv(checkpoint.info.env, envs::ParsePhysics(checkpoint.info.physics));
+std::vector<TargetEvaluation> EvaluateWithProgress(const TrainOptions& options,
+                                                   const agents::Checkpoint& checkpoint,
+                                                   const envs::Env& env, const StopSignal& stop) {
   agents::AgentRolloutOptions rollout;
   rollout.episodes = static_cast<int>(options.episodes);
   rollout.seed = options.trainer.seed;
   rollout.threads = static_cast<int>(options.threads);
+  const size_t rows = std::max<size_t>(1, checkpoint.info.targets.size());
+  Progress progress("evaluating", "episodes", static_cast<double>(rows * options.episodes));
+  rollout.progress = [&](double episodes) {
+    if (stop.received() != 0) throw std::runtime_error("stopped");
+    progress.Update(episodes);
+  };
+  return EvaluateTargets(checkpoint, env, rollout);
+}
+
+CellEvaluation Evaluate(const TrainOptions& options, const std::string& folder,
+                        const StopSignal& stop) {
+  const agents::Checkpoint checkpoint = agents::ReadCheckpoint(folder + "/last.safetensors");
+  const auto env = envs::MakeEnv(checkpoint.info.env, envs::ParsePhysics(checkpoint.info.physics));
   const PeakMemory memory;
-  json targets;
-  {
-    const size_t rows = std::max<size_t>(1, checkpoint.info.targets.size());
-    Progress progress("evaluating", "episodes", static_cast<double>(rows * options.episodes));
-    rollout.progress = [&](double episodes) {
-      if (stop.received() != 0) throw std::runtime_error("stopped");
-      progress.Update(episodes);
-    };
-    targets = EvaluateTargets(checkpoint, *env, rollout);
+  CellEvaluation evaluation;
+  evaluation.targets = EvaluateWithProgress(options, checkpoint, *env, stop);
+  evaluation.rollout_bytes = memory.bytes();
+  evaluation.ms_per_decision = MeasureDecisions(checkpoint.agent->options(), env->spec());
+  const TargetEvaluation& first = evaluation.targets[0];
+  if (first.success_rate) {
+    evaluation.score = 100 * *first.success_rate;
+    evaluation.score_name = kSuccessRateName;
+  } else {
+    evaluation.score = first.normalized_score;
+    evaluation.score_name = kNormalizedScoreName;
   }
-  const json bytes = memory.bytes();
-  TrainOptions measured = options;
-  measured.agent = checkpoint.agent->options();
-  const json& first = targets[0];
-  const bool solved_or_not = first.contains("success_rate");
-  return {{"rollout_bytes", bytes},
-          {"ms_per_decision", MeasureDecisions(measured, env->spec())},
-          {"score", solved_or_not ? json(100 * first["success_rate"].get<double>())
-                                  : first["normalized_score"]},
-          {"score_name", solved_or_not ? "success rate" : "normalized score"},
-          {"targets", std::move(targets)}};
+  return evaluation;
 }
 
 std::string ResultPath(const std::string& folder) { return folder + "/result.json"; }
 
-// Not an object where there is none; one that cannot be read, after a crash of the machine, is made
-// anew.
+// Not an object if there is none; one that cannot be read, after a crash of the machine, is written
+// again.
 json ReadResult(const std::string& folder) {
   std::ifstream file(ResultPath(folder));
   return json::parse(file, nullptr, false);
@@ -127,7 +143,7 @@ json ReadResult(const std::string& folder) {
 
 bool HasResult(const std::string& folder) { return ReadResult(folder).is_object(); }
 
-// Of a result's data; "" where there is no result or it does not say.
+// The SHA-256 of a result's data; "" if there is no result or it does not say.
 std::string DataHash(const json& result) {
   if (!result.is_object()) return "";
   const json dataset = result.value("dataset", json::object());
@@ -165,64 +181,57 @@ void ExpectSameData(const std::vector<Cell>& cells, const std::string& out) {
 
 void CheckDevice(const std::string& device, const StopSignal& stop) {
   if (device == "cpu") return;
-  RunInChild([&] { return json(ResolveDevice(device).str()); }, stop);
+  RunInChild([&] { return ResolveDevice(device).str(); }, stop);
 }
 
 bool RunCell(const Cell& cell, const std::string& folder, const CellPlace& place,
              const StopSignal& stop) {
   const agents::FolderLock lock(LockFolder(folder));
   if (HasResult(folder)) return true;  // another worker's, since StateOf
+  const TrainedCell trained = RunInChild([&] { return Train(cell, folder, place, stop); }, stop);
+  if (stop.received() != 0) return false;
   const TrainOptions& options = cell.options;
-  const json trained = RunInChild([&] { return Train(options, folder, place, stop); }, stop);
-  if (stop.received() != 0) return false;
-  const json cost = RunInChild([&] { return Measure(options, place); }, stop);
-  if (stop.received() != 0) return false;
-  const json evaluated = RunInChild([&] { return Evaluate(options, folder, stop); }, stop);
-  const bool has_physics = evaluated["score_name"] == "normalized score";
   const attention::AttentionOptions* const attention = options.agent.attention();
-  const bool cosformer = attention && attention->kind == "cosformer";
-  json result = {{"context", options.agent.context()},
-                 {"attention", attention ? json(attention->kind) : json()},
-                 {"feature_map", cosformer ? json(attention->feature_map) : json()},
-                 {"agent", options.agent.kind},
-                 {"top", options.top},
-                 {"dataset",
-                  {{"name", options.dataset},
-                   {"path", trained["dataset"]["path"]},
-                   {"sha256", trained["dataset"]["sha256"]}}},
-                 {"env", trained["env"]},
-                 {"physics", has_physics ? trained["physics"] : json()},
-                 {"mujoco_version", envs::MujocoVersion()},
-                 {"torch_version", TorchVersion()},
-                 {"seed", options.trainer.seed},
-                 {"updates", trained["updates"]},
-                 {"batch_size", options.trainer.batch_size},
-                 {"checkpoint", trained["checkpoint"]}};
-  result.update(cost);
-  result.update(evaluated);
+  CellResult result;
+  result.context = options.agent.context();
+  if (attention) result.attention = attention->kind;
+  if (attention && attention->kind == "cosformer") result.feature_map = attention->feature_map;
+  result.agent = options.agent.kind;
+  result.top = options.top;
+  result.dataset_name = options.dataset;
+  result.dataset = trained.dataset;
+  result.env = trained.env;
+  result.physics = trained.physics;
+  result.mujoco_version = envs::MujocoVersion();
+  result.torch_version = TorchVersion();
+  result.seed = options.trainer.seed;
+  result.updates = trained.updates;
+  result.batch_size = options.trainer.batch_size;
+  result.checkpoint = trained.checkpoint;
+  result.cost = RunInChild([&] { return Measure(cell, place); }, stop);
+  if (stop.received() != 0) return false;
+  result.evaluation = RunInChild([&] { return Evaluate(options, folder, stop); }, stop);
   datasets::WriteFile(ResultPath(folder),
-                      result.dump(1, ' ', false, json::error_handler_t::replace) + "\n");
+                      json(result).dump(1, ' ', false, json::error_handler_t::replace) + "\n");
   return true;
 }
 
-json EstimateCell(const Cell& cell, const CellPlace& place, const StopSignal& stop) {
+CellEstimate EstimateCell(const Cell& cell, const CellPlace& place, const StopSignal& stop) {
   return RunInChild(
       [&] {
-        TrainOptions options = cell.options;
-        Prepare(options);
-        const c10::Device device = ResolveDevice(place.device);
-        ExpectPrecisionOf(options.trainer.precision, device);
-        const TrainData data = ReadTrainData(options, place.data_dir);
-        json estimate = MeasureTraining(options, data, device);
+        const auto [run, device] = Prepare(cell, place);
+        const TrainOptions& options = run.options();
         const envs::EnvSpec spec = envs::MakeEnv(options.env)->spec();
-        const json decision = MeasureDecisions(options, spec);
+        CellEstimate estimate;
+        estimate.cost = MeasureTraining(run, device);
         const double decisions =
             static_cast<double>(options.episodes * spec.horizon) *
             static_cast<double>(options.agent.reads_targets() ? options.targets.size() : 1);
-        estimate["training_seconds"] =
-            static_cast<double>(options.updates) * estimate["ms_per_update"].get<double>() / 1000;
+        estimate.training_seconds =
+            static_cast<double>(options.updates) * estimate.cost.ms_per_update / 1000;
         // as if every episode ran to its end, alone: more than it will be
-        estimate["evaluation_seconds"] = decisions * decision["window"].get<double>() / 1000;
+        estimate.evaluation_seconds =
+            decisions * MeasureDecisions(options.agent, spec).window / 1000;
         return estimate;
       },
       stop);

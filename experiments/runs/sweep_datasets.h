@@ -1,5 +1,5 @@
-// The datasets of a sweep, told by their files: however a path is spelt and wherever the file lies,
-// its cells are the same.
+// The datasets of a sweep, identified by their files: however a path is spelled and wherever the
+// file lies, its cells are the same.
 #pragma once
 
 #include <string>
@@ -11,10 +11,10 @@ struct SweepDataset {
   std::string given;  // as the sweep has it
   std::string path;   // its file; a demo dataset's may still have to be made
 
-  // "hopper-medium-v2", "demo/hopper-medium" and the like, also where these are given by a path; a
+  // "hopper-medium-v2", "demo/hopper-medium" and the like, also if these are given by a path; a
   // Minari dataset's path below its root, "mujoco/hopper/medium-v0"; else the file's name without
-  // its end. Where files of a sweep share a name, as much of the path goes before it as tells them
-  // apart.
+  // its extension. If files of a sweep share a name, as much of their paths precedes it as
+  // distinguishes them.
   std::string name;
 };
 

@@ -18,14 +18,14 @@ namespace {
 using datasets::FileError;
 using nlohmann::json;
 
-// Reads a line without its end, which is that of Windows in these files.
+// Reads a line without its end, which is \r\n in these files.
 bool ReadLine(std::istream& stream, std::string& line) {
   if (!std::getline(stream, line)) return false;
   if (line.ends_with('\r')) line.pop_back();
   return true;
 }
 
-// What was found in place of an expected line, which may be anything.
+// A line that was found in place of an expected one, as errors quote it.
 std::string Quoted(std::string line) {
   if (line.size() > 60) line = line.substr(0, 60) + "..";
   std::ranges::replace_if(line, [](unsigned char c) { return !std::isprint(c); }, '?');
@@ -94,28 +94,31 @@ void CheckComparable(const MonitorFile& file, const std::string& env, int episod
   }
 }
 
-json CompareEpisodes(const agents::RolloutResult& result, const MonitorFile& file) {
-  int lengths = 0, returns = 0;
-  for (size_t i = 0; i < result.returns.size(); ++i) {
-    lengths += result.lengths[i] == file.lengths[i];
-    returns += std::abs(result.returns[i] - file.returns[i]) <= kSameReturn;
-  }
-  return {{"file", file.path},
-          {"episodes", result.returns.size()},
-          {"equal_lengths", lengths},
-          {"returns_within_0.1", returns},
-          {"mean", Mean(result.returns)},
-          {"file_mean", Mean(std::span(file.returns).first(result.returns.size()))}};
+void to_json(json& to, const EpisodeComparison& from) {
+  to = {{"file", from.file},
+        {"episodes", from.episodes},
+        {"equal_lengths", from.equal_lengths},
+        {"returns_within_0.1", from.returns_within},
+        {"mean", from.mean},
+        {"file_mean", from.file_mean}};
 }
 
-void PrintComparison(const json& comparison) {
-  const int episodes = comparison["episodes"];
-  std::printf("against            %s\n", comparison["file"].get<std::string>().c_str());
-  std::printf("equal lengths      %d of %d\n", comparison["equal_lengths"].get<int>(), episodes);
-  std::printf("returns within %.1f %d of %d\n", kSameReturn,
-              comparison["returns_within_0.1"].get<int>(), episodes);
-  std::printf("mean return        %.1f, the file's %.1f\n", comparison["mean"].get<double>(),
-              comparison["file_mean"].get<double>());
+EpisodeComparison CompareEpisodes(const agents::RolloutResult& result, const MonitorFile& file) {
+  EpisodeComparison comparison{.file = file.path, .episodes = result.returns.size()};
+  for (size_t i = 0; i < result.returns.size(); ++i) {
+    comparison.equal_lengths += result.lengths[i] == file.lengths[i];
+    comparison.returns_within += std::abs(result.returns[i] - file.returns[i]) <= kSameReturn;
+  }
+  comparison.mean = Mean(result.returns);
+  comparison.file_mean = Mean(std::span(file.returns).first(result.returns.size()));
+  return comparison;
+}
+
+void PrintComparison(const EpisodeComparison& c) {
+  std::printf("against            %s\n", c.file.c_str());
+  std::printf("equal lengths      %d of %zu\n", c.equal_lengths, c.episodes);
+  std::printf("returns within %.1f %d of %zu\n", kSameReturn, c.returns_within, c.episodes);
+  std::printf("mean return        %.1f, the file's %.1f\n", c.mean, c.file_mean);
 }
 
 }  // namespace cosdt::experiments

@@ -2,85 +2,122 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <vector>
 
-#include "experiments/scores/statistics.h"
+#include "experiments/program/json_optional.h"
 
 namespace cosdt::experiments {
 
-nlohmann::json DescribePhysics(const envs::EnvSpec& spec, envs::Physics physics) {
-  return spec.step_seconds > 0 ? nlohmann::json(envs::PhysicsName(physics)) : nlohmann::json();
+using nlohmann::json;
+
+void to_json(json& to, const Interval& from) { to = {from.low, from.high}; }
+
+void from_json(const json& from, Interval& to) {
+  from.at(0).get_to(to.low);
+  from.at(1).get_to(to.high);
 }
 
-std::string PhysicsText(const nlohmann::json& report) {
-  const nlohmann::json& physics = report["physics"];
-  return physics.is_null() ? "" : ", " + physics.get<std::string>() + " physics";
+void to_json(json& to, const ReturnStatistics& from) {
+  to = {{"mean", from.mean},
+        {"std", from.std},
+        {"standard_error", from.standard_error},
+        {"iqm", from.iqm},
+        {"iqm_ci", from.iqm_ci},
+        {"normalized_score", from.normalized_score},
+        {"normalized_score_ci", from.normalized_score_ci}};
+  if (from.success_rate) to["success_rate"] = *from.success_rate;
 }
 
-std::string SeedText(const nlohmann::json& report) {
-  const bool gym = report["seeding"] == envs::SeedingName(envs::Seeding::kGym);
-  return "seed " + report["seed"].dump() + (gym ? " by gym's seeding" : "");
+void from_json(const json& from, ReturnStatistics& to) {
+  from.at("mean").get_to(to.mean);
+  from.at("std").get_to(to.std);
+  from.at("standard_error").get_to(to.standard_error);
+  from.at("iqm").get_to(to.iqm);
+  from.at("iqm_ci").get_to(to.iqm_ci);
+  from.at("normalized_score").get_to(to.normalized_score);
+  from.at("normalized_score_ci").get_to(to.normalized_score_ci);
+  if (from.contains("success_rate")) from["success_rate"].get_to(to.success_rate);
 }
 
-nlohmann::json DescribeReturns(std::span<const double> returns, const envs::EnvSpec& spec,
-                               uint64_t seed) {
-  const Interval iqm = BootstrapInterval(returns, InterquartileMean, seed);
-  nlohmann::json report = {
-      {"mean", Mean(returns)},
-      {"std", Std(returns)},
-      {"standard_error", StandardError(returns)},
-      {"iqm", InterquartileMean(returns)},
-      {"iqm_ci", {iqm.low, iqm.high}},
-      {"normalized_score", nullptr},
-      {"normalized_score_ci", nullptr},
-  };
+void to_json(json& to, const EpisodeStatistics& from) {
+  to_json(to, static_cast<const ReturnStatistics&>(from));
+  to["returns"] = from.returns;
+  to["lengths"] = from.lengths;
+  to["diverged"] = from.diverged;
+}
+
+void from_json(const json& from, EpisodeStatistics& to) {
+  from_json(from, static_cast<ReturnStatistics&>(to));
+  from.at("returns").get_to(to.returns);
+  from.at("lengths").get_to(to.lengths);
+  from.at("diverged").get_to(to.diverged);
+}
+
+std::optional<std::string> DescribePhysics(const envs::EnvSpec& spec, envs::Physics physics) {
+  if (spec.step_seconds <= 0) return std::nullopt;
+  return envs::PhysicsName(physics);
+}
+
+std::string PhysicsText(const std::optional<std::string>& physics) {
+  return physics ? ", " + *physics + " physics" : "";
+}
+
+std::string SeedText(uint64_t seed, envs::Seeding seeding) {
+  return "seed " + std::to_string(seed) +
+         (seeding == envs::Seeding::kGym ? " by gym's seeding" : "");
+}
+
+ReturnStatistics DescribeReturns(std::span<const double> returns, const envs::EnvSpec& spec,
+                                 uint64_t seed) {
+  ReturnStatistics statistics;
+  statistics.mean = Mean(returns);
+  statistics.std = Std(returns);
+  statistics.standard_error = StandardError(returns);
+  statistics.iqm = InterquartileMean(returns);
+  statistics.iqm_ci = BootstrapInterval(returns, InterquartileMean, seed);
   if (spec.score_range) {
     const auto score = [&](double r) { return envs::NormalizedScore(*spec.score_range, r); };
     const Interval mean = BootstrapInterval(returns, Mean, seed);
-    report["normalized_score"] = score(Mean(returns));
-    report["normalized_score_ci"] = {score(mean.low), score(mean.high)};
+    statistics.normalized_score = score(statistics.mean);
+    statistics.normalized_score_ci = {score(mean.low), score(mean.high)};
   }
-  return report;
+  return statistics;
 }
 
-nlohmann::json DescribeEpisodes(const agents::RolloutResult& result, const envs::EnvSpec& spec,
-                                uint64_t seed) {
-  nlohmann::json report = DescribeReturns(result.returns, spec, seed);
-  report["returns"] = result.returns;
-  report["lengths"] = result.lengths;
-  report["diverged"] = result.diverged;
+EpisodeStatistics DescribeEpisodes(const agents::RolloutResult& result, const envs::EnvSpec& spec,
+                                   uint64_t seed) {
+  EpisodeStatistics statistics;
+  static_cast<ReturnStatistics&>(statistics) = DescribeReturns(result.returns, spec, seed);
+  statistics.returns = result.returns;
+  statistics.lengths = result.lengths;
+  statistics.diverged = result.diverged;
   if (spec.success_return) {
     const auto solved =
         std::ranges::count_if(result.returns, [&](double r) { return r >= *spec.success_return; });
-    report["success_rate"] =
+    statistics.success_rate =
         static_cast<double>(solved) / static_cast<double>(result.returns.size());
   }
-  return report;
+  return statistics;
 }
 
-void PrintReturns(const nlohmann::json& report) {
-  const auto number = [&](const char* key) { return report[key].get<double>(); };
-  std::printf("return             %.1f +- %.1f (standard error %.1f)\n", number("mean"),
-              number("std"), number("standard_error"));
-  std::printf("interquartile mean %.1f, 95 %% interval [%.1f, %.1f]\n", number("iqm"),
-              report["iqm_ci"][0].get<double>(), report["iqm_ci"][1].get<double>());
-  if (!report["normalized_score"].is_null()) {
-    std::printf("normalized score   %.2f, 95 %% interval [%.2f, %.2f]\n",
-                number("normalized_score"), report["normalized_score_ci"][0].get<double>(),
-                report["normalized_score_ci"][1].get<double>());
+void PrintReturns(const ReturnStatistics& s) {
+  std::printf("return             %.1f +- %.1f (standard error %.1f)\n", s.mean, s.std,
+              s.standard_error);
+  std::printf("interquartile mean %.1f, 95 %% interval [%.1f, %.1f]\n", s.iqm, s.iqm_ci.low,
+              s.iqm_ci.high);
+  if (s.normalized_score) {
+    std::printf("normalized score   %.2f, 95 %% interval [%.2f, %.2f]\n", *s.normalized_score,
+                s.normalized_score_ci->low, s.normalized_score_ci->high);
   }
-  if (report.contains("success_rate")) {
-    std::printf("success rate       %.1f %%\n", 100 * number("success_rate"));
-  }
+  if (s.success_rate) std::printf("success rate       %.1f %%\n", 100 * *s.success_rate);
 }
 
-void PrintEpisodes(const nlohmann::json& report) {
-  PrintReturns(report);
-  const std::vector<double> lengths = report["lengths"];
+void PrintEpisodes(const EpisodeStatistics& s) {
+  PrintReturns(s);
+  const std::vector<double> lengths(s.lengths.begin(), s.lengths.end());
   std::printf("length             %.1f steps\n", Mean(lengths));
-  if (report["diverged"] != 0) {
+  if (s.diverged != 0) {
     std::printf("diverged           %d episodes were ended by a bad state of the simulator\n",
-                report["diverged"].get<int>());
+                s.diverged);
   }
 }
 

@@ -33,9 +33,9 @@ Interval BootstrapInterval(std::span<const double> values,
 // The middle value; the mean of the two middle ones for an even number.
 double Median(std::span<const double> values);
 
-// What one algorithm scored: for every task, one number a run. Tasks need not have equally many
-// runs; none is without. The functions below follow Agarwal et al. 2021 (arXiv 2108.13264) and have
-// the values of their library rliable where all tasks have equally many.
+// An algorithm's scores: for every task, one per run. Tasks need not have equally many runs; none
+// is without. The functions below follow Agarwal et al. 2021 (arXiv 2108.13264) and have the values
+// of their library rliable if all tasks have equally many.
 using TaskScores = std::vector<std::vector<double>>;
 
 // The mean over tasks of the mean over runs.
@@ -47,13 +47,13 @@ double AggregateMedian(const TaskScores& scores);
 // The interquartile mean of all runs of all tasks.
 double AggregateInterquartileMean(const TaskScores& scores);
 
-// The stratified percentile bootstrap's 95 % interval of an aggregate: runs are drawn anew within
+// The stratified percentile bootstrap's 95 % interval of an aggregate: runs are resampled within
 // each task, tasks are kept.
 Interval StratifiedInterval(const TaskScores& scores, double (*aggregate)(const TaskScores&),
                             uint64_t seed, int resamples = kResamples);
 
 // How likely a run of x scores above a run of y on the same task, averaged over tasks; ties count
-// half. Throws std::invalid_argument where x and y do not have equally many tasks.
+// half. Throws std::invalid_argument if x and y do not have equally many tasks.
 double ProbabilityOfImprovement(const TaskScores& x, const TaskScores& y);
 
 // Its stratified bootstrap interval: runs of x and of y are drawn independently.

@@ -66,7 +66,7 @@ TEST_P(TrainerTest, SameSeedSameWeights) {
   EXPECT_FALSE(SameWeights(a, c));
 }
 
-TEST_P(TrainerTest, GoesOnBitForBit) {
+TEST_P(TrainerTest, ResumesBitForBit) {
   Trainer whole = Make(), first = Make();
   for (int i = 0; i < 20; ++i) whole.Update();
   for (int i = 0; i < 7; ++i) first.Update();
@@ -135,7 +135,7 @@ TEST_P(TrainerTest, RatesWarmUp) {
 TEST_P(TrainerTest, RatesFallAsACosine) {
   TrainerOptions options = FastTraining();
   options.warmup = 0;
-  options.decay = 4;
+  options.lr_decay = 4;
   Trainer trainer = Make(options);
   std::vector<double> rates;
   for (int i = 0; i < 6; ++i)
@@ -180,14 +180,14 @@ TEST_P(TrainerTest, RefusesBadDataAndOptions) {
   options.learning_rate = std::numeric_limits<double>::quiet_NaN();
   EXPECT_THAT(message(options), HasSubstr("learning rate: expected a positive number"));
   options = FastTraining();
-  options.windows = "half";
-  EXPECT_THAT(message(options), HasSubstr("windows: expected any or whole, found half"));
+  options.sample = "half";
+  EXPECT_THAT(message(options), HasSubstr("sample: expected any or whole, found half"));
   options = FastTraining();
   options.precision = "fp8";
   EXPECT_THAT(message(options), HasSubstr("expected fp32, tf32 or bf16, found fp8"));
   episodes_.observations[7] = std::numeric_limits<float>::infinity();
   EXPECT_THAT(message(FastTraining()),
-              HasSubstr("observations: expected finite numbers, found inf in row 2"));
+              HasSubstr("observations: expected finite values, found inf in row 2"));
   episodes_.observation_size = 4;
   EXPECT_THAT(message(FastTraining()), HasSubstr("expected 3 observations and 2 actions, found 4"));
 }

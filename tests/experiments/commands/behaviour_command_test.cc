@@ -54,7 +54,7 @@ TEST_F(BehaviourCommandTest, ReportsWhatItTrainedAndSaved) {
   EXPECT_EQ(rollout.exit_code, 0);
 }
 
-TEST_F(BehaviourCommandTest, ASignalSavesAndResumeGoesOnToTheSameEnd) {
+TEST_F(BehaviourCommandTest, ASignalSavesAndResumeLeadsToTheSameEnd) {
   ASSERT_EQ(Train("whole", "--steps 10060 2>/dev/null").exit_code, 0);
   // the signal comes soon after the run has begun, wherever it is then
   const std::string command =

@@ -90,7 +90,7 @@ TEST_F(CompareCommandTest, RunsEveryCellOnceAndReportsThem) {
   EXPECT_THAT(again.output, Not(HasSubstr("training")));
   EXPECT_THAT(again.output, HasSubstr("10 cells done"));
   EXPECT_EQ(Scores("all"), before);
-  // a damaged result is made anew
+  // a damaged result is written again
   const fs::path first_result = fs::path(folder_) / "all" / before.begin()->first;
   fs::resize_file(first_result, 50);
   ASSERT_EQ(RunProgram(Command("all", ">/dev/null 2>&1")).exit_code, 0);
@@ -165,7 +165,7 @@ TEST_F(CompareCommandTest, TheSameDataAreTheSameCells) {
     EXPECT_THAT(again.output, Not(HasSubstr("training"))) << spelt;
     EXPECT_EQ(Scores("same"), before) << spelt;
   }
-  // begun and not finished, gone on with from another folder with moved data
+  // begun and not finished, resumed from another folder with moved data
   const fs::path result = fs::path(folder_) / "same" / before.begin()->first;
   fs::remove(result);
   fs::rename(in_folder, folder_ + "/elsewhere/hopper_random-v2.hdf5");

@@ -43,7 +43,7 @@ std::string WithoutMeasurements(const std::string& text) {
 }
 
 // The files below a folder by name, without locks, TensorBoard's files, which say when, and what a
-// killed `data collect` leaves beside its file.
+// killed `data collect` leaves next to its file.
 std::map<std::string, std::string> Files(const fs::path& folder) {
   std::map<std::string, std::string> files;
   for (const fs::directory_entry& entry : fs::recursive_directory_iterator(folder)) {
@@ -184,7 +184,7 @@ class KillSlowTest : public testing::Test {
   }
 };
 
-TEST_F(KillSlowTest, ARunGoesOnToTheSameFiles) {
+TEST_F(KillSlowTest, ARunResumesToTheSameFiles) {
   const std::string data = Root("hopper.hdf5");
   ASSERT_TRUE(Process("data collect --env hopper --policy random --transitions 600 --out " + data)
                   .Succeeded());
@@ -193,7 +193,7 @@ TEST_F(KillSlowTest, ARunGoesOnToTheSameFiles) {
                    " --updates 230 --save-every 3 --eval-every 20 --episodes 2 --resume");
 }
 
-TEST_F(KillSlowTest, ASweepGoesOnToTheSameFiles) {
+TEST_F(KillSlowTest, ASweepResumesToTheSameFiles) {
   const std::string data = Root("hopper.hdf5");
   ASSERT_TRUE(Process("data collect --env hopper --policy random --transitions 600 --out " + data)
                   .Succeeded());
@@ -204,7 +204,7 @@ TEST_F(KillSlowTest, ASweepGoesOnToTheSameFiles) {
                    Root("out"));
 }
 
-TEST_F(KillSlowTest, SacGoesOnToTheSameFiles) {
+TEST_F(KillSlowTest, SacResumesToTheSameFiles) {
   ExpectTheSameEnd(
       "behaviour train --env hopper --steps 10060 --save-steps 2000,7000,10020"
       " --resume --out " +

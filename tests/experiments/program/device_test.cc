@@ -40,7 +40,7 @@ std::string Refusal(const std::string& name) {
 
 TEST(DeviceTest, TheCpuNeedsNothing) {
   EXPECT_EQ(ResolveDevice("cpu"), c10::Device(c10::kCPU));
-  EXPECT_EQ(DeviceReport(c10::kCPU),
+  EXPECT_EQ(nlohmann::json(UseOf(c10::kCPU)),
             (nlohmann::json{{"device", "cpu"}, {"peak_device_memory", nullptr}}));
 }
 

@@ -57,7 +57,7 @@ TEST(SweepTest, CellsAreTheProductOfItsDimensions) {
   EXPECT_EQ(cells[3].options.trainer.seed, 3u);
   EXPECT_EQ(cells[3].options.updates, 100);
   EXPECT_EQ(cells[4].options.agent.kind, "bc");
-  EXPECT_EQ(cells[4].options.agent.bc.width, 256);
+  EXPECT_EQ(cells[4].options.agent.bc.width, 0);  // its default, whatever the others have
   EXPECT_EQ(cells[5].options.top, 10);
   EXPECT_EQ(cells[6].options.updates, 7);
 }
@@ -65,32 +65,32 @@ TEST(SweepTest, CellsAreTheProductOfItsDimensions) {
 TEST(SweepTest, CharactersBeyondAsciiBelongInStringsAndComments) {
   const std::string good =
       "\xef\xbb\xbf# é\ndatasets = [\"é\", 'é\\', \"\\\\é\"] # é\n"
-      "equal = \"\"\"a\"é\"\"\"\n";
+      "budget = \"\"\"a\"é\"\"\"\n";
   const Sweep sweep = Read(good);
   EXPECT_THAT(sweep.datasets, ElementsAre("é", "é\\", "\\é"));
-  EXPECT_EQ(sweep.equal, "a\"é");
+  EXPECT_EQ(sweep.budget, "a\"é");
   const std::string beyond = "expected TOML, found: a character beyond ASCII outside of a string";
   const auto message = [](const std::string& toml) { return Message([&] { Read(toml); }); };
   EXPECT_EQ(message(good + "é = 1"), "sweep.toml: line 4: " + beyond);
   EXPECT_EQ(message("seeds = [1,\n\u3000 2]"), "sweep.toml: line 2: " + beyond);
-  EXPECT_EQ(message("equal = \"\"\"a\\\n  é\"\"\""), "sweep.toml: line 2: " + beyond);
+  EXPECT_EQ(message("budget = \"\"\"a\\\n  é\"\"\""), "sweep.toml: line 2: " + beyond);
   for (const char* zero : {"\\u0000", "\\U00000000"}) {
-    EXPECT_EQ(message(std::string("equal = \"a") + zero + "b\""),
+    EXPECT_EQ(message(std::string("budget = \"a") + zero + "b\""),
               "sweep.toml: line 1: expected TOML, found: a string with the character U+0000");
   }
   // quotes before the three that end a string
   EXPECT_THAT(Read("datasets = [\"\"\"a\"\"\"\", \"é\"]").datasets, ElementsAre("a\"", "é"));
   EXPECT_EQ(message("datasets = [\"\"\"a\"\"\"\", é]"), "sweep.toml: line 1: " + beyond);
   // the parser says what a string lacks
-  EXPECT_THAT(message("equal = \"a\n"),
+  EXPECT_THAT(message("budget = \"a\n"),
               HasSubstr("sweep.toml: line 1: expected TOML, found: Error"));
-  EXPECT_THAT(message("equal = \"a\\"),
+  EXPECT_THAT(message("budget = \"a\\"),
               HasSubstr("sweep.toml: line 1: expected TOML, found: Error"));
 }
 
 TEST(SweepTest, EqualTokensGivesShorterContextsMoreUpdates) {
   Sweep sweep = Read(kSmall);
-  sweep.equal = "tokens";
+  sweep.budget = "tokens";
   const std::vector<Cell> cells = MakeCells(sweep, "");
   EXPECT_EQ(cells[0].options.updates, 2000);  // context 1
   EXPECT_EQ(cells[2].options.updates, 100);   // context 20
@@ -103,7 +103,7 @@ TEST(SweepTest, SaysWhatIsWrong) {
   EXPECT_THAT(read("contexts = ["), HasSubstr("line 1: expected TOML"));
   EXPECT_THAT(read("contexts = [\"a\"]"),
               HasSubstr("contexts: expected an array of whole numbers"));
-  EXPECT_THAT(read("datasets = 3"), HasSubstr("datasets: expected an array of texts, found 3"));
+  EXPECT_THAT(read("datasets = 3"), HasSubstr("datasets: expected an array of strings, found 3"));
   EXPECT_THAT(read("[train]\nlearning-rate = 1"),
               HasSubstr("[train]: learning-rate: expected a known option"));
   EXPECT_THAT(read("seeds = [-1]"), HasSubstr("seeds: expected an array of whole numbers"));
@@ -122,7 +122,8 @@ TEST(SweepTest, SaysWhatIsWrong) {
               HasSubstr("baselines: expected bc or bc-10%, found td3"));
   EXPECT_THAT(make("contexts = [0]"), HasSubstr("contexts: expected 1 to 1000000, found 0"));
   EXPECT_THAT(make("seeds = []"), HasSubstr("seeds: expected at least one"));
-  EXPECT_THAT(make("equal = \"time\""), HasSubstr("equal: expected updates or tokens, found time"));
+  EXPECT_THAT(make("budget = \"time\""),
+              HasSubstr("budget: expected updates or tokens, found time"));
   EXPECT_EQ(make("attention = [\"softmax\", \"softmax\"]"),
             "attention: expected each value once, found softmax twice");
   EXPECT_EQ(make("seeds = [3, 4, 3]"), "seeds: expected each value once, found 3 twice");

@@ -1,0 +1,202 @@
+#include "agents/training/training_run.h"
+
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <stdexcept>
+#include <utility>
+
+#include "datasets/atomic_file.h"
+#include "datasets/file_error.h"
+
+namespace cosdt::agents {
+namespace {
+
+namespace fs = std::filesystem;
+using datasets::FileError;
+
+constexpr int64_t kUpdatesPerLine = 100;  // of the metrics
+
+void ExpectAtLeast(const char* name, int64_t least, int64_t found) {
+  if (found >= least) return;
+  throw std::invalid_argument(std::string(name) + ": expected at least " + std::to_string(least) +
+                              ", found " + std::to_string(found));
+}
+
+void CopyWeights(const torch::nn::Module& from, torch::nn::Module& to) {
+  const torch::NoGradGuard no_grad;
+  const auto weights = from.named_parameters();
+  for (const auto& weight : to.named_parameters()) weight.value().copy_(weights[weight.key()]);
+}
+
+// A sum or a count of losses, which are exact in a double, from a state's metadata.
+double LossValue(const std::string& path, const char* name, const std::string& text) {
+  char* end = nullptr;
+  const double value = std::strtod(text.c_str(), &end);  // "%a", too
+  if (!text.empty() && end == text.c_str() + text.size() && value >= 0 && value < 1e18) {
+    return value;
+  }
+  throw FileError(path, std::string("metadata ") + name, "a number, 0 or more", text);
+}
+
+// A limit on the size of files (ulimit -f) that a save would meet is reported before hours of work:
+// the state has the weights and AdamW's two moments of each.
+void ExpectRoomForState(const torch::nn::Module& module, const std::string& path) {
+  rlimit limit = {};
+  if (getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return;
+  size_t bytes = 0;
+  for (const torch::Tensor& weight : module.parameters()) bytes += 3 * weight.nbytes();
+  for (const torch::Tensor& buffer : module.buffers()) bytes += buffer.nbytes();
+  if (bytes <= limit.rlim_cur) return;
+  throw FileError(
+      path, "", "room for " + std::to_string(bytes) + " bytes",
+      "a limit of " + std::to_string(limit.rlim_cur) + " on the size of a file (ulimit -f)");
+}
+
+}  // namespace
+
+void TrainingRunOptions::Validate() const {
+  agent.Validate();
+  trainer.Validate();
+  ExpectAtLeast("updates", 0, updates);
+  ExpectAtLeast("save-every", 1, save_every);
+  ExpectAtLeast("eval-every", 0, eval_every);
+}
+
+double TrainingRun::Stretch::Rate(int64_t updates) const {
+  const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  return static_cast<double>(updates - first) / std::max(seconds, 1e-9);
+}
+
+TrainingRun::TrainingRun(const TrainingRunOptions& options, const datasets::Episodes& episodes,
+                         CheckpointInfo info, std::string folder, bool resume,
+                         const torch::Device& device, const DecisionTransformer& initial)
+    : options_((options.Validate(), options)),
+      info_(std::move(info)),
+      folder_(std::move(folder)),
+      lock_(folder_) {
+  const bool begun = fs::exists(state());
+  if (begun && !resume) {
+    throw std::runtime_error(folder_ +
+                             ": expected a folder without a run, found one (resume to continue "
+                             "it)");
+  }
+  datasets::RemoveTemporaries(folder_);
+  info_.return_scale = options_.trainer.return_scale;
+  torch::manual_seed(options_.trainer.seed);
+  const std::shared_ptr<Agent> agent = MakeAgent(options_.agent);
+  if (initial) CopyWeights(*initial, agent->module());
+  agent->module().to(device);
+  trainer_ = std::make_unique<Trainer>(agent, episodes, info_.normalizer, options_.trainer);
+  if (begun) Restore();
+  ExpectRoomForState(trainer_->agent().module(), state());
+}
+
+void TrainingRun::Restore() {
+  const std::map<std::string, std::string> metadata = trainer_->Restore(state());
+  for (const char* name : {"dataset_sha256", "loss_sum", "loss_count"}) {
+    if (!metadata.contains(name)) throw FileError(state(), name, "a string", "none");
+  }
+  const std::string& sha256 = metadata.at("dataset_sha256");
+  if (sha256 != info_.dataset_sha256) {
+    throw FileError(info_.dataset, "SHA-256 of the run's data", sha256, info_.dataset_sha256);
+  }
+  loss_sum_ = LossValue(state(), "loss_sum", metadata.at("loss_sum"));
+  loss_count_ = static_cast<int64_t>(LossValue(state(), "loss_count", metadata.at("loss_count")));
+  saved_ = updates();
+}
+
+void TrainingRun::Save() {
+  info_.updates = updates();
+  WriteCheckpoint(checkpoint(), trainer_->agent(), info_);
+  char sum[32];
+  std::snprintf(sum, sizeof sum, "%a", loss_sum_);
+  trainer_->Save(state(), {{"dataset_sha256", info_.dataset_sha256},
+                           {"loss_sum", sum},
+                           {"loss_count", std::to_string(loss_count_)}});
+  saved_ = updates();
+}
+
+void TrainingRun::Train(TrainingRunObserver& observer, const std::function<bool()>& stop) {
+  all_ = line_ = {updates(), Clock::now()};
+  EvaluateIfDue(observer);
+  try {
+    while (updates() < options_.updates && !(stop && stop())) {
+      const std::vector<UpdateResult> results = Update();
+      CountLosses(results);
+      AfterUpdate(results.back(), observer);
+    }
+  } catch (const std::exception& e) {
+    if (const auto* error = dynamic_cast<const NotFiniteError*>(&e)) CountLosses(error->done());
+    if (updates() > std::max<int64_t>(saved_, 0)) Save();
+    throw;
+  }
+  if (updates() != saved_) Save();
+  updates_per_second_ = all_.Rate(updates());
+}
+
+// A GPU does as many updates at once as lie before the next thing to do, and take no longer than a
+// stop may wait.
+int64_t TrainingRun::NextCount() const {
+  if (trainer_->agent().device().is_cpu()) return 1;
+  int64_t count = std::min(at_once_, options_.updates - updates());
+  for (const int64_t every : {kUpdatesPerLine, options_.save_every, options_.eval_every}) {
+    if (every > 0) count = std::min(count, every - updates() % every);
+  }
+  return count;
+}
+
+std::vector<UpdateResult> TrainingRun::Update() {
+  const int64_t count = NextCount();
+  const Clock::time_point start = Clock::now();
+  std::vector<UpdateResult> results = trainer_->Update(count);
+  const std::chrono::duration<double> took = Clock::now() - start;
+  if (count == at_once_) {
+    if (took.count() < 0.25) {
+      at_once_ = std::min(2 * at_once_, kUpdatesPerLine);
+    } else if (took.count() > 0.5) {
+      at_once_ = std::max<int64_t>(at_once_ / 2, 1);
+    }
+  }
+  return results;
+}
+
+void TrainingRun::CountLosses(const std::vector<UpdateResult>& results) {
+  for (const UpdateResult& result : results) loss_sum_ += result.loss;
+  loss_count_ += static_cast<int64_t>(results.size());
+}
+
+void TrainingRun::AfterUpdate(const UpdateResult& last, TrainingRunObserver& observer) {
+  if (last.update % kUpdatesPerLine == 0 || last.update == options_.updates) {
+    observer.OnMetrics(last.update, {{"loss", loss_sum_ / static_cast<double>(loss_count_)},
+                                     {"gradient_norm", last.gradient_norm},
+                                     {"learning_rate", last.learning_rate},
+                                     {"updates_per_second", line_.Rate(last.update)}});
+    loss_sum_ = 0;
+    loss_count_ = 0;
+    line_ = {last.update, Clock::now()};
+  }
+  if (last.update % options_.save_every == 0) Save();
+  EvaluateIfDue(observer);
+  observer.OnUpdate(last);
+}
+
+// Evaluations are of saved agents, so that a resumed run evaluates the same one.
+void TrainingRun::EvaluateIfDue(TrainingRunObserver& observer) {
+  const int64_t update = updates();
+  const bool due = options_.eval_every > 0 && update > 0 &&
+                   (update % options_.eval_every == 0 || update == options_.updates);
+  if (!due || !observer.NeedsEvaluation(update)) return;
+  if (saved_ != update) Save();
+  const Clock::time_point start = Clock::now();
+  observer.Evaluate(update, checkpoint());
+  // rates are those of updates alone
+  const Clock::duration took = Clock::now() - start;
+  all_.start += took;
+  line_.start += took;
+}
+
+}  // namespace cosdt::agents

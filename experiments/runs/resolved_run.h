@@ -1,0 +1,41 @@
+#pragma once
+
+#include <string>
+#include <utility>
+
+#include "datasets/episodes.h"
+#include "datasets/normalizer.h"
+#include "experiments/runs/train_options.h"
+
+namespace cosdt::experiments {
+
+// A run's dataset as its options ask for it.
+struct TrainData {
+  std::string path, sha256;
+  std::string remark;  // one line for the user about its physics; "" if there is none
+  datasets::Episodes episodes;
+  datasets::Normalizer normalizer;
+};
+
+// A training run as it will be: its data, and options of which nothing is open, which are valid and
+// fit the data. Does not change.
+class ResolvedRun {
+ public:
+  const TrainOptions& options() const { return options_; }
+  const TrainData& data() const { return data_; }
+
+ private:
+  friend ResolvedRun ResolveRun(TrainOptions options, const std::string& data_dir);
+  ResolvedRun(TrainOptions options, TrainData data)
+      : options_(std::move(options)), data_(std::move(data)) {}
+
+  TrainOptions options_;
+  TrainData data_;
+};
+
+// Reads the dataset (data_dir as FindOrMakeDataset takes it), fills in what the options leave open
+// and validates them; the dataset's path becomes absolute. Throws FileError, std::invalid_argument,
+// also for a path that is not UTF-8, and c10::ValueError.
+ResolvedRun ResolveRun(TrainOptions options, const std::string& data_dir);
+
+}  // namespace cosdt::experiments

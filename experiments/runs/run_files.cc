@@ -1,0 +1,105 @@
+#include "experiments/runs/run_files.h"
+
+#include <algorithm>
+#include <ranges>
+
+#include "agents/models/checkpoint.h"
+#include "datasets/file_error.h"
+#include "envs/registry.h"
+#include "experiments/runs/evaluation.h"
+
+namespace cosdt::experiments {
+
+using nlohmann::json;
+
+Metrics::Metrics(const std::string& folder, int64_t update)
+    : lines_(folder + "/metrics.jsonl", update), events_(folder, update + 1) {}
+
+void Metrics::Write(int64_t update, const std::map<std::string, double>& values) {
+  json line = {{"update", update}};
+  for (const auto& [name, value] : values) line[name] = value;
+  lines_.Append(std::move(line));
+  events_.Write(update, values);
+}
+
+std::optional<double> Metrics::LastLoss() const {
+  for (const json& line : lines_.lines() | std::views::reverse) {
+    const auto loss = line.find("loss");
+    if (loss != line.end()) return loss->get<std::optional<double>>();
+  }
+  return std::nullopt;
+}
+
+Evaluations::Evaluations(std::string folder, const TrainOptions& options, int64_t update)
+    : folder_(std::move(folder)),
+      env_(options.env),
+      physics_(options.physics),
+      file_(folder_ + "/evaluations.jsonl", update) {
+  rollout_.episodes = static_cast<int>(options.episodes);
+  rollout_.seed = options.trainer.seed;
+  rollout_.threads = static_cast<int>(options.threads);
+  for (const json& line : file_.lines()) {
+    const auto at = line["update"].get<int64_t>();
+    try {
+      lines_.emplace_back(at, line.at("targets").get<std::vector<TargetEvaluation>>());
+      line["targets"].at(0);
+    } catch (const json::exception&) {
+      throw datasets::FileError(folder_ + "/evaluations.jsonl", "update " + std::to_string(at),
+                                "the evaluation of its first target", "none");
+    }
+  }
+}
+
+bool Evaluations::Has(int64_t update) const {
+  return std::ranges::find(lines_, update, &Line::first) != lines_.end();
+}
+
+void Evaluations::Evaluate(int64_t update, const std::string& checkpoint, Metrics& metrics,
+                           const std::function<bool()>& stop) {
+  const agents::Checkpoint saved = agents::ReadCheckpoint(checkpoint);
+  const auto env = envs::MakeEnv(env_, envs::ParsePhysics(physics_));
+  struct Stopped {};
+  agents::AgentRolloutOptions rollout = rollout_;
+  rollout.progress = [&](double) {
+    if (stop()) throw Stopped();
+  };
+  std::vector<TargetEvaluation> targets;
+  try {
+    targets = EvaluateTargets(saved, *env, rollout);
+  } catch (const Stopped&) {
+    return;
+  }
+  const Line* best = BestLine();
+  if (!best || targets[0].mean > best->second[0].mean) {
+    agents::WriteCheckpoint(best_checkpoint(), *saved.agent, saved.info);
+  }
+  std::map<std::string, double> values;
+  for (const TargetEvaluation& entry : targets) {
+    const std::string suffix = entry.target ? "/" + json(*entry.target).dump() : "";
+    values["eval/return" + suffix] = entry.mean;
+    if (entry.normalized_score) values["eval/normalized_score" + suffix] = *entry.normalized_score;
+    if (entry.success_rate) values["eval/success_rate" + suffix] = *entry.success_rate;
+  }
+  metrics.Write(update, values);
+  file_.Append({{"update", update}, {"targets", targets}});  // last: then it is not due again
+  lines_.emplace_back(update, std::move(targets));
+}
+
+TrainingEvaluation Evaluations::Last(const std::string& checkpoint) const {
+  if (lines_.empty()) return {.checkpoint = checkpoint, .update = {}, .targets = {}};
+  return {checkpoint, lines_.back().first, lines_.back().second};
+}
+
+std::optional<TrainingEvaluation> Evaluations::Best() const {
+  const Line* best = BestLine();
+  if (!best) return std::nullopt;
+  return TrainingEvaluation{best_checkpoint(), best->first, best->second};
+}
+
+const Evaluations::Line* Evaluations::BestLine() const {
+  const auto best =
+      std::ranges::max_element(lines_, {}, [](const Line& line) { return line.second[0].mean; });
+  return best == lines_.end() ? nullptr : &*best;
+}
+
+}  // namespace cosdt::experiments

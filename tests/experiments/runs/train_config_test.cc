@@ -1,0 +1,98 @@
+#include "experiments/runs/train_config.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace cosdt::experiments {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+
+TrainOptions FromToml(const std::string& toml) {
+  TrainOptions options;
+  ReadToml("run.toml", toml, options);
+  return options;
+}
+
+TEST(TrainConfigTest, OldNamesOfOptionsAreRead) {
+  const std::string old =
+      "decay = 5\nwindows = 'whole'\nwindow = 3\nfeatures = 7\nnormalizer = 'all'\n";
+  const TrainOptions options = FromToml(old);
+  EXPECT_EQ(options.trainer.lr_decay, 5);
+  EXPECT_EQ(options.trainer.sample, "whole");
+  EXPECT_EQ(options.agent.dt.attention.window, 3);
+  EXPECT_EQ(options.agent.dt.attention.features, 7);
+  EXPECT_EQ(options.normalize_over, "all");
+  const std::string toml = WriteToml(options);
+  for (const RenamedOption& option : kRenamedOptions) {
+    EXPECT_THAT(toml, HasSubstr("\n" + std::string(option.now) + " = "));
+    EXPECT_THAT(toml, Not(HasSubstr("\n" + std::string(option.before) + " = ")));
+  }
+  EXPECT_EQ(WriteToml(FromToml(toml)), toml);
+}
+
+TEST(TrainConfigTest, OldFlagsAreTakenAndNotShown) {
+  TrainFlags flags;
+  CLI::App app;
+  AddTrainFlags(app, {"context"}, flags);
+  app.parse("--decay 5 --windows whole --lr 0.5");
+  EXPECT_EQ(flags, (TrainFlags{{"lr-decay", "5"}, {"sample", "whole"}, {"lr", "0.5"}}));
+  TrainOptions options;
+  SetFromFlags(flags, options);
+  EXPECT_EQ(options.trainer.lr_decay, 5);
+  EXPECT_EQ(options.trainer.sample, "whole");
+  const std::string help = app.help();
+  for (const char* shown : {"--lr-decay", "--sample", "--local-window", "--performer-features"}) {
+    EXPECT_THAT(help, HasSubstr(std::string(" ") + shown + " "));
+  }
+  for (const char* hidden : {"--decay", "--windows", "--window", "--features", "--timestep-std",
+                             "--max-timestep", "--normalize-over", "--reweight", "--context"}) {
+    EXPECT_THAT(help, Not(HasSubstr(std::string(" ") + hidden + " ")));
+  }
+}
+
+TEST(TrainConfigTest, WhatIsInConfigFilesAloneIsNoFlag) {
+  for (const char* arguments : {"--timestep-std 1", "--max-timestep 30", "--normalize-over all",
+                                "--normalizer all", "--reweight false", "--context 5"}) {
+    TrainFlags flags;
+    CLI::App app;
+    AddTrainFlags(app, {"context"}, flags);
+    EXPECT_THROW(app.parse(arguments), CLI::ExtrasError) << arguments;
+  }
+  const TrainOptions options = FromToml("timestep-std = 1\nmax-timestep = 30\nreweight = false");
+  EXPECT_EQ(options.agent.dt.timestep_std, 1);
+  EXPECT_EQ(options.agent.dt.max_timestep, 30);
+  EXPECT_FALSE(options.agent.dt.attention.reweight);
+}
+
+TEST(TrainOptionsTest, WhatIsOpenFollowsFromAgentAndEnvironment) {
+  TrainOptions options;
+  options.FillDefaults();
+  EXPECT_EQ(options.agent.dt.layers, 3);
+  EXPECT_EQ(options.agent.dt.width, 128);
+  EXPECT_EQ(options.agent.dt.max_timestep, 1000);
+  EXPECT_EQ(options.trainer.return_scale, 1000);
+  EXPECT_TRUE(options.targets.empty());
+
+  TrainOptions maze = FromToml("agent = 'bc'\nlayers = 4\nenv = 'tmaze-1000'");
+  maze.FillDefaults();
+  EXPECT_EQ(maze.agent.bc.layers, 4);
+  EXPECT_EQ(maze.agent.bc.width, 256);
+  EXPECT_EQ(maze.agent.dt.max_timestep, 1002);
+  EXPECT_EQ(maze.trainer.return_scale, 1);
+  EXPECT_EQ(maze.targets, std::vector<double>{1});
+  EXPECT_THAT(WriteToml(maze), HasSubstr("\nlayers = 4\n"));
+  EXPECT_THAT(WriteToml(maze), HasSubstr("\nwidth = 256\n"));
+
+  TrainOptions again;
+  again.agent.dt.width = 8;
+  again.FillFrom(maze);
+  EXPECT_EQ(again.agent.dt.width, 8);
+  EXPECT_EQ(again.agent.dt.layers, 4);
+  EXPECT_EQ(again.env, "tmaze-1000");
+  EXPECT_EQ(again.trainer.return_scale, 1);
+}
+
+}  // namespace
+}  // namespace cosdt::experiments
