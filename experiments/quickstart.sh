@@ -27,7 +27,7 @@ info=$("$cosdt" data info "$dataset" --json)
 read -r best mean < <(sed 's/.*"return":{"max":\([^,]*\),"mean":\([^,]*\).*/\1 \2/' <<<"$info")
 
 "$cosdt" train --dataset "$dataset" --seed "$seed" --out "$run" --resume --threads 1 \
-  --layers 2 --width 64 --context 5 --batch-size 64 --lr 1e-3 --warmup 300 --updates 5000 --decay 5000 \
+  --layers 2 --width 64 --context 5 --batch-size 64 --lr 1e-3 --warmup 300 --updates 5000 --lr-decay 5000 \
   --targets "$best"
 echo
 "$cosdt" eval "$run" --episodes 100 --seed "$seed" | tee "$run/eval.txt"

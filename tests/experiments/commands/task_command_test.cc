@@ -117,7 +117,7 @@ TEST_F(TaskCommandTest, ATMazeIsSolvedByAContextThatReachesTheCueAndNotByHalfOfI
   for (const int context : {12, 6}) {
     const std::string run = folder_ + "/k" + std::to_string(context);
     Output("train --dataset " + data + " --out " + run + " --context " + std::to_string(context) +
-           " --windows whole --threads 1 --width 32 --layers 2 --batch-size 16 --lr 2e-3 "
+           " --sample whole --threads 1 --width 32 --layers 2 --batch-size 16 --lr 2e-3 "
            "--warmup 50 --updates 400");
     const double success = Json("eval " + run + " --episodes 200")["targets"][0]["success_rate"];
     if (context == 12) {
