@@ -14,7 +14,7 @@
 
 namespace {
 
-// In one line, whatever names and texts of files the message shows.
+// Prints one line, whatever names and strings of files the message shows.
 int Fail(std::string message) {
   std::ranges::replace_if(message, [](unsigned char c) { return c < 0x20 || c == 0x7f; }, ' ');
   std::fprintf(stderr, "cosdt: error: %s\n", message.c_str());
@@ -42,10 +42,10 @@ int main(int argc, char** argv) {
   std::signal(SIGXFSZ, SIG_IGN);  // beyond `ulimit -f`, writes fail and are reported
   try {
     program.parse(argc, argv);
-  } catch (const CLI::RuntimeError& e) {  // a command that has said all
+  } catch (const CLI::RuntimeError& e) {  // a command that has printed everything
     return e.get_exit_code();
   } catch (const CLI::ParseError& e) {
-    if (program.exit(e) != 0) return 2;  // help and --version go on
+    if (program.exit(e) != 0) return 2;  // not help or --version
   } catch (const c10::Error& e) {
     return Fail(OneLine(e.what_without_backtrace()));
   } catch (const std::exception& e) {

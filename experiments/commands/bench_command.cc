@@ -5,8 +5,7 @@
 namespace cosdt::experiments {
 
 void AddBenchCommand(CLI::App& program) {
-  CLI::App* bench =
-      program.add_subcommand("bench", "measure speed against what else could be used");
+  CLI::App* bench = program.add_subcommand("bench", "measure speed against alternatives");
   bench->require_subcommand(1);
   AddBenchAttention(*bench);
   AddBenchBehaviour(*bench);

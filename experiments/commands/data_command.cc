@@ -4,7 +4,7 @@
 namespace cosdt::experiments {
 
 void AddDataCommand(CLI::App& program) {
-  CLI::App* data = program.add_subcommand("data", "look at, check, make and download datasets");
+  CLI::App* data = program.add_subcommand("data", "inspect, check, make and download datasets");
   data->require_subcommand(1);
   AddDataInfo(*data);
   AddDataCheck(*data);

@@ -1,5 +1,5 @@
-// What only a build with CUDA knows. device_cuda.cc and timed_launches_cuda.cc are compiled in such
-// builds alone and put themselves in here before main begins; all other code is the same in both.
+// Functions of builds with CUDA. device_cuda.cc and timed_launches_cuda.cc are compiled only in
+// such builds and register themselves here before main begins; all other code is the same in both.
 #pragma once
 
 #include <c10/core/Device.h>

@@ -20,7 +20,7 @@ namespace fs = std::filesystem;
 constexpr double kUnbounded = std::numeric_limits<double>::infinity();
 
 std::vector<int> Affinity() {
-  // the kernel says EINVAL where the set has no room for its processors
+  // the kernel returns EINVAL if the set has no room for its processors
   for (int room = 1024; room <= 1 << 20; room *= 2) {
     const std::unique_ptr<cpu_set_t, void (*)(cpu_set_t*)> set(CPU_ALLOC(static_cast<size_t>(room)),
                                                                [](cpu_set_t* p) { CPU_FREE(p); });

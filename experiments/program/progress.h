@@ -5,8 +5,8 @@
 
 namespace cosdt::experiments {
 
-// Tells on standard error how far long work is: on a terminal a bar that is redrawn, with the rate
-// and the time left; elsewhere a plain line every ten seconds.
+// Shows the progress of long work on standard error: on a terminal a bar with the rate and the time
+// left, otherwise a plain line every ten seconds.
 class Progress {
  public:
   // `unit` names what is counted ("transitions"); a total of 0 is unknown.
@@ -17,7 +17,7 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  // `note` is shown behind the rate and the time left.
+  // `note` is shown after the rate and the time left.
   void Update(double done, const std::string& note = "");
 
  private:
@@ -28,7 +28,7 @@ class Progress {
   bool terminal_;
   bool drawn_ = false;
   Clock::time_point start_, last_;
-  double first_ = -1;  // where a resumed piece of work began
+  double first_ = -1;  // the first count, of resumed work
 };
 
 }  // namespace cosdt::experiments

@@ -7,12 +7,11 @@
 
 namespace cosdt::experiments {
 
-// Records an episode; of a task its body. The frame rate is the simulation's, thinned out to what a
-// player shows.
+// Records an episode; for a task its body. The frame rate is the simulation's, reduced to one that
+// players can show.
 class Recorder {
  public:
-  // Throws where nothing can be rendered or written; std::invalid_argument for a task without a
-  // body.
+  // Throws if nothing can be rendered or written; std::invalid_argument for a task without a body.
   Recorder(const envs::Env& env, const std::string& file);
 
   // Called after a reset and after every step.
@@ -20,7 +19,7 @@ class Recorder {
   void Close();
 
  private:
-  int every_;  // steps a frame
+  int every_;  // steps per frame
   int step_ = 0;
   envs::Renderer renderer_;
   agents::VideoWriter writer_;

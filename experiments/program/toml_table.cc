@@ -12,7 +12,7 @@ namespace {
                               ": expected TOML, found: " + std::string(found));
 }
 
-// Returns where the string that begins at `at` ends, its last quote included; a string in single
+// Returns the end of the string that begins at `at`, its last quote included; a string in single
 // quotes ends with its line at the latest (the parser says what it lacks). If a backslash, also one
 // at the end of a line, stands before a character beyond ASCII, returns that character's place.
 size_t EndOfString(std::string_view text, size_t at) {

@@ -8,7 +8,7 @@
 
 namespace cosdt::experiments {
 
-// Throws std::invalid_argument naming `source` and the line where the text is no TOML.
+// Throws std::invalid_argument naming `source` and the line that is no TOML.
 toml::table ParseToml(const std::string& source, std::string_view text);
 
 }  // namespace cosdt::experiments

@@ -6,10 +6,10 @@
 
 namespace cosdt::experiments {
 
-// The text with U+FFFD for what is not UTF-8.
+// The string with U+FFFD for bytes that are not UTF-8.
 std::string ToUtf8(const std::string& text);
 
-// Throws std::invalid_argument for a path that is not UTF-8: what a run's files could not name.
+// Throws std::invalid_argument for a path that is not UTF-8, which a run's files could not name.
 void ExpectUtf8(const std::string& what, const std::string& path);
 
 // One line of JSON, its strings as ToUtf8 gives them.

@@ -4,7 +4,7 @@
 
 namespace cosdt::experiments {
 
-// The versions of the program and of what it is built on, one per line.
+// The versions of the program and of the libraries it is built on, one per line.
 std::string VersionText();
 
 std::string TorchVersion();
