@@ -47,7 +47,7 @@ class TrainingRunTest : public testing::Test {
     options_.agent = SmallAgent("dt");
     options_.trainer = FastTraining();
     options_.updates = 130;
-    options_.save_every = 7;
+    options_.save_every = 50;
     info_.normalizer = datasets::MakeNormalizer(episodes_);
     info_.dataset = "data.hdf5";
     info_.dataset_sha256 = "12ab";
