@@ -144,8 +144,7 @@ Trainer::Trainer(std::shared_ptr<Agent> agent, const datasets::Episodes& episode
   }
   const bool amx = type == torch::kBFloat16 && kernels::ProcessorHasAmx();
   if (const DecisionTransformer model = agent_->transformer();
-      path == UpdatePath::kOfDevice && model && !amx &&
-      CpuUpdate::Takes(model->options())) {
+      path == UpdatePath::kOfDevice && model && !amx && CpuUpdate::Takes(model->options())) {
     cpu_update_ = std::make_unique<CpuUpdate>(model, optimizer_, options_.batch_size, type);
   }
   const int64_t batch = options_.batch_size, steps = agent_->options().context();

@@ -147,8 +147,8 @@ class Trainer {
   datasets::WindowSampler sampler_;
   AdamW optimizer_;
   std::vector<datasets::Window> windows_;
-  Batch batch_;                            // on the CPU: refilled for every update
-  std::unique_ptr<CpuUpdate> cpu_update_;  // kOfDevice on the CPU
+  Batch batch_;                                  // on the CPU: refilled for every update
+  std::unique_ptr<CpuUpdate> cpu_update_;        // kOfDevice on the CPU
   std::optional<DeviceWindows> device_windows_;  // kAutograd on a GPU
   std::unique_ptr<DeviceUpdate> device_update_;  // kExplicit
 };

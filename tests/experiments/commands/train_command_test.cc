@@ -1,6 +1,5 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -9,7 +8,8 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
-#include "tests/program.h"
+#include "tests/experiments/commands/train_runs.h"
+#include "tests/read_bytes.h"
 
 namespace cosdt {
 namespace {
@@ -18,42 +18,7 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 using testing::HasSubstr;
 
-std::string ReadFile(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
-class TrainCommandTest : public testing::Test {
- protected:
-  TrainCommandTest() {
-    fs::remove_all(folder_);
-    fs::create_directories(folder_);
-    EXPECT_EQ(
-        RunProgram("data collect --env hopper --policy random --transitions 600 --out " + data_)
-            .exit_code,
-        0);
-  }
-  ~TrainCommandTest() override { fs::remove_all(folder_); }
-
-  ProgramResult Train(const std::string& out, const std::string& rest) const {
-    return RunProgram("train --dataset " + data_ + " --out " + folder_ + "/" + out +
-                      " --threads 1 --width 16 --layers 2 --context 4 --batch-size 4 --warmup 10 " +
-                      rest);
-  }
-
-  // The same in the shell's folder `from`, by a shell that `before` prepares.
-  ProgramResult TrainIn(const std::string& from, const std::string& rest,
-                        const std::string& before = "") const {
-    return RunProgram(
-        "train --threads 1 --width 16 --layers 2 --context 4 --batch-size 4 --warmup 10 " + rest,
-        "cd '" + from + "' && " + before);
-  }
-
-  fs::path Out(const std::string& path) const { return fs::path(folder_) / path; }
-
-  std::string folder_ = testing::TempDir() + "train_" + std::to_string(getpid());
-  std::string data_ = folder_ + "/hopper-random.hdf5";
-};
+class TrainCommandTest : public TrainTest {};
 
 TEST_F(TrainCommandTest, TakesThePhysicsFromTheData) {
   const std::string data = folder_ + "/v5.hdf5";
@@ -70,14 +35,14 @@ TEST_F(TrainCommandTest, TakesThePhysicsFromTheData) {
   const std::string said = train("run", "2>&1 >/dev/null").output;
   EXPECT_THAT(said, HasSubstr("cosdt: physics: gymnasium-v5, for " + made_in + " (MuJoCo "));
   EXPECT_EQ(std::ranges::count(said, '\n'), 1) << said;
-  EXPECT_THAT(ReadFile(Out("run/config.toml")), HasSubstr("physics = 'gymnasium-v5'"));
+  EXPECT_THAT(ReadBytes(Out("run/config.toml")), HasSubstr("physics = 'gymnasium-v5'"));
   EXPECT_EQ(json::parse(train("run", "--resume --json 2>/dev/null").output)["physics"],
             "gymnasium-v5");
   EXPECT_EQ(train("run", "--resume 2>&1 >/dev/null").output, "");  // the run has said it
 
   EXPECT_THAT(train("other", "--physics d4rl 2>&1 >/dev/null").output,
               HasSubstr("cosdt: warning: agents are evaluated in d4rl physics; " + made_in));
-  EXPECT_THAT(ReadFile(Out("other/config.toml")), HasSubstr("physics = 'd4rl'"));
+  EXPECT_THAT(ReadBytes(Out("other/config.toml")), HasSubstr("physics = 'd4rl'"));
   EXPECT_EQ(train("same", "--physics gymnasium-v5 2>&1 >/dev/null").output, "");
 }
 
@@ -97,7 +62,7 @@ TEST_F(TrainCommandTest, WritesARunAndReportsIt) {
   EXPECT_TRUE(report["peak_device_memory"].is_null());
   EXPECT_EQ(report["dataset"]["path"], data_);
   EXPECT_EQ(report["last"]["checkpoint"], Out("run/last.safetensors").string());
-  EXPECT_THAT(ReadFile(Out("run/last.safetensors")),
+  EXPECT_THAT(ReadBytes(Out("run/last.safetensors")),
               HasSubstr("[3600.0,1800.0]"));  // hopper's targets
   std::vector<int64_t> updates;
   std::ifstream metrics(Out("run/metrics.jsonl"));
@@ -110,31 +75,7 @@ TEST_F(TrainCommandTest, WritesARunAndReportsIt) {
   const ProgramResult again = RunProgram("train --config " + Out("run/config.toml").string() +
                                          " --out " + Out("again").string());
   ASSERT_EQ(again.exit_code, 0);
-  EXPECT_EQ(ReadFile(Out("again/last.safetensors")), ReadFile(Out("run/last.safetensors")));
-}
-
-TEST_F(TrainCommandTest, AKilledRunIsResumedBitForBit) {
-  const std::string options = "--updates 150 --save-every 7 ";
-  ASSERT_EQ(Train("whole", options).exit_code, 0);
-  // killed as soon as something is saved, three times
-  for (int kill = 0; kill < 3; ++kill) {
-    const std::string state = Out("killed/resume.safetensors").string();
-    const std::string train = "'" COSDT_PROGRAM "' train --dataset " + data_ + " --out " +
-                              Out("killed").string() +
-                              " --threads 1 --width 16 --layers 2 --context 4 --batch-size 4 "
-                              "--warmup 10 --resume " +
-                              options;
-    const std::string script =
-        "touch " + Out("seen").string() + "; " + train + "& pid=$!; n=0; while [ ! " + state +
-        " -nt " + Out("seen").string() +
-        " ] && [ $n -lt 600 ] && kill -0 $pid 2>/dev/null; do sleep 0.05; n=$((n + 1)); done; "
-        "kill -9 $pid; wait $pid 2>/dev/null";
-    EXPECT_NE(std::system(script.c_str()), -1);
-    ASSERT_TRUE(fs::exists(state));
-  }
-  ASSERT_EQ(Train("killed", options + "--resume").exit_code, 0);
-  EXPECT_EQ(ReadFile(Out("killed/last.safetensors")), ReadFile(Out("whole/last.safetensors")));
-  EXPECT_EQ(ReadFile(Out("killed/resume.safetensors")), ReadFile(Out("whole/resume.safetensors")));
+  EXPECT_EQ(ReadBytes(Out("again/last.safetensors")), ReadBytes(Out("run/last.safetensors")));
 }
 
 TEST_F(TrainCommandTest, EvaluatesWhileItTrainsAndKeepsTheBest) {
@@ -164,88 +105,21 @@ TEST_F(TrainCommandTest, EvaluatesWhileItTrainsAndKeepsTheBest) {
     ASSERT_EQ(eval.exit_code, 0);
     EXPECT_EQ(json::parse(eval.output)["targets"], report[which]["targets"]);
   }
-  EXPECT_THAT(ReadFile(Out("run/metrics.jsonl")), HasSubstr("eval/normalized_score/3600.0"));
+  EXPECT_THAT(ReadBytes(Out("run/metrics.jsonl")), HasSubstr("eval/normalized_score/3600.0"));
 
   // killed while the last evaluation was written: it is done again, and told of once
-  const std::string whole = ReadFile(Out("run/evaluations.jsonl"));
-  const std::string metrics = ReadFile(Out("run/metrics.jsonl"));
+  const std::string whole = ReadBytes(Out("run/evaluations.jsonl"));
+  const std::string metrics = ReadBytes(Out("run/metrics.jsonl"));
   fs::resize_file(Out("run/evaluations.jsonl"), whole.size() - 30);
   ASSERT_EQ(Train("run", options + "--resume").exit_code, 0);
-  EXPECT_EQ(ReadFile(Out("run/evaluations.jsonl")), whole);
-  EXPECT_EQ(ReadFile(Out("run/metrics.jsonl")), metrics);
+  EXPECT_EQ(ReadBytes(Out("run/evaluations.jsonl")), whole);
+  EXPECT_EQ(ReadBytes(Out("run/metrics.jsonl")), metrics);
   std::ofstream(Out("run/evaluations.jsonl"), std::ios::app) << "{\"update\":25}\n";
   EXPECT_THAT(Train("run", options + "--resume 2>&1").output,
               HasSubstr("run/evaluations.jsonl: update 25: expected the evaluation of its first "
                         "target, found none"));
 
   EXPECT_THAT(Train("x", "--eval-every -1 2>&1").output, HasSubstr("eval-every: expected"));
-}
-
-TEST_F(TrainCommandTest, AResumedRunTakesFromConfigAndPresetWhatMayChange) {
-  const auto resume = [&](const std::string& toml, const std::string& rest = "") {
-    std::ofstream(Out("c.toml")) << toml;
-    return RunProgram("train --out " + Out("run").string() + " --resume --json --config " +
-                      Out("c.toml").string() + " " + rest + " 2>&1");
-  };
-  ASSERT_EQ(Train("run", "--preset corl-hopper --updates 2").exit_code, 0);
-  EXPECT_EQ(json::parse(resume("updates = 4\nheads = 1\nwidth = 0\n").output)["updates"], 4);
-  EXPECT_THAT(ReadFile(Out("run/config.toml")), HasSubstr("\nupdates = 4\n"));
-  EXPECT_EQ(resume("heads = 2\n").output,
-            "cosdt: error: " + Out("c.toml").string() +
-                ": heads: expected 1, with which the run began, found 2\n");
-  EXPECT_EQ(resume("", "--preset original-hopper").output,
-            "cosdt: error: preset original-hopper: timestep-std: expected 0.02, with which the run "
-            "began, found 1.0\n");
-  EXPECT_EQ(resume("", "--preset corl-hopper").output,
-            "cosdt: error: preset corl-hopper: batch-size: expected 4, with which the run began, "
-            "found 4096\n");
-  // what a later source sets back does not count; the command that began the run continues it
-  EXPECT_EQ(resume("heads = 2\n", "--heads 1").exit_code, 0);
-  EXPECT_EQ(json::parse(
-                Train("run", "--preset corl-hopper --updates 5 --resume --json").output)["updates"],
-            5);
-  EXPECT_EQ(ReadFile(Out("run/config.toml")).find("heads = 2"), std::string::npos);
-}
-
-TEST_F(TrainCommandTest, ARunIsResumedWithItsDataElsewhere) {
-  const std::string here = Out("here").string(), there = Out("there").string();
-  fs::create_directories(here);
-  fs::create_directories(there);
-  fs::copy_file(data_, here + "/data.hdf5");
-  ASSERT_EQ(TrainIn(here, "--dataset data.hdf5 --out run --updates 6").exit_code, 0);
-  ASSERT_EQ(TrainIn(here, "--dataset data.hdf5 --out ../moved --updates 2").exit_code, 0);
-  // from another folder, where the path that was given leads nowhere
-  ASSERT_EQ(TrainIn(there, "--out ../moved --updates 3 --resume").exit_code, 0);
-  fs::rename(here + "/data.hdf5", there + "/renamed.hdf5");
-  const ProgramResult lost = TrainIn(there, "--out ../moved --updates 4 --resume 2>&1");
-  EXPECT_EQ(lost.exit_code, 1);
-  EXPECT_EQ(lost.output, "cosdt: error: " + here +
-                             "/data.hdf5: expected a file or the name of one of D4RL's, found "
-                             "neither; ../moved began with it (--dataset gives its path now)\n");
-  fs::create_symlink("renamed.hdf5", there + "/link.hdf5");
-  ASSERT_EQ(TrainIn(there, "--dataset link.hdf5 --out ../moved --updates 4 --resume").exit_code, 0);
-  ASSERT_EQ(TrainIn(here, "--dataset ../there/renamed.hdf5 --out ../moved --updates 6 --resume")
-                .exit_code,
-            0);
-  EXPECT_EQ(ReadFile(Out("moved/resume.safetensors")), ReadFile(here + "/run/resume.safetensors"));
-
-  // other data are refused, and the run's own are not forgotten
-  ASSERT_EQ(
-      RunProgram("data collect --env hopper --policy random --seed 9 --transitions 600 --out " +
-                 here + "/data.hdf5")
-          .exit_code,
-      0);
-  const std::string config = ReadFile(Out("moved/config.toml"));
-  const ProgramResult other =
-      TrainIn(here, "--dataset data.hdf5 --out ../moved --updates 8 --resume 2>&1");
-  EXPECT_EQ(other.exit_code, 1);
-  EXPECT_THAT(other.output, testing::StartsWith("cosdt: error: data.hdf5: SHA-256 of the run's "
-                                                "data: expected "));
-  EXPECT_EQ(ReadFile(Out("moved/config.toml")), config);
-
-  // an evaluation needs no data
-  fs::remove(there + "/renamed.hdf5");
-  EXPECT_EQ(RunProgram("eval " + Out("moved").string() + " --episodes 1 --threads 1").exit_code, 0);
 }
 
 TEST_F(TrainCommandTest, NamesThatAreNotUtf8AreRefusedForDataAndReplacedInJson) {
@@ -301,40 +175,10 @@ TEST_F(TrainCommandTest, ThreadsAreWhatIsSaidElseWhatTheProcessMayUse) {
                          "SLURM_CPUS_PER_TASK=1")
                   .exit_code,
               0);
-    return ReadFile(Out(out + "/config.toml"));
+    return ReadBytes(Out(out + "/config.toml"));
   };
   EXPECT_THAT(train("one", ""), HasSubstr("threads = 1\n"));
   EXPECT_THAT(train("three", "--threads 3"), HasSubstr("threads = 3\n"));
-}
-
-TEST_F(TrainCommandTest, ARunIsResumedWithOtherThreadsAndSaysWhatThatDoes) {
-  ASSERT_EQ(Train("run", "--updates 2").exit_code, 0);
-  const auto go_on = [&](const std::string& more) {
-    return RunProgram("train --dataset " + data_ + " --out " + Out("run").string() +
-                      " --resume --updates " + more + " 2>&1 >/dev/null");
-  };
-  EXPECT_EQ(go_on("4").output, "");
-  EXPECT_EQ(go_on("6 --threads 1").output, "");
-  const ProgramResult other = go_on("8 --threads 2");
-  EXPECT_EQ(other.exit_code, 0);
-  EXPECT_EQ(other.output,
-            "cosdt: --threads 2: the run began with 1; from here on its bits may differ from an "
-            "undisturbed run's\n");
-  EXPECT_THAT(ReadFile(Out("run/config.toml")), HasSubstr("threads = 2\n"));
-}
-
-TEST_F(TrainCommandTest, ATerminatedRunSavesAndStops) {
-  const std::string train = "'" COSDT_PROGRAM "' train --dataset " + data_ + " --out " +
-                            Out("run").string() +
-                            " --threads 1 --width 16 --layers 2 --context 4 --batch-size 4 "
-                            "--updates 1000000 --save-every 1000000 >/dev/null 2>&1";
-  const int status = std::system(
-      (train + "& pid=$!; n=0; while [ ! -s " + Out("run/metrics.jsonl").string() +
-       " ] && [ $n -lt 600 ]; do sleep 0.05; n=$((n + 1)); done; kill -TERM $pid; wait $pid")
-          .c_str());
-  EXPECT_EQ(WEXITSTATUS(status), 128 + 15);
-  EXPECT_TRUE(fs::exists(Out("run/last.safetensors")));
-  EXPECT_TRUE(fs::exists(Out("run/resume.safetensors")));
 }
 
 TEST_F(TrainCommandTest, SeveralSeedsAreSeveralRuns) {
@@ -343,8 +187,8 @@ TEST_F(TrainCommandTest, SeveralSeedsAreSeveralRuns) {
   const json runs = json::parse(result.output)["runs"];
   ASSERT_EQ(runs.size(), 2u);
   EXPECT_EQ(runs[1]["seed"], 5);
-  EXPECT_NE(ReadFile(Out("runs/seed-4/last.safetensors")),
-            ReadFile(Out("runs/seed-5/last.safetensors")));
+  EXPECT_NE(ReadBytes(Out("runs/seed-4/last.safetensors")),
+            ReadBytes(Out("runs/seed-5/last.safetensors")));
 }
 
 TEST_F(TrainCommandTest, ExportsToTransformers) {
@@ -358,9 +202,11 @@ TEST_F(TrainCommandTest, ExportsToTransformers) {
                               Out("seeds").string())
                 .exit_code,
             0);
-  EXPECT_EQ(ReadFile(Out("seeds/seed-0/model.safetensors")), ReadFile(Out("hf/model.safetensors")));
+  EXPECT_EQ(ReadBytes(Out("seeds/seed-0/model.safetensors")),
+            ReadBytes(Out("hf/model.safetensors")));
   EXPECT_TRUE(fs::exists(Out("seeds/seed-4/config.json")));
-  EXPECT_NE(ReadFile(Out("seeds/seed-4/model.safetensors")), ReadFile(Out("hf/model.safetensors")));
+  EXPECT_NE(ReadBytes(Out("seeds/seed-4/model.safetensors")),
+            ReadBytes(Out("hf/model.safetensors")));
   EXPECT_THAT(Train("other", "--updates 2 --export-hf x 2>&1").output,
               HasSubstr("expected a dt agent with softmax attention, found dt cosformer"));
 }
@@ -376,8 +222,8 @@ TEST_F(TrainCommandTest, BeginsWithAModelOfTransformers) {
                                " --import-hf " + hf)
                 .exit_code,
             0);
-  EXPECT_EQ(ReadFile(Out("hf2/model.safetensors")), ReadFile(Out("hf/model.safetensors")));
-  EXPECT_EQ(ReadFile(Out("imported/last.safetensors")), ReadFile(Out("again/last.safetensors")));
+  EXPECT_EQ(ReadBytes(Out("hf2/model.safetensors")), ReadBytes(Out("hf/model.safetensors")));
+  EXPECT_EQ(ReadBytes(Out("imported/last.safetensors")), ReadBytes(Out("again/last.safetensors")));
   const std::string golden =
       std::string(COSDT_SOURCE_DIR) + "/tests/agents/models/golden_decision_transformer/relu/model";
   EXPECT_THAT(Train("other", "--import-hf " + golden + " 2>&1").output,
