@@ -100,7 +100,7 @@ TEST_F(DoctorTest, FindsThatAFileSaysAnotherPhysics) {
 TEST_F(DoctorTest, PlaysTheFilesOwnPolicyInEveryPhysicsMode) {
   const std::string path = Write(Hopper(Physics::kD4rl, "d4rl"), "demo/hopper-medium");
   DoctorOptions options;
-  options.rollout = {.episodes = 2, .seed = 3};
+  options.rollout = {.episodes = 1, .seed = 3};
   std::vector<Physics> played;
   options.before_rollout = [&](Physics physics) { played.push_back(physics); };
   const Diagnosis diagnosis = Diagnose(path, options);
