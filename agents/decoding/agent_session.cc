@@ -4,6 +4,8 @@
 #include <stdexcept>
 #include <utility>
 
+#include "agents/models/precision.h"
+
 namespace cosdt::agents {
 namespace {
 
@@ -20,9 +22,11 @@ AgentSession::AgentSession(const std::string& checkpoint, const SessionOptions& 
 
 AgentSession::AgentSession(Checkpoint checkpoint, const SessionOptions& options)
     : checkpoint_(std::move(checkpoint)),
-      pool_(std::make_unique<envs::ThreadPool>(options.threads)),
-      factory_(std::make_unique<DecoderFactory>(checkpoint_.agent, options.decode, options.horizon,
-                                                options.compute_type)) {}
+      pool_(std::make_unique<envs::ThreadPool>(options.threads)) {
+  CheckComputeType(*checkpoint_.agent, options.compute_type);
+  factory_ = std::make_unique<DecoderFactory>(checkpoint_.agent, options.decode, options.horizon,
+                                              CpuComputeType(options.compute_type));
+}
 
 void AgentSession::Reset(std::span<const double> targets) {
   decoder_ = factory_->Make(static_cast<int>(targets.size()), *pool_);

@@ -21,7 +21,9 @@ namespace cosdt::agents {
 struct SessionOptions {
   DecodeMode decode = DecodeMode::kWindow;
   int horizon = 1000;  // the longest episode in steps, for the recurrent mode
-  torch::ScalarType compute_type = torch::kFloat32;  // or bfloat16 (DecoderFactory)
+  // or bfloat16: the blocks' matrix products are in it on processors that are faster so
+  // (CpuComputeType), for kinds that CheckComputeType takes
+  torch::ScalarType compute_type = torch::kFloat32;
   int threads = 1;
 };
 

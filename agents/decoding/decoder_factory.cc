@@ -7,6 +7,7 @@
 
 #include "agents/decoding/cpu_decoders.h"
 #include "agents/decoding/torch_decoder.h"
+#include "agents/kernels/gemm.h"
 
 namespace cosdt::agents {
 namespace {
@@ -34,8 +35,15 @@ void CheckMode(const Agent& agent, DecodeMode mode, int horizon) {
   }
 }
 
-void CheckComputeType(const Agent& agent, bool has_kernels, torch::ScalarType type) {
-  if (type == torch::kFloat32 || (type == torch::kBFloat16 && has_kernels)) return;
+bool HasKernels(const Agent& agent) {
+  const DecisionTransformer model = agent.transformer();
+  return model && agent.device().is_cpu() && decoding::CpuModel::Supports(model->options());
+}
+
+}  // namespace
+
+void CheckComputeType(const Agent& agent, torch::ScalarType type) {
+  if (type == torch::kFloat32 || (type == torch::kBFloat16 && HasKernels(agent))) return;
   if (type != torch::kBFloat16) {
     throw std::invalid_argument(std::string("precision: expected Float or BFloat16, found ") +
                                 c10::toString(type));
@@ -50,8 +58,6 @@ void CheckComputeType(const Agent& agent, bool has_kernels, torch::ScalarType ty
       (attention ? attention->kind : agent.options().name()));
 }
 
-}  // namespace
-
 struct DecoderFactory::Parts {
   std::shared_ptr<Agent> agent;
   DecodeMode mode;
@@ -61,10 +67,12 @@ struct DecoderFactory::Parts {
 DecoderFactory::DecoderFactory(std::shared_ptr<Agent> agent, DecodeMode mode, int horizon,
                                torch::ScalarType compute_type) {
   CheckMode(*agent, mode, horizon);
+  CheckComputeType(*agent, compute_type);
+  if (compute_type == torch::kBFloat16 && !kernels::ProcessorHasBFloat16()) {
+    throw std::invalid_argument("precision: bf16: expected a processor with AVX-512 BF16");
+  }
+  const bool has_kernels = HasKernels(*agent);
   const DecisionTransformer model = agent->transformer();
-  const bool has_kernels =
-      model && agent->device().is_cpu() && decoding::CpuModel::Supports(model->options());
-  CheckComputeType(*agent, has_kernels, compute_type);
   auto parts = std::make_unique<Parts>(Parts{std::move(agent), mode, {}});
   if (has_kernels) parts->model.emplace(model, compute_type);
   parts_ = std::move(parts);

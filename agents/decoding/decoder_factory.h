@@ -11,6 +11,10 @@
 
 namespace cosdt::agents {
 
+// Throws std::invalid_argument if the agent cannot be decoded with products of this type: float32,
+// or bfloat16 on the CPU for kinds with kernels of their own.
+void CheckComputeType(const Agent& agent, torch::ScalarType type);
+
 // Makes decoders for an agent; what they share, such as packed weights, is made once. Decides on
 // the device that the agent's weights are on. On the CPU Decision Transformers with cosformer,
 // linear and softmax attention have kernels of their own (cpu_model.h); all else is decoded in
@@ -21,8 +25,8 @@ class DecoderFactory {
   // decoded so: recurrent needs cosFormer's reweight_length to be above 3 horizon, staggered an
   // even context. An agent with a context of one step takes any mode.
   // `compute_type`, float32 or bfloat16, is that of the blocks' matrix products; all else is in
-  // float32. bfloat16 needs the CPU and a kind with kernels of its own. It is faster if
-  // kernels::ProcessorHasBFloat16, slower otherwise; results differ in last bits between them.
+  // float32. bfloat16 needs a CPU with it (kernels::ProcessorHasBFloat16) and an agent that
+  // CheckComputeType takes.
   DecoderFactory(std::shared_ptr<Agent> agent, DecodeMode mode, int horizon,
                  torch::ScalarType compute_type = torch::kFloat32);
   ~DecoderFactory();

@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <chrono>
 #include <cmath>
 
 #include <hwy/contrib/math/math-inl.h>
@@ -223,6 +224,27 @@ void AddTransposedProductBFloat16(Rows a, Rows b, int64_t rows, int64_t begin, i
   }
 }
 
+// The rate of MulAddPairs on operands in the first cache.
+double BFloat16PeakFlops() {
+  using Clock = std::chrono::steady_clock;
+  constexpr int64_t kPairs = 64, kRepeats = 2000;
+  AlignedBuffer<Pair> left(kTileRows * kPairs), right(kTilePanels * kPanel * kPairs);
+  double best = 0;
+  for (int turn = 0; turn < 10; ++turn) {
+    Tile<kTileRows, kTilePanels> tile;
+    tile.Clear();
+    const Clock::time_point start = Clock::now();
+    for (int64_t i = 0; i < kRepeats; ++i) {
+      MulAddPairs<kTileRows, kTilePanels>({left.data(), kPairs, 1}, right.data(), kPanel,
+                                          kPairs * kPanel, kPairs, tile);
+    }
+    const std::chrono::duration<double> seconds = Clock::now() - start;
+    constexpr int64_t kFlops = 4 * kRepeats * kPairs * kTileRows * kTilePanels * kPanel;
+    best = std::max(best, static_cast<double>(kFlops) / seconds.count());
+  }
+  return best;
+}
+
 void AddColumnSums(Rows x, int64_t rows, int64_t columns, float* sums) {
   int64_t column = 0;
   for (; column + kLanes <= columns; column += kLanes) {
@@ -257,6 +279,7 @@ HWY_EXPORT(Gemm);
 HWY_EXPORT(AddTransposedProduct);
 HWY_EXPORT(AddTransposedProductBFloat16);
 HWY_EXPORT(AddColumnSums);
+HWY_EXPORT(BFloat16PeakFlops);
 
 void Gemm(Rows from, int64_t rows, const Packed& w, const float* bias, int64_t begin, int64_t end,
           Epilogue epilogue, Rows to) {
@@ -309,6 +332,10 @@ void PackWeights(const float* weight, int64_t rows, int64_t columns, bool transp
       for (int64_t o = 0; o < count; ++o) panel[i * kPanel + o] = from[i * step + o * output_step];
     }
   }
+}
+
+double MeasureBFloat16PeakFlops() {
+  return ProcessorHasBFloat16() ? HWY_DYNAMIC_DISPATCH(BFloat16PeakFlops)() : 0;
 }
 
 bool ProcessorHasBFloat16() {

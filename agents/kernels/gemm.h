@@ -94,6 +94,9 @@ void AddTransposedProductBFloat16(Rows a, Rows b, int64_t rows, int64_t begin, i
 // sums[i] += the sum of x's column i over all rows, for the first `columns` columns.
 void AddColumnSums(Rows x, int64_t rows, int64_t columns, float* sums);
 
+// This thread's rate of bfloat16 dot products on registers, in FLOP/s; 0 without AVX-512 BF16.
+double MeasureBFloat16PeakFlops();
+
 // Whether this processor has AVX-512 BF16.
 bool ProcessorHasBFloat16();
 

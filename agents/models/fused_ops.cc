@@ -5,8 +5,6 @@
 #include <optional>
 
 #include "agents/kernels/fused_norm.h"
-#include "agents/kernels/gemm.h"
-#include "agents/models/packed_weights.h"
 #include "attention/parallel.h"
 #include "datasets/random.h"
 
@@ -17,7 +15,7 @@ using torch::Tensor;
 using torch::autograd::AutogradContext;
 using torch::autograd::tensor_list;
 
-constexpr int64_t kGrain = 1 << 15;  // numbers that are worth a thread
+constexpr int64_t kGrain = 1 << 15;  // elements that are worth a thread
 constexpr int64_t kBlockRows = 256;  // rows whose affine gradients are summed together
 
 bool IsFused(const Tensor& x) {
@@ -26,7 +24,7 @@ bool IsFused(const Tensor& x) {
 
 bool IsBFloat16(const Tensor& x) { return x.scalar_type() == torch::kBFloat16; }
 
-Tensor DropNumbers(const Tensor& x_any, const kernels::DropPattern& drop) {
+Tensor DropElements(const Tensor& x_any, const kernels::DropPattern& drop) {
   const Tensor x = x_any.contiguous();
   const Tensor out = torch::empty(x.sizes(), x.options());
   const void* const from = x.data_ptr();
@@ -42,12 +40,12 @@ class DropFunction : public torch::autograd::Function<DropFunction> {
   static Tensor forward(AutogradContext* context, const Tensor& x, double p, int64_t key) {
     context->saved_data["p"] = p;
     context->saved_data["key"] = key;
-    return DropNumbers(x, {p, static_cast<uint64_t>(key)});
+    return DropElements(x, {p, static_cast<uint64_t>(key)});
   }
 
   static tensor_list backward(AutogradContext* context, const tensor_list& grads) {
-    return {DropNumbers(grads[0], {context->saved_data["p"].toDouble(),
-                                   static_cast<uint64_t>(context->saved_data["key"].toInt())}),
+    return {DropElements(grads[0], {context->saved_data["p"].toDouble(),
+                                    static_cast<uint64_t>(context->saved_data["key"].toInt())}),
             {},
             {}};
   }
@@ -130,152 +128,6 @@ class AddNormFunction : public torch::autograd::Function<AddNormFunction> {
   }
 };
 
-// w^T + bias on the right of a product, w [outputs, inputs]: in float32 packed for kernels of our
-// own, which are faster than LibTorch's BLAS. Their widths are multiples of a panel's.
-class RightHandSide {
- public:
-  RightHandSide(const Tensor& weight, const Tensor& bias) : weight_(weight), bias_(bias) {
-    if (HasKernel(weight)) packed_ = Pack(weight, bias);
-  }
-
-  static bool HasKernel(const Tensor& weight) {
-    return weight.is_cpu() && weight.scalar_type() == torch::kFloat32 &&
-           weight.size(0) % kernels::kPanel == 0 && weight.size(1) % kernels::kPanel == 0;
-  }
-
-  // to [rows, outputs] = x [rows, inputs] w^T + bias, or with `relu` what is positive of it; the
-  // rows of both are contiguous.
-  void Multiply(const Tensor& x, bool relu, Tensor& to) const {
-    if (!packed_) {
-      if (bias_.defined()) {
-        torch::addmm_out(to, bias_, x, weight_.t());
-      } else {
-        torch::mm_out(to, x, weight_.t());
-      }
-      if (relu) to.relu_();
-      return;
-    }
-    constexpr int64_t kRows = 96;  // a multiple of a tile's
-    const int64_t rows = x.size(0), inputs = packed_->inputs, outputs = packed_->outputs;
-    float* const from = x.data_ptr<float>();
-    float* const out = to.data_ptr<float>();
-    at::parallel_for(0, (rows + kRows - 1) / kRows, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t row = begin * kRows; row < std::min(rows, end * kRows); row += kRows) {
-        kernels::Gemm({from + row * inputs, inputs}, std::min(kRows, rows - row), *packed_,
-                      packed_->bias.data(), 0, outputs,
-                      relu ? kernels::Epilogue::kRelu : kernels::Epilogue::kStore,
-                      {out + row * outputs, outputs});
-      }
-    });
-  }
-
- private:
-  Tensor weight_, bias_;
-  std::optional<kernels::Packed> packed_;
-};
-
-// sum [outputs, inputs] += a^T b, the gradient of weights, for a [rows, outputs] and
-// b [rows, inputs]. Sums are float32 whatever the type.
-void AddTransposedProduct(const Tensor& a, const Tensor& b, Tensor& sum) {
-  if (a.scalar_type() != sum.scalar_type()) {
-    sum += torch::mm(a.t(), b);
-  } else if (!RightHandSide::HasKernel(sum)) {
-    sum.addmm_(a.t(), b);
-  } else {
-    const int64_t outputs = sum.size(0), inputs = sum.size(1);
-    const kernels::Rows from{a.data_ptr<float>(), outputs}, right{b.data_ptr<float>(), inputs},
-        to{sum.data_ptr<float>(), inputs};
-    at::parallel_for(0, outputs, kernels::kPanel, [&](int64_t begin, int64_t end) {
-      kernels::AddTransposedProduct(from, right, a.size(0), begin, end, inputs, to);
-    });
-  }
-}
-
-// x [rows, inputs] in float32, weight [outputs, inputs].
-class LinearFunction : public torch::autograd::Function<LinearFunction> {
- public:
-  static Tensor forward(AutogradContext* context, const Tensor& x_any, const Tensor& weight,
-                        const Tensor& bias) {
-    const Tensor x = x_any.contiguous();
-    Tensor out = torch::empty({x.size(0), weight.size(0)}, x.options());
-    RightHandSide(weight, bias).Multiply(x, false, out);
-    context->save_for_backward({x, weight});
-    return out;
-  }
-
-  static tensor_list backward(AutogradContext* context, const tensor_list& grads) {
-    const auto saved = context->get_saved_variables();
-    const Tensor &x = saved[0], &weight = saved[1];
-    const Tensor grad = grads[0].contiguous();
-    Tensor grad_x = torch::empty_like(x);
-    RightHandSide(weight.t(), {}).Multiply(grad, false, grad_x);
-    Tensor grad_weight = torch::zeros(weight.sizes(), x.options());
-    AddTransposedProduct(grad, x, grad_weight);
-    return {grad_x, grad_weight, grad.sum(0)};
-  }
-};
-
-// x [rows, width], hidden weights [n, width], output weights [width, n], all of one type.
-class MlpFunction : public torch::autograd::Function<MlpFunction> {
- public:
-  static Tensor forward(AutogradContext* context, const Tensor& x_any, const Tensor& w_in,
-                        const Tensor& b_in, const Tensor& w_out, const Tensor& b_out, bool relu) {
-    const Tensor x = x_any.contiguous();
-    // relu's backward pass reads what came out, gelu's what went in
-    const Tensor hidden = torch::empty({x.size(0), w_in.size(0)}, x.options());
-    const Tensor out = torch::empty({x.size(0), w_out.size(0)}, x.options());
-    const RightHandSide in(w_in, b_in), back(w_out, b_out);
-    ForBlocks(x, hidden, [&](int64_t begin, int64_t rows) {
-      Tensor h = hidden.narrow(0, begin, rows), y = out.narrow(0, begin, rows);
-      in.Multiply(x.narrow(0, begin, rows), relu, h);
-      back.Multiply(relu ? h : torch::gelu(h), false, y);
-    });
-    context->save_for_backward({x, w_in, w_out, hidden});
-    context->saved_data["relu"] = relu;
-    return out;
-  }
-
-  static tensor_list backward(AutogradContext* context, const tensor_list& grads) {
-    const auto saved = context->get_saved_variables();
-    const Tensor &x = saved[0], &w_in = saved[1], &w_out = saved[2], &hidden = saved[3];
-    const bool relu = context->saved_data["relu"].toBool();
-    const Tensor grad = grads[0].contiguous();
-    const Tensor grad_x = torch::empty_like(x);
-    const auto sums = x.options().dtype(torch::kFloat32);
-    Tensor grad_w_in = torch::zeros(w_in.sizes(), sums),
-           grad_w_out = torch::zeros(w_out.sizes(), sums),
-           grad_b_in = torch::zeros({w_in.size(0)}, sums);
-    const RightHandSide from_out(w_out.t(), {}), from_in(w_in.t(), {});
-    ForBlocks(x, hidden, [&](int64_t begin, int64_t rows) {
-      const Tensor g = grad.narrow(0, begin, rows), h = hidden.narrow(0, begin, rows);
-      AddTransposedProduct(g, relu ? h : torch::gelu(h), grad_w_out);
-      Tensor grad_h = torch::empty_like(h);
-      from_out.Multiply(g, false, grad_h);
-      if (relu) {
-        torch::threshold_backward_out(grad_h, grad_h, h, 0);
-      } else {
-        grad_h = torch::gelu_backward(grad_h, h);
-      }
-      AddTransposedProduct(grad_h, x.narrow(0, begin, rows), grad_w_in);
-      grad_b_in += grad_h.sum(0);
-      Tensor to = grad_x.narrow(0, begin, rows);
-      from_in.Multiply(grad_h, false, to);
-    });
-    const auto type = x.scalar_type();
-    return {grad_x, grad_w_in.to(type), grad_b_in.to(type), grad_w_out.to(type), grad.sum(0), {}};
-  }
-
- private:
-  // Calls body(first row, rows) for blocks of which a fraction of a megabyte is hidden numbers.
-  template <class Body>
-  static void ForBlocks(const Tensor& x, const Tensor& hidden, const Body& body) {
-    const int64_t most = std::max<int64_t>(64, (int64_t{1} << 18) / hidden.size(1));
-    for (int64_t begin = 0; begin < x.size(0); begin += most) {
-      body(begin, std::min(most, x.size(0) - begin));
-    }
-  }
-};
-
 // What the numbers of x are multiplied by, for devices and types without kernels of this file: the
 // pattern of fused_norm.h in LibTorch's operations on int64, of which the upper half is 0. The
 // second factor is taken modulo 2^32, so that no product overflows.
@@ -336,12 +188,6 @@ std::pair<torch::Tensor, torch::Tensor> AddNorm(const Tensor& x, const Tensor& u
 }
 
 torch::Tensor Linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
-  // packing weights pays for the rows of a training batch, not for a decision's
-  if (torch::GradMode::is_enabled() && x.scalar_type() == weight.scalar_type() &&
-      RightHandSide::HasKernel(weight) && x.is_cpu()) {
-    return LinearFunction::apply(x.flatten(0, -2), weight, bias)
-        .unflatten(0, x.sizes().slice(0, x.dim() - 1));
-  }
   return torch::linear(x, weight.to(x.scalar_type()), bias.to(x.scalar_type()));
 }
 
@@ -349,17 +195,10 @@ torch::Tensor Linear(const Tensor& x, const torch::nn::Linear& layer) {
   return Linear(x, layer->weight, layer->bias);
 }
 
-torch::Tensor Activate(const Tensor& x, const std::string& activation) {
-  return activation == "relu" ? torch::relu(x) : torch::gelu(x);
-}
-
 torch::Tensor Mlp(const Tensor& x, const torch::nn::Linear& in, const torch::nn::Linear& out,
                   const std::string& activation) {
-  if (!IsFused(x)) return Linear(Activate(Linear(x, in), activation), out);
-  const auto cast = [&](const Tensor& parameter) { return parameter.to(x.scalar_type()); };
-  return MlpFunction::apply(x.reshape({-1, x.size(-1)}), cast(in->weight), cast(in->bias),
-                            cast(out->weight), cast(out->bias), activation == "relu")
-      .view(x.sizes());
+  const Tensor hidden = Linear(x, in);
+  return Linear(activation == "relu" ? torch::relu(hidden) : torch::gelu(hidden), out);
 }
 
 }  // namespace cosdt::agents

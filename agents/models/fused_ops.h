@@ -1,5 +1,5 @@
-// What the models' blocks are made of, beside attention: fused on the CPU, composed of LibTorch's
-// operations elsewhere and in float64.
+// The parts of the models' blocks besides attention. Dropout and sums with LayerNorm are fused on
+// the CPU, composed of LibTorch's operations elsewhere and in float64.
 #pragma once
 
 #include <torch/torch.h>
@@ -9,8 +9,8 @@
 
 namespace cosdt::agents {
 
-// Which numbers are dropped, and with them all of dropout's randomness: the same p, key and shape
-// drop the same numbers, on any device. p is below 1; 0 drops nothing.
+// Which elements are dropped, and with them all of dropout's randomness: the same p, key and shape
+// drop the same elements, on any device. p is below 1; 0 drops nothing.
 struct Dropout {
   double p = 0;
   uint64_t key = 0;
@@ -19,26 +19,22 @@ struct Dropout {
   Dropout For(uint64_t i) const;
 };
 
-// x with numbers dropped and the others divided by 1 - p.
+// x with some elements dropped and the others divided by 1 - p.
 torch::Tensor Drop(const torch::Tensor& x, const Dropout& dropout);
 
 // (sum, LayerNorm(sum)) with sum = x + Drop(update). x [.., width] is the residual stream in the
 // norm's own type and may be undefined: 0. What is normalised comes in the type of `update`, for
-// matrix products in bfloat16 beside a residual stream in float32.
+// matrix products in bfloat16 with a residual stream in float32.
 std::pair<torch::Tensor, torch::Tensor> AddNorm(const torch::Tensor& x, const torch::Tensor& update,
                                                 const Dropout& dropout,
                                                 const torch::nn::LayerNorm& norm);
 
-// x times weight^T + bias, computed in x's type whatever the parameters' is.
+// x weight^T + bias, computed in x's dtype, whatever the parameters' dtype.
 torch::Tensor Linear(const torch::Tensor& x, const torch::Tensor& weight,
                      const torch::Tensor& bias);
 torch::Tensor Linear(const torch::Tensor& x, const torch::nn::Linear& layer);
 
-// relu or gelu (with erf) of x.
-torch::Tensor Activate(const torch::Tensor& x, const std::string& activation);
-
-// Linear(Activate(Linear(x, in)), out), on the CPU in blocks of rows whose hidden numbers stay in
-// the cache: the activation and the sums of the biases' gradients cost next to nothing there.
+// Linear(relu or gelu (with erf) of Linear(x, in), out).
 torch::Tensor Mlp(const torch::Tensor& x, const torch::nn::Linear& in, const torch::nn::Linear& out,
                   const std::string& activation);
 

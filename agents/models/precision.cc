@@ -26,8 +26,7 @@ torch::ScalarType ParseTrainingPrecision(const std::string& name, const torch::D
 }
 
 torch::ScalarType CpuComputeType(torch::ScalarType type) {
-  const bool faster = kernels::BFloat16IsFaster() || kernels::ProcessorHasAmx();
-  return type == torch::kBFloat16 && !faster ? torch::kFloat32 : type;
+  return type == torch::kBFloat16 && !kernels::BFloat16IsFaster() ? torch::kFloat32 : type;
 }
 
 std::string PrecisionName(torch::ScalarType type) {

@@ -125,7 +125,9 @@ Trainer::Trainer(std::shared_ptr<Agent> agent, const datasets::Episodes& episode
   CheckFinite("returns_to_go", episodes.returns_to_go, 1);
   const torch::Device device = agent_->device();
   torch::ScalarType type = ParseTrainingPrecision(options_.precision, device);
-  if (device.is_cpu() && path == UpdatePath::kOfDevice) type = CpuComputeType(type);
+  // AMX is LibTorch's, by way of autograd
+  const bool amx = type == torch::kBFloat16 && kernels::ProcessorHasAmx();
+  if (device.is_cpu() && path == UpdatePath::kOfDevice && !amx) type = CpuComputeType(type);
   if (type == torch::kBFloat16) agent_->set_compute_type(type);
   agent_->module().train();
   // the kernels are checked in exact float32
@@ -142,7 +144,6 @@ Trainer::Trainer(std::shared_ptr<Agent> agent, const datasets::Episodes& episode
     }
     return;
   }
-  const bool amx = type == torch::kBFloat16 && kernels::ProcessorHasAmx();
   if (const DecisionTransformer model = agent_->transformer();
       path == UpdatePath::kOfDevice && model && !amx && CpuUpdate::Takes(model->options())) {
     cpu_update_ = std::make_unique<CpuUpdate>(model, optimizer_, options_.batch_size, type);

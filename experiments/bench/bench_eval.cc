@@ -158,7 +158,7 @@ void Run(const BenchEvalCommand& command) {
                                   ? ""
                                   : ", " + std::to_string(command.options.threads) + " threads";
   std::vector<torch::ScalarType> types = {torch::kFloat32};
-  if (agents::kernels::ProcessorHasBFloat16()) types.push_back(torch::kBFloat16);
+  if (agents::kernels::BFloat16IsFaster()) types.push_back(torch::kBFloat16);
   for (const std::string& name : command.envs) {
     // the body that the baseline has: gymnasium's
     const auto env = envs::MakeEnv(name, envs::Physics::kGymnasiumV4);

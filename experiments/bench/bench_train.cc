@@ -9,9 +9,11 @@
 #include <memory>
 #include <sstream>
 #include <stdexcept>
+#include <thread>
 
 #include "agents/kernels/gemm.h"
 #include "agents/training/trainer.h"
+#include "attention/linear_kernels.h"
 #include "envs/registry.h"
 #include "experiments/bench/bench.h"
 #include "experiments/bench/python_baseline.h"
@@ -68,7 +70,8 @@ class Training {
       : device_(device),
         trainer_(Draw(episodes, attention, context, StartOver(device)), episodes,
                  datasets::MakeNormalizer(episodes),
-                 {.batch_size = batch_size, .precision = precision}) {
+                 {.batch_size = batch_size, .precision = precision}),
+        tokens_(static_cast<double>(agents::kTokensPerStep * batch_size * context)) {
     trainer_.Update(kWarmUp);
     if (device_.is_cpu()) return;
     // a GPU is given many updates at once, as in training
@@ -77,6 +80,15 @@ class Training {
       return static_cast<long>(kWarmUp);
     });
     at_once_ = std::clamp<int64_t>(std::llround(rate / 4), 1, 100);
+  }
+
+  // FLOP of an update's matrix products as the loss needs them: three products per weight of the
+  // blocks and token, and in the last block only keys and values of tokens other than observations.
+  double FlopsPerUpdate() {
+    const agents::DecisionTransformerOptions& o = trainer_.agent().options().dt;
+    const auto width = static_cast<double>(o.width);
+    const double blocks = 12 * static_cast<double>(o.layers - 1) + 2 + 10.0 / 3;
+    return 3 * 2 * tokens_ * blocks * width * width;
   }
 
   double UpdatesPerSecond() {
@@ -121,6 +133,7 @@ class Training {
 
   c10::Device device_;
   agents::Trainer trainer_;
+  double tokens_;  // of an update
   int64_t at_once_ = 1;
 };
 
@@ -140,7 +153,7 @@ void AddBaselineRows(const BenchTrainCommand& command, const PythonBaseline& bas
     const char *attention, *precision, *against;
   };
   std::vector<Pair> pairs = {{"cosformer", "fp32", "fp32"}, {"softmax", "fp32", "fp32"}};
-  if (agents::kernels::ProcessorHasBFloat16()) {
+  if (agents::kernels::BFloat16IsFaster() || agents::kernels::ProcessorHasAmx()) {
     pairs.insert(pairs.end(), {{"cosformer", "bf16", "fp32"}, {"cosformer", "bf16", "bf16"}});
   }
   for (const std::string& name : command.envs) {
@@ -234,6 +247,40 @@ void AddContextRows(const BenchTrainCommand& command, const c10::Device& device,
   }
 }
 
+// The original recipe as shares of this machine: of its peak, of one thread, of float32.
+void AddMachineRows(const BenchTrainCommand& command, std::vector<BenchRow>& rows) {
+  const datasets::Episodes episodes = RandomEpisodes(envs::MakeEnv("hopper")->spec());
+  const int threads = command.options.threads, repeats = command.options.repeats;
+  Training exact(episodes, "cosformer", "fp32", 20, 64),
+      rounded(episodes, "cosformer", "bf16", 20, 64);
+  rows.push_back(CompareRates(
+      "cosformer fp32, " + std::to_string(threads) + " threads", "MFLOP of matrix products",
+      "multiply-adds on registers",
+      [&] { return exact.FlopsPerUpdate() * exact.UpdatesPerSecond() / 1e6; },
+      [&] { return threads * attention::kernels::MeasurePeakFlops() / 1e6; }, repeats));
+  rows.push_back(CompareRates(
+      "cosformer bf16", "updates", "fp32", [&] { return rounded.UpdatesPerSecond(); },
+      [&] { return exact.UpdatesPerSecond(); }, repeats));
+  if (agents::kernels::ProcessorHasBFloat16()) {
+    rows.push_back(CompareRates(
+        "bfloat16 dot products", "MFLOP on registers", "float32 multiply-adds",
+        [] { return agents::kernels::MeasureBFloat16PeakFlops() / 1e6; },
+        [] { return attention::kernels::MeasurePeakFlops() / 1e6; }, repeats));
+  }
+  const auto with_threads = [&](int count) {
+    at::set_num_threads(count);
+    const double rate = exact.UpdatesPerSecond();
+    at::set_num_threads(threads);
+    return rate;
+  };
+  const auto processors = static_cast<int>(std::thread::hardware_concurrency());
+  for (int count = 2; count <= processors; count *= 2) {
+    rows.push_back(CompareRates(
+        "cosformer fp32, " + std::to_string(count) + " threads", "updates", "1 thread",
+        [&] { return with_threads(count); }, [&] { return with_threads(1); }, repeats));
+  }
+}
+
 void Run(const BenchTrainCommand& command) {
   agents::KeepFreedMemory();
   at::set_num_threads(command.options.threads);
@@ -248,9 +295,8 @@ void Run(const BenchTrainCommand& command) {
     AddGpuRows(command, baseline.get(), device, rows);
   } else if (baseline) {
     AddBaselineRows(command, *baseline, rows);
-  } else {
-    std::fprintf(stderr, "only contexts are compared without --python\n");
   }
+  if (device.is_cpu()) AddMachineRows(command, rows);
   AddContextRows(command, device, rows);
   PrintRows(rows, command.options.json, UseOf(device));
 }

@@ -133,7 +133,7 @@ void PrintRun(const EvaluationResult& run) {
 
 void Run(const EvalCommand& command) {
   const c10::Device device = ResolveDevice(command.device);
-  if (command.rollout.compute_type == torch::kBFloat16 && device.is_cpu()) WarnOfSlowBFloat16();
+  if (command.rollout.compute_type == torch::kBFloat16 && device.is_cpu()) SayIfBFloat16IsNotUsed();
   std::vector<EvaluationResult> runs;
   for (const std::string& run : command.runs) {
     runs.push_back(

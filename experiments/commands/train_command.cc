@@ -9,6 +9,7 @@
 #include <optional>
 #include <set>
 
+#include "agents/kernels/gemm.h"
 #include "agents/models/checkpoint.h"
 #include "agents/models/hf_checkpoint.h"
 #include "datasets/file_error.h"
@@ -159,7 +160,10 @@ TrainReport TrainOne(const TrainCommand& command, const std::vector<OptionSource
   ExpectPrecisionOf(options.trainer.precision, device);
   const ResolvedRun run = ResolveRun(std::move(options), command.data_dir);
   if (imported) ExpectSizesOf(run.data(), command.import_hf, imported->options());
-  if (run.options().trainer.precision == "bf16" && device.is_cpu()) WarnOfSlowBFloat16();
+  if (run.options().trainer.precision == "bf16" && device.is_cpu() &&
+      !agents::kernels::ProcessorHasAmx()) {
+    SayIfBFloat16IsNotUsed();
+  }
   at::set_num_threads(static_cast<int>(run.options().threads));
   TrainReport report = TrainInFolder(
       run, folder, command.resume, device, [&] { return signal.received() != 0; }, imported);

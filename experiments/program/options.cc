@@ -90,9 +90,11 @@ void AddDataDirOption(CLI::App& command, std::string& data_dir) {
                      "folder of downloaded files (default: $COSDT_DATA, else ~/.cache/cosdt)");
 }
 
-void WarnOfSlowBFloat16() {
-  if (agents::kernels::ProcessorHasBFloat16()) return;
-  std::fprintf(stderr, "cosdt: this processor has no bfloat16 products: bf16 is slower here\n");
+void SayIfBFloat16IsNotUsed() {
+  if (agents::kernels::BFloat16IsFaster()) return;
+  std::fprintf(stderr,
+               "cosdt: precision bf16: this processor is not faster in bfloat16: products are in "
+               "float32\n");
 }
 
 }  // namespace cosdt::experiments

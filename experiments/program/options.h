@@ -22,7 +22,8 @@ void AddThreadsOption(CLI::App& command, int& threads);
 void AddVideoOption(CLI::App& command, std::string& file);
 void AddDataDirOption(CLI::App& command, std::string& data_dir);
 
-// Warns on stderr if the processor has no bfloat16 products.
-void WarnOfSlowBFloat16();
+// Says on stderr if products that are asked for in bfloat16 are computed in float32 here
+// (agents::CpuComputeType).
+void SayIfBFloat16IsNotUsed();
 
 }  // namespace cosdt::experiments

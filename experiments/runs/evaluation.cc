@@ -21,7 +21,7 @@ std::vector<TargetEvaluation> EvaluateTargets(const agents::Checkpoint& checkpoi
       entry.target = options.targets[i];
       entry.decode = agents::DecodeModeName(options.decode);
     }
-    entry.precision = agents::PrecisionName(options.compute_type);
+    entry.precision = agents::PrecisionName(agents::CpuComputeType(options.compute_type));
     entry.context = agent.context();
     entries.push_back(std::move(entry));
   }

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "agents/decoding/cpu_model.h"
+#include "agents/kernels/gemm.h"
 #include "attention/registry.h"
 #include "tests/agents/training/small_batch.h"
 
@@ -100,7 +101,9 @@ class DecoderTest : public testing::TestWithParam<Case> {
   bool has_kernels() const { return decoding::CpuModel::Supports(agent_->options().dt); }
   int64_t steps() const { return has_kernels() ? kSteps : kContext + 4; }
   std::vector<torch::ScalarType> types() const {
-    if (has_kernels()) return {torch::kFloat32, torch::kBFloat16};
+    if (has_kernels() && kernels::ProcessorHasBFloat16()) {
+      return {torch::kFloat32, torch::kBFloat16};
+    }
     return {torch::kFloat32};
   }
 
@@ -198,6 +201,7 @@ INSTANTIATE_TEST_SUITE_P(Kinds, KernelDecoderTest, testing::ValuesIn([] {
                          });
 
 TEST_P(KernelDecoderTest, BFloat16IsFloat32ToItsRounding) {
+  if (!kernels::ProcessorHasBFloat16()) GTEST_SKIP() << "needs a processor with AVX-512 BF16";
   const Episodes episodes(12, steps());
   const Tensor actions = Decode(agent_, GetParam().mode, episodes, 1, {}, torch::kBFloat16);
   const Tensor error = (actions - Recompute(*agent_, episodes, actions)).abs();
@@ -222,6 +226,7 @@ TEST(DecoderShapesTest, AllEqualRecomputing) {
       const Episodes episodes(2);
       const torch::NoGradGuard no_grad;
       for (const torch::ScalarType type : {torch::kFloat32, torch::kBFloat16}) {
+        if (type == torch::kBFloat16 && !kernels::ProcessorHasBFloat16()) continue;
         const Tensor actions = Decode(agent, DecodeMode::kWindow, episodes, 1, {}, type);
         const auto cut = [&](const Tensor& x) {
           return x.slice(0, kSteps - context, kSteps).transpose(0, 1);
