@@ -47,9 +47,10 @@ HWY_INLINE V Apply(Epilogue epilogue, V y, const float* to) {
       return hn::IfThenElse(hn::Lt(y, zero), zero, y);
     case Epilogue::kGelu:
       return Gelu(y);
-    case Epilogue::kEluPlusOne:
-      return hn::IfThenElse(hn::Gt(y, zero), hn::Add(y, hn::Set(kTag, 1.0f)),
-                            hn::Exp(kTag, hn::Min(y, zero)));
+    case Epilogue::kEluPlusOne: {
+      const auto below = hn::IfThenElse(hn::IsNaN(y), y, hn::Exp(kTag, hn::Min(y, zero)));
+      return hn::IfThenElse(hn::Gt(y, zero), hn::Add(y, hn::Set(kTag, 1.0f)), below);
+    }
     case Epilogue::kReluGradient:
       return hn::IfThenElse(hn::Le(hn::LoadU(kTag, to), zero), zero, y);
     case Epilogue::kStore:
@@ -224,6 +225,26 @@ void AddTransposedProductBFloat16(Rows a, Rows b, int64_t rows, int64_t begin, i
   }
 }
 
+void MulActivationSlopes(Epilogue activation, Rows value, int64_t rows, int64_t columns,
+                         Rows gradient) {
+  const hn::CappedTag<float, 1> single;
+  const auto slope = [&](auto d, auto y) HWY_ATTR {
+    const auto one = hn::Set(d, 1.0f), zero = hn::Zero(d);
+    if (activation == Epilogue::kRelu) return hn::IfThenElse(hn::Le(y, zero), zero, one);
+    return hn::IfThenElse(hn::Gt(y, one), one, y);
+  };
+  for (int64_t row = 0; row < rows; ++row) {
+    const float* const y = value.data + row * value.stride;
+    float* const g = gradient.data + row * gradient.stride;
+    const auto multiply = [&](auto d, int64_t i) HWY_ATTR {
+      hn::StoreU(hn::Mul(hn::LoadU(d, g + i), slope(d, hn::LoadU(d, y + i))), d, g + i);
+    };
+    int64_t i = 0;
+    for (; i + kLanes <= columns; i += kLanes) multiply(kTag, i);
+    for (; i < columns; ++i) multiply(single, i);
+  }
+}
+
 // The rate of MulAddPairs on operands in the first cache.
 double BFloat16PeakFlops() {
   using Clock = std::chrono::steady_clock;
@@ -278,6 +299,7 @@ uint32_t RoundToBFloat16(float x) {
 HWY_EXPORT(Gemm);
 HWY_EXPORT(AddTransposedProduct);
 HWY_EXPORT(AddTransposedProductBFloat16);
+HWY_EXPORT(MulActivationSlopes);
 HWY_EXPORT(AddColumnSums);
 HWY_EXPORT(BFloat16PeakFlops);
 
@@ -294,6 +316,11 @@ void AddTransposedProduct(Rows a, Rows b, int64_t rows, int64_t begin, int64_t e
 void AddTransposedProductBFloat16(Rows a, Rows b, int64_t rows, int64_t begin, int64_t end,
                                   int64_t columns, Rows to) {
   HWY_DYNAMIC_DISPATCH(AddTransposedProductBFloat16)(a, b, rows, begin, end, columns, to);
+}
+
+void MulActivationSlopes(Epilogue activation, Rows value, int64_t rows, int64_t columns,
+                         Rows gradient) {
+  HWY_DYNAMIC_DISPATCH(MulActivationSlopes)(activation, value, rows, columns, gradient);
 }
 
 void AddColumnSums(Rows x, int64_t rows, int64_t columns, float* sums) {

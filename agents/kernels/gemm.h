@@ -91,6 +91,10 @@ void AddTransposedProduct(Rows a, Rows b, int64_t rows, int64_t begin, int64_t e
 void AddTransposedProductBFloat16(Rows a, Rows b, int64_t rows, int64_t begin, int64_t end,
                                   int64_t columns, Rows to);
 
+// gradient *= the slope of relu or ELU + 1 (kRelu, kEluPlusOne), which follows from its value.
+void MulActivationSlopes(Epilogue activation, Rows value, int64_t rows, int64_t columns,
+                         Rows gradient);
+
 // sums[i] += the sum of x's column i over all rows, for the first `columns` columns.
 void AddColumnSums(Rows x, int64_t rows, int64_t columns, float* sums);
 

@@ -23,6 +23,11 @@ float* ObservationRow(float* tokens, int64_t row, int64_t width) {
   return tokens + (kTokensPerStep * row + 1) * width;
 }
 
+Epilogue FeaturesOf(attention::FeatureMap map) {
+  if (map == attention::FeatureMap::kRelu) return Epilogue::kRelu;
+  return map == attention::FeatureMap::kEluPlusOne ? Epilogue::kEluPlusOne : Epilogue::kStore;
+}
+
 Tensor View(const float* data, int64_t rows, int64_t columns) {
   return torch::from_blob(const_cast<float*>(data), {rows, columns});
 }
@@ -47,6 +52,8 @@ CpuUpdate::CpuUpdate(DecisionTransformer model, const AdamW& optimizer, int64_t 
       head_(model_->head) {
   TORCH_CHECK_VALUE(!bfloat16_ || kernels::ProcessorHasBFloat16(),
                     "training: bfloat16: expected a processor with AVX-512 BF16, found none");
+  if (form_)
+    features_ = FeaturesOf(std::exchange(form_->features, attention::FeatureMap::kIdentity));
   for (size_t i = 0; i < model_->blocks.size(); ++i) layers_.push_back(MakeLayer(i));
   grad_x_ = Floats(rows_ * width_);
   grad_last_ = Floats(rows_ / kTokensPerStep * width_);
@@ -73,11 +80,18 @@ CpuUpdate::Layer CpuUpdate::MakeLayer(size_t i) const {
               .after_mlp = CpuAddNorm(rows, last ? model_->norm : model_->blocks[i + 1]->norm_1),
               .leaf = {},
               .out = {}};
-  if (last && model_->queries_are_independent()) {
-    layer.attention_in.emplace_back(block->attention_in, bfloat16_, width_, 2 * width_);
-    layer.attention_in.emplace_back(block->attention_in, bfloat16_, 0, width_);
+  const auto add = [&](int64_t first, int64_t outputs, Epilogue features, bool some) {
+    layer.attention_in.push_back(
+        {CpuLinear(block->attention_in, bfloat16_, first, outputs), features, some});
+  };
+  if (!form_ && !model_->queries_are_independent()) {
+    add(0, 3 * width_, features_, false);
   } else {
-    layer.attention_in.emplace_back(block->attention_in, bfloat16_);
+    // those of all tokens first: their gradients are stored, the others added
+    if (!last) add(0, 2 * width_, features_, false);
+    if (last) add(width_, width_, features_, false);
+    add(2 * width_, width_, Epilogue::kStore, false);
+    if (last) add(0, width_, features_, true);
   }
   return layer;
 }
@@ -86,7 +100,7 @@ void CpuUpdate::PackWeights() {
   std::vector<CpuLinear*> all = {&head_};
   for (CpuLinear& linear : embedding_.linears()) all.push_back(&linear);
   for (Layer& layer : layers_) {
-    for (CpuLinear& linear : layer.attention_in) all.push_back(&linear);
+    for (Projection& projection : layer.attention_in) all.push_back(&projection.linear);
     all.insert(all.end(), {&layer.attention_out, &layer.mlp_in, &layer.mlp_out});
   }
   at::parallel_for(0, static_cast<int64_t>(all.size()), 1, [&](int64_t begin, int64_t end) {
@@ -145,12 +159,11 @@ CpuAddNorm& CpuUpdate::Before(size_t i) {
 // Queries, keys and values of the layer for y [rows, width], which are token rows from `row` on.
 void CpuUpdate::Project(Layer& layer, float* y, int64_t row, int64_t rows) {
   float* const qkv = layer.qkv.data_ptr<float>() + row * 3 * width_;
-  layer.attention_in[0].Forward({y, width_}, rows, Epilogue::kStore,
-                                {qkv + layer.attention_in[0].first(), 3 * width_});
-  if (layer.attention_in.size() == 1) return;
-  layer.attention_in[1].Forward({ObservationRow(y, 0, width_), kTokensPerStep * width_},
-                                rows / kTokensPerStep, Epilogue::kStore,
-                                {ObservationRow(qkv, 0, 3 * width_), kTokensPerStep * 3 * width_});
+  for (const Projection& p : layer.attention_in) {
+    const int64_t every = p.observations_only ? kTokensPerStep : 1, first = p.observations_only;
+    p.linear.Forward({y + first * width_, every * width_}, rows / every, p.features,
+                     {qkv + first * 3 * width_ + p.linear.first(), every * 3 * width_});
+  }
 }
 
 void CpuUpdate::Attend(size_t i) {
@@ -163,13 +176,11 @@ void CpuUpdate::Attend(size_t i) {
     attention::CausalLinearForward(inputs, *form_, mixed, layer.normalizer);
     return;
   }
-  {
-    const torch::AutoGradMode grad(true);
-    layer.leaf = layer.qkv.detach().requires_grad_();
-    layer.out = model_->blocks[i]->attention(Heads(layer.leaf, 0), Heads(layer.leaf, 1),
-                                             Heads(layer.leaf, 2), key_mask_);
-  }
-  mixed.copy_(layer.out);
+  const torch::AutoGradMode grad(true);
+  layer.leaf = layer.qkv.detach().requires_grad_();
+  layer.out = model_->blocks[i]->attention(Heads(layer.leaf, 0), Heads(layer.leaf, 1),
+                                           Heads(layer.leaf, 2), key_mask_);
+  mixed.copy_(layer.out.detach());
 }
 
 // All between the layer's attention and the next one's.
@@ -315,17 +326,23 @@ void CpuUpdate::AttendBackward(size_t i) {
   layer.leaf = layer.out = Tensor();
 }
 
-// From the gradient of queries, keys and values to that of y, in lane.grad_y.
+// From the gradient of queries, keys and values, or their features, to that of y, in lane.grad_y.
 void CpuUpdate::ProjectBackward(Layer& layer, float* y, int64_t row, int64_t rows, Lane& lane) {
-  float* const grad = grad_qkv_.data_ptr<float>() + row * 3 * width_;
-  float* const grad_y = lane.grad_y.data();
-  layer.attention_in[0].Backward({grad + layer.attention_in[0].first(), 3 * width_}, {y, width_},
-                                 rows, Epilogue::kStore, {grad_y, width_}, lane.gradients);
-  if (layer.attention_in.size() == 1) return;
-  layer.attention_in[1].Backward(
-      {ObservationRow(grad, 0, 3 * width_), kTokensPerStep * 3 * width_},
-      {ObservationRow(y, 0, width_), kTokensPerStep * width_}, rows / kTokensPerStep,
-      Epilogue::kAdd, {ObservationRow(grad_y, 0, width_), kTokensPerStep * width_}, lane.gradients);
+  float* const qkv = layer.qkv.data_ptr<float>() + row * 3 * width_;
+  float* const grad_qkv = grad_qkv_.data_ptr<float>() + row * 3 * width_;
+  Epilogue epilogue = Epilogue::kStore;
+  for (const Projection& p : layer.attention_in) {
+    const int64_t every = p.observations_only ? kTokensPerStep : 1, first = p.observations_only;
+    const ptrdiff_t at = first * 3 * width_ + p.linear.first(), stride = every * 3 * width_;
+    const Rows grad{grad_qkv + at, stride};
+    if (p.features != Epilogue::kStore) {
+      kernels::MulActivationSlopes(p.features, {qkv + at, stride}, rows / every, p.linear.outputs(),
+                                   grad);
+    }
+    p.linear.Backward(grad, {y + first * width_, every * width_}, rows / every, epilogue,
+                      {lane.grad_y.data() + first * width_, every * width_}, lane.gradients);
+    epilogue = Epilogue::kAdd;
+  }
 }
 
 void CpuUpdate::SumLanes() {

@@ -36,10 +36,14 @@ class CpuUpdate {
   using Tensor = torch::Tensor;
   using Floats = kernels::Floats;
 
+  // Some of queries, keys and values, for attention with kernels through its feature map.
+  struct Projection {
+    CpuLinear linear;
+    kernels::Epilogue features = kernels::Epilogue::kStore;
+    bool observations_only = false;  // of observation tokens alone
+  };
   struct Layer {
-    // queries, keys and values; in the last layer keys and values, and queries of observation
-    // tokens
-    std::vector<CpuLinear> attention_in;
+    std::vector<Projection> attention_in;
     CpuLinear attention_out, mlp_in, mlp_out;
     bool last;
     int64_t rows;  // behind the attention: of the last layer, observation tokens alone
@@ -83,8 +87,10 @@ class CpuUpdate {
   DecisionTransformerOptions options_;
   Tensor gradients_;
   bool bfloat16_;
-  int64_t batch_, rows_, width_;               // rows_: tokens of the batch
-  std::optional<attention::LinearForm> form_;  // of attention with kernels
+  int64_t batch_, rows_, width_;  // rows_: tokens of the batch
+  // of attention with kernels, which is given features of queries and keys
+  std::optional<attention::LinearForm> form_;
+  kernels::Epilogue features_ = kernels::Epilogue::kStore;
   CpuEmbedding embedding_;
   std::vector<Layer> layers_;
   CpuLinear head_;

@@ -226,6 +226,24 @@ TEST_P(ProductsTest, ReluGradientKeepsWhatWasPositive) {
   for (size_t i = 0; i < to.size(); ++i) EXPECT_EQ(to[i], before[i] > 0 ? plain[i] : 0) << i;
 }
 
+TEST_P(ProductsTest, SlopesFollowFromTheValues) {
+  for (const int64_t columns : {1, 16, 37}) {
+    const std::vector<float> x = Random(3 * columns, 1), g = Random(3 * columns, 2);
+    for (const bool relu : {true, false}) {
+      std::vector<float> value(x.size()), gradient = g;
+      for (size_t i = 0; i < x.size(); ++i) {
+        value[i] = relu ? std::max(x[i], 0.0f) : x[i] > 0 ? x[i] + 1 : std::exp(x[i]);
+      }
+      MulActivationSlopes(relu ? Epilogue::kRelu : Epilogue::kEluPlusOne, {value.data(), columns},
+                          3, columns, {gradient.data(), columns});
+      for (size_t i = 0; i < x.size(); ++i) {
+        const float slope = x[i] > 0 ? 1 : relu ? 0 : std::exp(x[i]);
+        EXPECT_FLOAT_EQ(gradient[i], g[i] * slope) << i;
+      }
+    }
+  }
+}
+
 TEST_P(ProductsTest, ColumnSumsAddUpRows) {
   for (const int64_t columns : {1, 15, 16, 130}) {
     std::vector<float> x = Random(9 * (columns + 3), 1), sums = Random(columns, 2);

@@ -58,6 +58,18 @@ TEST_P(CpuUpdateTest, TrainsAsAutogradDoes) {
   }
 }
 
+TEST(CpuUpdateTest, EveryFeatureMapTrainsAsAutogradDoes) {
+  for (const std::string features : {"relu", "elu"}) {
+    for (const bool reweight : {true, false}) {
+      AgentOptions agent = KindOptions("cosformer", "relu");
+      agent.dt.attention.feature_map = features;
+      agent.dt.attention.reweight = reweight;
+      SCOPED_TRACE(features + (reweight ? "" : ", not reweighted"));
+      ExpectAutogradsTraining(agent, FastTraining(), 20, 2e-5);
+    }
+  }
+}
+
 TEST(CpuUpdateTest, AnyShapeTrainsAsAutogradDoes) {
   struct Shape {
     int64_t layers, context, heads, width, max_timestep;
