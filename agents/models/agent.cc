@@ -99,6 +99,19 @@ void AgentOptions::SetSizes(int64_t observation_size, int64_t action_size) {
   });
 }
 
+int64_t AgentOptions::layers() const {
+  return WithKind(*this, [](const auto& own, auto) { return own.layers; });
+}
+
+int64_t AgentOptions::width() const {
+  return WithKind(*this, [](const auto& own, auto) { return own.width; });
+}
+
+void AgentOptions::SetShape(int64_t layers, int64_t width) {
+  dt.layers = bc.layers = layers;
+  dt.width = bc.width = width;
+}
+
 int64_t AgentOptions::context() const {
   return WithKind(*this, [](const auto& own, auto) { return int64_t{own.context}; });
 }
@@ -139,7 +152,9 @@ std::shared_ptr<Agent> MakeAgent(const AgentOptions& options) {
 std::string ToJson(const AgentOptions& options) {
   json object = {{"kind", options.kind}};
   WithKind(options, [&](const auto& own, auto) {
-    Visit(own, [&](const char* name, const auto& field) { object[name] = field; });
+    Visit(own, [&](const OptionName& name, const auto& field) {
+      if (name.key) object[name.key] = field;
+    });
   });
   return object.dump();
 }
@@ -148,16 +163,16 @@ AgentOptions ParseAgentOptions(const std::string& file, const std::string& text)
   const json object = json::parse(text, nullptr, false);
   if (!object.is_object()) throw datasets::FileError(file, "agent", "an object in JSON", "none");
   AgentOptions options;
-  const auto read = [&](const char* name, auto& field) {
-    const auto found = object.find(name);
-    if (found == object.end()) {
-      throw datasets::FileError(file, std::string("agent.") + name, "a value", "none");
-    }
+  const auto read = [&](const OptionName& name, auto& field) {
+    if (!name.key) return;
+    const std::string key = std::string("agent.") + name.key;
+    const auto found = object.find(name.key);
+    if (found == object.end()) throw datasets::FileError(file, key, "a value", "none");
     if (Read(*found, field)) return;
-    throw datasets::FileError(file, std::string("agent.") + name, "a value of another type",
+    throw datasets::FileError(file, key, "a value of another type",
                               found->is_structured() ? "a list or an object" : found->dump());
   };
-  read("kind", options.kind);
+  read({"kind"}, options.kind);
   try {
     WithKind(options, [&](auto& own, auto) { Visit(own, read); });
     options.Validate();

@@ -4,12 +4,14 @@
 
 #include <torch/torch.h>
 
+#include <concepts>
 #include <memory>
 #include <string>
 #include <utility>
 
 #include "agents/models/behaviour_cloning.h"
 #include "agents/models/decision_transformer.h"
+#include "agents/storage/option_name.h"
 
 namespace cosdt::agents {
 
@@ -29,6 +31,10 @@ struct AgentOptions {
   int64_t action_size() const;
   void SetSizes(int64_t observation_size, int64_t action_size);
 
+  int64_t layers() const;
+  int64_t width() const;
+  void SetShape(int64_t layers, int64_t width);  // of all kinds
+
   int64_t context() const;          // steps in a window of training data
   int64_t tokens_per_step() const;  // that are computed
   int64_t max_timestep() const;     // timesteps are clamped below it
@@ -37,6 +43,16 @@ struct AgentOptions {
 
   double WeightCount() const;  // elements of all parameters
 };
+
+// Calls visit(OptionName, field) for the kind and for the options of all kinds, which share flags.
+template <class Options, class Visitor>
+  requires std::same_as<std::remove_const_t<Options>, AgentOptions>
+void Visit(Options& o, const Visitor& visit) {
+  visit(OptionName{"kind", "agent", "agent: dt (Decision Transformer) or bc (behaviour cloning)"},
+        o.kind);
+  Visit(o.dt, visit);
+  Visit(o.bc, visit);
+}
 
 // The options of the kind as one JSON object, and back. ParseAgentOptions throws FileError
 // (datasets/file_error.h) naming `file` and the field that is missing or has another type.

@@ -6,6 +6,9 @@
 
 #include <concepts>
 
+#include "agents/models/shared_options.h"
+#include "agents/storage/option_name.h"
+
 namespace cosdt::agents {
 
 struct BehaviourCloningOptions {
@@ -26,15 +29,14 @@ struct BehaviourCloningOptions {
   double WeightCount() const;
 };
 
-// Calls visit(name, field) for each field that checkpoints keep, by its name there. Options are
-// BehaviourCloningOptions, const or not.
-template <class Options, class F>
+// Calls visit(OptionName, field) for every field: the table for flags, TOML and checkpoints.
+template <class Options, class Visitor>
   requires std::same_as<std::remove_const_t<Options>, BehaviourCloningOptions>
-void Visit(Options& options, const F& visit) {
-  visit("observation_size", options.observation_size);
-  visit("action_size", options.action_size);
-  visit("layers", options.layers);
-  visit("width", options.width);
+void Visit(Options& o, const Visitor& visit) {
+  visit(OptionName{"observation_size"}, o.observation_size);
+  visit(OptionName{"action_size"}, o.action_size);
+  visit(kLayersOption, o.layers);
+  visit(kWidthOption, o.width);
 }
 
 class BehaviourCloningImpl : public torch::nn::Module {

@@ -18,6 +18,8 @@
 #include <vector>
 
 #include "agents/models/fused_ops.h"
+#include "agents/models/shared_options.h"
+#include "agents/storage/option_name.h"
 #include "attention/attention.h"
 
 namespace cosdt::agents {
@@ -55,28 +57,48 @@ struct DecisionTransformerOptions {
   double WeightCount() const;
 };
 
-// Calls visit(name, field) for each field that checkpoints keep, by its name there: all but
-// timestep_std, which only new weights depend on. Options are DecisionTransformerOptions, const or
-// not.
-template <class Options, class F>
+// Calls visit(OptionName, field) for every field: the table for flags, TOML and checkpoints, which
+// do not keep timestep_std, because only new weights depend on it.
+template <class Options, class Visitor>
   requires std::same_as<std::remove_const_t<Options>, DecisionTransformerOptions>
-void Visit(Options& options, const F& visit) {
-  visit("observation_size", options.observation_size);
-  visit("action_size", options.action_size);
-  visit("layers", options.layers);
-  visit("heads", options.heads);
-  visit("width", options.width);
-  visit("context", options.context);
-  visit("activation", options.activation);
-  visit("dropout", options.dropout);
-  visit("max_timestep", options.max_timestep);
-  visit("attention", options.attention.kind);
-  visit("reweight_length", options.attention.reweight_length);
-  visit("reweight", options.attention.reweight);
-  visit("feature_map", options.attention.feature_map);
-  visit("window", options.attention.window);
-  visit("features", options.attention.features);
-  visit("feature_seed", options.attention.seed);
+void Visit(Options& o, const Visitor& visit) {
+  auto& attention = o.attention;
+  visit(OptionName{"observation_size"}, o.observation_size);
+  visit(OptionName{"action_size"}, o.action_size);
+  visit(OptionName{"attention", "attention",
+                   "attention: cosformer, softmax, linear, performer, local, flow, identity"},
+        attention.kind);
+  visit(
+      OptionName{"reweight_length", "reweight-length",
+                 "cosformer: distance M in tokens at which its weight is 0 (0: twice the context)"},
+      attention.reweight_length);
+  visit(OptionName{"reweight", "reweight", "cosformer: weight tokens by distance", true},
+        attention.reweight);
+  visit(
+      OptionName{"feature_map", "feature-map",
+                 "cosformer: feature map of queries and keys, elu (ELU + 1) or relu (the paper's)"},
+      attention.feature_map);
+  visit(OptionName{"window", "local-window", "local attention: tokens that each token attends to"},
+        attention.window);
+  visit(OptionName{"features", "performer-features",
+                   "performer: number of random features (0: d ln d)"},
+        attention.features);
+  visit(OptionName{"feature_seed"}, attention.seed);
+  visit(OptionName{"context", "context", "context length K in steps"}, o.context);
+  visit(kLayersOption, o.layers);
+  visit(OptionName{"heads", "heads", "number of attention heads"}, o.heads);
+  visit(kWidthOption, o.width);
+  visit(OptionName{"activation", "activation", "activation of the MLPs: relu or gelu"},
+        o.activation);
+  visit(OptionName{"dropout", "dropout", "dropout probability"}, o.dropout);
+  visit(
+      OptionName{"max_timestep", "max-timestep",
+                 "size of the timestep embedding table (0: 1000, or the task's horizon if longer)",
+                 true},
+      o.max_timestep);
+  visit(OptionName{nullptr, "timestep-std",
+                   "standard deviation of the initial timestep embeddings (the original: 1)", true},
+        o.timestep_std);
 }
 
 // One block: x + project(attend(norm(x))), then x + mlp(norm(x)).

@@ -78,13 +78,14 @@ Cell MakeCell(const Sweep& sweep, const SweepDataset& dataset, const std::string
   o.dataset = dataset.given;
   o.trainer.seed = seed;
   const bool baseline = std::ranges::find(kBaselines, kind) != kBaselines.end();
-  o.agent.kind = baseline ? "bc" : "dt";
   if (baseline) {
+    o.agent.kind = "bc";
     // the baseline's defaults, whatever the sweep's agents have
     o.agent.bc.layers = o.agent.bc.width = 0;
     o.trainer.batch_size = std::max<int64_t>(256, o.trainer.batch_size);
     if (kind == "bc-10%") o.top = 10;
   } else {
+    o.agent.kind = "dt";
     o.agent.dt.attention.kind = kind;
     o.agent.dt.context = context;
     const int64_t longest = std::ranges::max(sweep.contexts);

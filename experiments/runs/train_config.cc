@@ -84,11 +84,14 @@ const char* Expected(const TrainField& field) {
   constexpr const char* kNames[] = {"a whole number", "a whole number, not negative",
                                     "a number",       "a string",
                                     "true or false",  "numbers"};
-  return kNames[field.value.index()];
+  return kNames[field.values[0].index()];
 }
 
-void SetTwin(const TrainField& field) {
-  if (field.twin) *field.twin = *std::get<int64_t*>(field.value);
+// Sets the option by parse(pointer to a value), which returns whether it could.
+template <class ParseValue>
+bool SetValues(const TrainField& field, const ParseValue& parse) {
+  return std::ranges::all_of(field.values,
+                             [&](const TrainValue& value) { return std::visit(parse, value); });
 }
 
 // The shortest decimal that reads back as the same number; a TOML float has a point or an exponent.
@@ -118,11 +121,9 @@ CLI::Option* AddTrainFlag(CLI::App& command, const std::string& name, const std:
 }  // namespace
 
 void SetFromText(const TrainField& field, const std::string& text) {
-  if (std::visit([&](auto* value) { return ParseText(text, *value); }, field.value)) {
-    return SetTwin(field);
-  }
-  throw std::invalid_argument(std::string("--") + field.name + ": expected " + Expected(field) +
-                              ", found " + text);
+  if (SetValues(field, [&](auto* value) { return ParseText(text, *value); })) return;
+  throw std::invalid_argument("--" + field.name + ": expected " + Expected(field) + ", found " +
+                              text);
 }
 
 void ReadToml(const std::string& source, std::string_view text, TrainOptions& options) {
@@ -131,20 +132,19 @@ void ReadToml(const std::string& source, std::string_view text, TrainOptions& op
   for (const auto& [key, node] : table) {
     const std::string given(key.str()), name = CurrentOptionName(given);
     if (name == "cuda-graph") continue;  // of older configs: a GPU's updates are always recorded
-    const auto field = std::ranges::find_if(fields, [&](const auto& f) { return name == f.name; });
+    const auto field = std::ranges::find(fields, name, &TrainField::name);
     if (field == fields.end()) {
       std::vector<std::string> names;
-      for (const TrainField& f : fields) names.emplace_back(f.name);
+      for (const TrainField& f : fields) names.push_back(f.name);
       throw std::invalid_argument(source + ": " + given + ": expected a known option, such as " +
                                   Nearest(given, names) + ", found " + given);
     }
-    if (!std::visit([&, &n = node](auto* value) { return ParseNode(n, *value); }, field->value)) {
+    if (!SetValues(*field, [&, &n = node](auto* value) { return ParseNode(n, *value); })) {
       std::ostringstream found;
       node.visit([&](const auto& n) { found << n; });
       throw std::invalid_argument(source + ": " + given + ": expected " + Expected(*field) +
                                   ", found " + found.str());
     }
-    SetTwin(*field);
   }
 }
 
@@ -154,7 +154,7 @@ void AddTrainFlags(CLI::App& command, const std::set<std::string>& without, Trai
     if (field.config_only || without.contains(field.name)) continue;
     AddTrainFlag(command, field.name, field.name, field.help, flags)->default_str(ToToml(field));
     for (const RenamedOption& option : kRenamedOptions) {
-      if (std::string_view(option.now) != field.name) continue;
+      if (option.now != field.name) continue;
       AddTrainFlag(command, option.before, field.name, "", flags)->group("");  // not in --help
     }
   }
@@ -220,14 +220,14 @@ std::string ToToml(const TrainField& field) {
           out << toml::value<T>(*value);
         }
       },
-      field.value);
+      field.values[0]);
   return out.str();
 }
 
 std::string WriteToml(TrainOptions options) {
   std::string text;
   for (const TrainField& field : TrainFields(options)) {
-    text += std::string(field.name) + " = " + ToToml(field) + "\n";
+    text += field.name + " = " + ToToml(field) + "\n";
   }
   return text;
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <stdexcept>
+#include <string_view>
 
 #include "envs/model.h"
 #include "envs/registry.h"
@@ -34,7 +35,7 @@ void FillZero(T& field, T value) {
 }  // namespace
 
 TrainOptions::TrainOptions() {
-  agent.dt.layers = agent.dt.width = agent.bc.layers = agent.bc.width = 0;
+  agent.SetShape(0, 0);
   agent.dt.max_timestep = 0;
   trainer.return_scale = 0;
 }
@@ -42,12 +43,12 @@ TrainOptions::TrainOptions() {
 // Returns of a task that is solved or not are about 1, and a timestep has a row of its own in the
 // embedding table as far as episodes last.
 void TrainOptions::FillDefaults() {
-  const agents::AgentOptions usual;
-  const bool bc = agent.kind == "bc";
-  FillZero(bc ? agent.bc.layers : agent.dt.layers, bc ? usual.bc.layers : usual.dt.layers);
-  FillZero(bc ? agent.bc.width : agent.dt.width, bc ? usual.bc.width : usual.dt.width);
-  (bc ? agent.dt.layers : agent.bc.layers) = bc ? agent.bc.layers : agent.dt.layers;
-  (bc ? agent.dt.width : agent.bc.width) = bc ? agent.bc.width : agent.dt.width;
+  agents::AgentOptions usual;
+  usual.kind = agent.kind;
+  int64_t layers = agent.layers(), width = agent.width();
+  FillZero(layers, usual.layers());
+  FillZero(width, usual.width());
+  agent.SetShape(layers, width);
 
   envs::EnvSpec spec;
   if (!env.empty()) spec = envs::MakeEnv(env)->spec();
@@ -92,64 +93,40 @@ void TrainOptions::ValidateForAnyData() const {
 }
 
 std::vector<TrainField> TrainFields(TrainOptions& o) {
-  agents::DecisionTransformerOptions& dt = o.agent.dt;
-  std::vector<TrainField> fields = {
-      {"dataset",
-       "dataset: a D4RL or Minari file, a D4RL name (hopper-medium-v2) or a demo "
-       "(demo/hopper-medium)",
-       &o.dataset},
-      {"env", "environment to evaluate in (default: that of the dataset)", &o.env},
-      {"physics",
-       "physics to evaluate in: d4rl, gymnasium-v4 or gymnasium-v5 (default: as the dataset says, "
-       "else d4rl)",
-       &o.physics},
-      {"top", "train on the best episodes by return: a percentage such as 10%", &o.top},
-      {.name = "normalize-over",
-       .help = "normalize observations over the kept episodes (kept) or over all rows (all)",
-       .value = &o.normalize_over,
-       .config_only = true},
-      {"targets", "target returns of evaluation (default: the environment's usual ones)",
-       &o.targets},
-      {"agent", "agent: dt (Decision Transformer) or bc (behaviour cloning)", &o.agent.kind},
-      {"attention", "attention: cosformer, softmax, linear, performer, local, flow, identity",
-       &dt.attention.kind},
-      {"reweight-length",
-       "cosformer: distance M in tokens at which its weight is 0 (0: twice the context)",
-       &dt.attention.reweight_length},
-      {.name = "reweight",
-       .help = "cosformer: weight tokens by distance",
-       .value = &dt.attention.reweight,
-       .config_only = true},
-      {"feature-map",
-       "cosformer: feature map of queries and keys, elu (ELU + 1) or relu (the paper's)",
-       &dt.attention.feature_map},
-      {"local-window", "local attention: tokens that each token attends to", &dt.attention.window},
-      {"performer-features", "performer: number of random features (0: d ln d)",
-       &dt.attention.features},
-      {"context", "context length K in steps", &dt.context},
-      {"layers", "number of layers (0: the agent's default, 3 for dt, 2 for bc)", &dt.layers,
-       &o.agent.bc.layers},
-      {"heads", "number of attention heads", &dt.heads},
-      {"width", "hidden width (0: the agent's default, 128 for dt, 256 for bc)", &dt.width,
-       &o.agent.bc.width},
-      {"activation", "activation of the MLPs: relu or gelu", &dt.activation},
-      {"dropout", "dropout probability", &dt.dropout},
-      {.name = "max-timestep",
-       .help = "size of the timestep embedding table (0: 1000, or the task's horizon if longer)",
-       .value = &dt.max_timestep,
-       .config_only = true},
-      {.name = "timestep-std",
-       .help = "standard deviation of the initial timestep embeddings (the original: 1)",
-       .value = &dt.timestep_std,
-       .config_only = true}};
-  const auto add = [&](const agents::OptionName& name, auto& field) {
-    fields.push_back({name.flag, name.help, &field});
+  std::vector<TrainField> fields;
+  const auto add = [&](const agents::OptionName& name, auto& value) {
+    if (!name.flag) return;
+    const auto same = std::ranges::find(fields, std::string_view(name.flag), &TrainField::name);
+    if (same != fields.end()) {
+      same->values.push_back(&value);
+    } else {
+      fields.push_back({name.flag, name.help, {&value}, name.config_only});
+    }
   };
+  const auto add_own = [&](const char* flag, const char* help, auto& value) {
+    add({.flag = flag, .help = help}, value);
+  };
+  add_own("dataset",
+          "dataset: a D4RL or Minari file, a D4RL name (hopper-medium-v2) or a demo "
+          "(demo/hopper-medium)",
+          o.dataset);
+  add_own("env", "environment to evaluate in (default: that of the dataset)", o.env);
+  add_own("physics",
+          "physics to evaluate in: d4rl, gymnasium-v4 or gymnasium-v5 (default: as the dataset "
+          "says, else d4rl)",
+          o.physics);
+  add_own("top", "train on the best episodes by return: a percentage such as 10%", o.top);
+  add({.flag = "normalize-over",
+       .help = "normalize observations over the kept episodes (kept) or over all rows (all)",
+       .config_only = true},
+      o.normalize_over);
+  add_own("targets", "target returns of evaluation (default: the environment's usual ones)",
+          o.targets);
+  agents::Visit(o.agent, add);
   agents::Visit(o.trainer, add);
   agents::Visit(static_cast<agents::TrainingRunOptions&>(o), add);
-  fields.push_back({"episodes", "episodes per target in an evaluation", &o.episodes});
-  fields.push_back(
-      {"threads", "threads that train (bit-exact resume takes the same number)", &o.threads});
+  add_own("episodes", "episodes per target in an evaluation", o.episodes);
+  add_own("threads", "threads that train (bit-exact resume takes the same number)", o.threads);
   return fields;
 }
 

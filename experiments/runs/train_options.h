@@ -39,12 +39,13 @@ struct TrainOptions : agents::TrainingRunOptions {
 };
 
 // One option by its name, which is that of the flag without dashes and of the config file's key.
+using TrainValue =
+    std::variant<int64_t*, uint64_t*, double*, std::string*, bool*, std::vector<double>*>;
 struct TrainField {
-  const char* name;
+  std::string name;
   const char* help;
-  std::variant<int64_t*, uint64_t*, double*, std::string*, bool*, std::vector<double>*> value;
-  int64_t* twin = nullptr;   // the other kind of agent's option of this name, set to the same value
-  bool config_only = false;  // has no flag
+  std::vector<TrainValue> values;  // one per kind of agent that has the option: set to the same
+  bool config_only = false;        // has no flag
 };
 std::vector<TrainField> TrainFields(TrainOptions& options);
 

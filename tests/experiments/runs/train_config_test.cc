@@ -32,6 +32,27 @@ TEST(TrainConfigTest, OldNamesOfOptionsAreRead) {
   EXPECT_EQ(WriteToml(FromToml(toml)), toml);
 }
 
+TEST(TrainConfigTest, ConfigFilesHaveTheseOptionsInThisOrder) {
+  EXPECT_EQ(WriteToml(TrainOptions()),
+            "dataset = ''\nenv = ''\nphysics = ''\ntop = 100.0\nnormalize-over = 'kept'\n"
+            "targets = []\nagent = 'dt'\nattention = 'cosformer'\nreweight-length = 0\n"
+            "reweight = true\nfeature-map = 'elu'\nlocal-window = 64\nperformer-features = 0\n"
+            "context = 20\nlayers = 0\nheads = 1\nwidth = 0\nactivation = 'relu'\n"
+            "dropout = 0.1\nmax-timestep = 0\ntimestep-std = 0.02\nbatch-size = 64\n"
+            "sample = 'any'\nlr = 1e-04\nweight-decay = 1e-04\nwarmup = 10000\nlr-decay = 0\n"
+            "clip = 0.25\nreturn-scale = 0.0\nprecision = 'fp32'\nseed = 0\n"
+            "updates = 100000\nsave-every = 1000\neval-every = 0\nepisodes = 10\nthreads = 1\n");
+}
+
+TEST(TrainConfigTest, AnOptionOfAllKindsOfAgentsIsSetInAll) {
+  TrainOptions options = FromToml("layers = 4\nwidth = 16");
+  EXPECT_EQ(options.agent.dt.layers, 4);
+  EXPECT_EQ(options.agent.bc.layers, 4);
+  SetFromFlags({{"width", "32"}}, options);
+  EXPECT_EQ(options.agent.dt.width, 32);
+  EXPECT_EQ(options.agent.bc.width, 32);
+}
+
 TEST(TrainConfigTest, OldFlagsAreTakenAndNotShown) {
   TrainFlags flags;
   CLI::App app;
