@@ -19,15 +19,25 @@ void KeepElements(std::span<const int> rows, std::vector<T>& elements) {
   elements.erase(elements.begin() + static_cast<ptrdiff_t>(rows.size()), elements.end());
 }
 
-// A thread's buffers.
+// Buffers of one thread.
 struct Buffers {
   Floats x, qkv, window;
   std::vector<float*> first;
 };
 
-Buffers& ThreadBuffers() {
-  static thread_local Buffers buffers;
-  return buffers;
+// This thread's buffers with the embeddings of a step of `rows` and the first block's projections,
+// and room for `tokens` per row in `window`.
+Buffers& EmbedStep(const CpuModel& model, const CpuModel::Step& step, int64_t rows,
+                   int64_t tokens) {
+  static thread_local Buffers b;
+  const int64_t added = rows * step.tokens();
+  b.x.Require(added * model.width());
+  b.qkv.Require(added * 3 * model.columns());
+  b.window.Require(rows * tokens * model.width());
+  b.first.resize(rows);
+  model.Embed(step, rows, b.x.data());
+  model.Project(b.x.data(), added, b.qkv.data());
+  return b;
 }
 
 void Expect(const char* name, size_t expected, size_t found) {
@@ -115,13 +125,7 @@ void WindowDecoder::DecideRows(int64_t begin, int64_t end, const CpuModel::Step&
                                std::span<float> actions) {
   const int64_t rows = end - begin, added = step.tokens(), count = end_ - first_;
   const int64_t width = model().width(), qkv_width = 3 * model().columns();
-  Buffers& b = ThreadBuffers();
-  b.x.Require(rows * added * width);
-  b.qkv.Require(rows * added * qkv_width);
-  b.window.Require(rows * count * width);
-  model().Embed(step, rows, b.x.data());
-  model().Project(b.x.data(), rows * added, b.qkv.data());
-  b.first.resize(rows);
+  Buffers& b = EmbedStep(model(), step, rows, count);
   for (int64_t i = 0; i < rows; ++i) {
     Row& row = rows_[begin + i];
     std::copy_n(b.x.data() + i * added * width, added * width,
@@ -157,19 +161,12 @@ void StreamDecoder::DecideRows(int64_t begin, int64_t end, const CpuModel::Step&
                                std::span<float> actions) {
   const int64_t rows = end - begin, added = step.tokens();
   const int64_t width = model().width(), qkv_width = 3 * model().columns();
-  Buffers& b = ThreadBuffers();
-  b.x.Require(rows * added * width);
-  b.qkv.Require(rows * added * qkv_width);
-  b.window.Require(rows * added * width);
-  model().Embed(step, rows, b.x.data());
-  model().Project(b.x.data(), rows * added, b.qkv.data());
-
+  Buffers& b = EmbedStep(model(), step, rows, added);
   for (int stream = 0; stream < schedule_.streams(); ++stream) {
     const int64_t age = schedule_.Age(stream, step.timestep);
     if (age < 0) continue;
     // a stream begins with a return-to-go: the action before it belongs to a step that it forgot
     const int64_t tokens = age == 0 ? 2 : 3, skipped = added - tokens;
-    b.first.resize(rows);
     for (int64_t i = 0; i < rows; ++i) {
       std::copy_n(b.x.data() + (i * added + skipped) * width, tokens * width,
                   b.window.data() + i * tokens * width);

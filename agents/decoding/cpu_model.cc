@@ -32,6 +32,10 @@ Packed PackAttentionOut(const torch::nn::Linear& layer, const CacheOptions& form
               layer->bias, type);
 }
 
+void Multiply(Rows from, int64_t rows, const Packed& layer, Epilogue epilogue, Rows to) {
+  Gemm(from, rows, layer, layer.bias.data(), 0, layer.outputs, epilogue, to);
+}
+
 }  // namespace
 
 // Per-thread buffers: they grow on demand and are reused, because touching fresh memory costs more
@@ -77,6 +81,10 @@ CpuModel::CpuModel(const DecisionTransformer& model, torch::ScalarType type)
   }
 }
 
+void CpuModel::ApplyNorm(const Norm& norm, Rows x, int64_t rows, Rows y) const {
+  Normalize(x, rows, width_, norm.gamma.data(), norm.beta.data(), norm.epsilon, y);
+}
+
 void CpuModel::Embed(const Step& step, int64_t rows, float* x) const {
   Workspace& w = ThreadWorkspace();
   w.time.Require(width());
@@ -93,8 +101,7 @@ void CpuModel::Embed(const Step& step, int64_t rows, float* x) const {
   embed(embed_return_, step.returns_to_go, step.timestep);
   embed(embed_observation_, step.observations, step.timestep);
   const Rows all{x, width()};
-  Normalize(all, rows * step.tokens(), width_, embed_norm_.gamma.data(), embed_norm_.beta.data(),
-            embed_norm_.epsilon, all);
+  ApplyNorm(embed_norm_, all, rows * step.tokens(), all);
 }
 
 // Queries, keys and values: parts 0, 1, 2, from `begin_part` on.
@@ -111,10 +118,8 @@ void CpuModel::ProjectNormalized(const Block& block, Rows y, int64_t tokens, int
 void CpuModel::Project(const float* x, int64_t tokens, float* qkv) const {
   Workspace& w = ThreadWorkspace();
   w.y.Require(tokens * width());
-  const Norm& norm = blocks_.front().norm_1;
   const Rows y{w.y.data(), width()};
-  Normalize({const_cast<float*>(x), width()}, tokens, width_, norm.gamma.data(), norm.beta.data(),
-            norm.epsilon, y);
+  ApplyNorm(blocks_.front().norm_1, {const_cast<float*>(x), width()}, tokens, y);
   ProjectNormalized(blocks_.front(), y, tokens, 0, {qkv, 3 * columns()});
 }
 
@@ -129,21 +134,14 @@ void CpuModel::Run(float* x, int64_t rows, int64_t tokens, std::span<float* cons
   w.last.Require(rows * std::max(width(), columns()));
   const Rows y{w.y.data(), width()};
   Rows stream{x, width()};  // the residual stream: all tokens, in the last block the last ones
-  int64_t count = tokens;   // of the stream in a row
-
-  const auto normalize = [&](const Norm& norm) {
-    Normalize(stream, rows * count, width_, norm.gamma.data(), norm.beta.data(), norm.epsilon, y);
-  };
-  const auto multiply = [&](Rows from, const Packed& layer, Epilogue epilogue, Rows to) {
-    Gemm(from, rows * count, layer, layer.bias.data(), 0, layer.outputs, epilogue, to);
-  };
+  int64_t count = total;    // of its tokens
   for (size_t i = 0; i < blocks_.size(); ++i) {
     const Block& block = blocks_[i];
     const bool last = i + 1 == blocks_.size();
     const int64_t queries = !last ? tokens : actions.empty() ? 0 : 1;
     float* last_queries = nullptr;  // [rows, columns()]
     if (i > 0) {
-      normalize(block.norm_1);
+      ApplyNorm(block.norm_1, stream, count, y);
       ProjectNormalized(block, y, total, last ? 1 : 0, {w.qkv.data(), stride});
       if (last && queries > 0) {
         last_queries = w.last.data();
@@ -161,7 +159,7 @@ void CpuModel::Run(float* x, int64_t rows, int64_t tokens, std::span<float* cons
     }
     if (queries == 0) return;
     if (last) {
-      count = 1;
+      count = rows;
       for (int64_t row = 0; row < rows; ++row) {
         std::copy_n(x + (row * tokens + tokens - 1) * width(), width(),
                     w.last.data() + row * width());
@@ -169,14 +167,20 @@ void CpuModel::Run(float* x, int64_t rows, int64_t tokens, std::span<float* cons
       stream.data = w.last.data();
     }
     const Rows hidden{w.hidden.data(), block.mlp_in.outputs};
-    multiply({w.mixed.data(), columns()}, block.attention_out, Epilogue::kAdd, stream);
-    normalize(block.norm_2);
-    multiply(y, block.mlp_in, activation_, hidden);
-    multiply(hidden, block.mlp_out, Epilogue::kAdd, stream);
+    Multiply({w.mixed.data(), columns()}, count, block.attention_out, Epilogue::kAdd, stream);
+    ApplyNorm(block.norm_2, stream, count, y);
+    Multiply(y, count, block.mlp_in, activation_, hidden);
+    Multiply(hidden, count, block.mlp_out, Epilogue::kAdd, stream);
   }
-  normalize(norm_);
-  const Rows out{w.hidden.data(), head_.outputs};
-  multiply(y, head_, Epilogue::kStore, out);
+  WriteActions(stream, rows, actions);
+}
+
+// The head on the last tokens x.
+void CpuModel::WriteActions(Rows x, int64_t rows, std::span<float> actions) const {
+  Workspace& w = ThreadWorkspace();
+  const Rows y{w.y.data(), width()}, out{w.hidden.data(), head_.outputs};
+  ApplyNorm(norm_, x, rows, y);
+  Multiply(y, rows, head_, Epilogue::kStore, out);
   for (int64_t row = 0; row < rows; ++row) {
     for (int64_t j = 0; j < action_size_; ++j) {
       actions[row * action_size_ + j] = std::tanh(out.data[row * out.stride + j]);

@@ -66,8 +66,10 @@ class CpuModel {
   struct Workspace;
   static Workspace& ThreadWorkspace();
   static Norm CopyNorm(const torch::nn::LayerNorm& norm);
+  void ApplyNorm(const Norm& norm, Rows x, int64_t rows, Rows y) const;
   void ProjectNormalized(const Block& block, Rows y, int64_t tokens, int64_t begin_part,
                          Rows to) const;
+  void WriteActions(Rows x, int64_t rows, std::span<float> actions) const;
 
   int64_t width_, observation_size_, action_size_, max_timestep_;
   CacheOptions form_;

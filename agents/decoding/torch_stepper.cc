@@ -27,6 +27,22 @@ TorchStepper::TorchStepper(DecisionTransformer model, int64_t batch)
   }
 }
 
+torch::Tensor TorchStepper::Embed(const Tensor& returns_to_go, const Tensor& observations,
+                                  const Tensor& timesteps) {
+  const auto time = [&](const Tensor& steps) {
+    return model_->embed_timestep(steps.clamp(0, model_->options().max_timestep - 1));
+  };
+  const torch::ScalarType type = model_->type();
+  std::vector<Tensor> tokens;
+  if (actions_.defined()) {
+    tokens.push_back(model_->embed_action(actions_.to(type)) + time(timesteps_));
+  }
+  const Tensor now = time(timesteps);
+  tokens.push_back(model_->embed_return(returns_to_go.to(type).unsqueeze(-1)) + now);
+  tokens.push_back(model_->embed_observation(observations.to(type)) + now);
+  return model_->embed_norm(torch::stack(tokens, 1));
+}
+
 torch::Tensor TorchStepper::Observe(const Tensor& returns_to_go, const Tensor& observations,
                                     const Tensor& timesteps) {
   const torch::NoGradGuard no_grad;
@@ -37,21 +53,8 @@ torch::Tensor TorchStepper::Observe(const Tensor& returns_to_go, const Tensor& o
   TORCH_CHECK_VALUE(!timesteps_.defined() || actions_.defined(),
                     "decoding: expected Act after Observe, found Observe");
 
-  const auto time = [&](const Tensor& steps) {
-    return model_->embed_timestep(steps.clamp(0, options.max_timestep - 1));
-  };
-  const torch::ScalarType type = model_->type();
-  std::vector<Tensor> tokens;
-  if (actions_.defined()) {
-    tokens.push_back(model_->embed_action(actions_.to(type)) + time(timesteps_));
-  }
-  const Tensor now = time(timesteps);
-  tokens.push_back(model_->embed_return(returns_to_go.to(type).unsqueeze(-1)) + now);
-  tokens.push_back(model_->embed_observation(observations.to(type)) + now);
-  Tensor x = model_->embed_norm(torch::stack(tokens, 1));
-
-  const int64_t width = options.width, heads = options.heads;
-  const auto count = static_cast<int64_t>(tokens.size());
+  Tensor x = Embed(returns_to_go, observations, timesteps);
+  const int64_t width = options.width, heads = options.heads, count = x.size(1);
   for (size_t layer = 0; layer < states_.size(); ++layer) {
     TransformerBlock block = model_->blocks[layer];
     const bool last = layer + 1 == states_.size();

@@ -36,6 +36,11 @@ class TorchStepper {
   void Act(const torch::Tensor& actions);
 
  private:
+  // A step's tokens [batch, 2 or 3, width]: the last actions if there are any, return-to-go,
+  // observation.
+  torch::Tensor Embed(const torch::Tensor& returns_to_go, const torch::Tensor& observations,
+                      const torch::Tensor& timesteps);
+
   DecisionTransformer model_;
   int64_t batch_;
   std::vector<std::unique_ptr<attention::AttentionState>> states_;  // one per layer

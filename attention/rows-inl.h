@@ -1,0 +1,222 @@
+// Rows of scratch for causal linear attention: loading, storing, sums, feature maps, and each thread's
+// scratch itself. Included once for every instruction set.
+#if defined(COSDT_ATTENTION_ROWS_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef COSDT_ATTENTION_ROWS_INL_H_
+#undef COSDT_ATTENTION_ROWS_INL_H_
+#else
+#define COSDT_ATTENTION_ROWS_INL_H_
+#endif
+
+#include <hwy/contrib/math/math-inl.h>
+#include <hwy/highway.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+#include <vector>
+
+#include "attention/bfloat16-inl.h"
+#include "attention/linear_kernels.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace cosdt::attention::kernels::HWY_NAMESPACE {
+
+namespace hn = hwy::HWY_NAMESPACE;
+
+template <class T>
+using Tag = hn::ScalableTag<T>;
+template <class T>
+inline constexpr size_t kLanes = hn::MaxLanes(Tag<T>());
+
+constexpr size_t RoundUp(size_t n, size_t step) { return (n + step - 1) / step * step; }
+
+// Columns of scratch for n numbers: whole vectors, and whole groups of four for transposing.
+template <class T>
+constexpr size_t Padded(size_t n) {
+  return RoundUp(n, std::max<size_t>(kLanes<T>, 4));
+}
+
+// sum of x[p] y[p]; n is rounded up to vectors.
+template <class T>
+HWY_INLINE T Dot(const T* x, const T* y, size_t n) {
+  const Tag<T> d;
+  auto sum = hn::Zero(d);
+  for (size_t p = 0; p < n; p += kLanes<T>) {
+    sum = hn::MulAdd(hn::Load(d, x + p), hn::Load(d, y + p), sum);
+  }
+  return hn::GetLane(hn::SumOfLanes(d, sum));
+}
+
+// sum of x[0 .. n), exactly these.
+template <class T>
+HWY_INLINE T Sum(const T* x, size_t n) {
+  const Tag<T> d;
+  auto sum = hn::Zero(d);
+  size_t p = 0;
+  for (; p + kLanes<T> <= n; p += kLanes<T>) sum = hn::Add(sum, hn::Load(d, x + p));
+  sum = hn::Add(sum, hn::IfThenElseZero(hn::FirstN(d, n - p), hn::Load(d, x + p)));
+  return hn::GetLane(hn::SumOfLanes(d, sum));
+}
+
+// to = factor x, n rounded up to vectors.
+template <class T>
+HWY_INLINE void Scale(const T* x, T factor, size_t n, T* to) {
+  const Tag<T> d;
+  const auto f = hn::Set(d, factor);
+  for (size_t p = 0; p < n; p += kLanes<T>) hn::Store(hn::Mul(f, hn::Load(d, x + p)), d, to + p);
+}
+
+// to = factor x, exactly n numbers at any address.
+template <class T>
+HWY_INLINE void ScaleTo(const T* x, T factor, size_t n, T* to) {
+  const Tag<T> d;
+  const auto f = hn::Set(d, factor);
+  size_t p = 0;
+  for (; p + kLanes<T> <= n; p += kLanes<T>) {
+    hn::StoreU(hn::Mul(f, hn::Load(d, x + p)), d, to + p);
+  }
+  for (; p < n; ++p) to[p] = factor * x[p];
+}
+
+// to += x, n rounded up to vectors.
+template <class T>
+HWY_INLINE void AddTo(const T* x, size_t n, T* to) {
+  const Tag<T> d;
+  for (size_t p = 0; p < n; p += kLanes<T>) {
+    hn::Store(hn::Add(hn::Load(d, to + p), hn::Load(d, x + p)), d, to + p);
+  }
+}
+
+// to = x + y, n rounded up to vectors.
+template <class T>
+HWY_INLINE void AddInto(const T* x, const T* y, size_t n, T* to) {
+  const Tag<T> d;
+  for (size_t p = 0; p < n; p += kLanes<T>) {
+    hn::Store(hn::Add(hn::Load(d, x + p), hn::Load(d, y + p)), d, to + p);
+  }
+}
+
+// A token's n numbers as T, zeros up to Padded(n).
+template <class T>
+HWY_INLINE void LoadRow(const Array& array, Type type, ptrdiff_t offset, size_t n, T* to) {
+  const Tag<T> d;
+  size_t p = 0;
+  if constexpr (std::is_same_v<T, float>) {
+    if (type == Type::kBFloat16) {
+      const auto* const from = static_cast<const uint16_t*>(array.data) + offset;
+      for (; p + kLanes<T> <= n; p += kLanes<T>) {
+        hn::Store(attention::HWY_NAMESPACE::LoadBFloat16(d, from + p), d, to + p);
+      }
+      for (; p < n; ++p) {
+        const uint32_t bits = static_cast<uint32_t>(from[p]) << 16;
+        std::memcpy(to + p, &bits, sizeof bits);
+      }
+    }
+  }
+  if (p == 0) {
+    const auto* const from = static_cast<const T*>(array.data) + offset;
+    for (; p + kLanes<T> <= n; p += kLanes<T>) hn::Store(hn::LoadU(d, from + p), d, to + p);
+    for (; p < n; ++p) to[p] = from[p];
+  }
+  for (; p < Padded<T>(n); ++p) to[p] = 0;
+}
+
+// factor x, rounded to the array's type.
+template <class T>
+HWY_INLINE void StoreRow(const T* x, T factor, size_t n, const Array& array, Type type,
+                         ptrdiff_t offset) {
+  if constexpr (std::is_same_v<T, float>) {
+    if (type == Type::kBFloat16) {
+      const Tag<float> d;
+      uint16_t rounded[kLanes<float>];
+      auto* const to = static_cast<uint16_t*>(array.data) + offset;
+      for (size_t p = 0; p < n; p += kLanes<T>) {
+        attention::HWY_NAMESPACE::StoreBFloat16(hn::Mul(hn::Set(d, factor), hn::Load(d, x + p)), d,
+                                                rounded);
+        std::copy_n(rounded, std::min(kLanes<T>, n - p), to + p);
+      }
+      return;
+    }
+  }
+  ScaleTo(x, factor, n, static_cast<T*>(array.data) + offset);
+}
+
+// phi of n numbers in place; the padding stays 0.
+template <class T>
+HWY_INLINE void MapFeatures(Features features, size_t n, T* row) {
+  const Tag<T> d;
+  const auto zero = hn::Zero(d);
+  if (features == Features::kRelu) {
+    for (size_t p = 0; p < n; p += kLanes<T>) {
+      // not the maximum, which would lose a NaN
+      const auto x = hn::Load(d, row + p);
+      hn::Store(hn::IfThenElse(hn::Lt(x, zero), zero, x), d, row + p);
+    }
+  } else if (features == Features::kEluPlusOne) {
+    for (size_t p = 0; p < n; p += kLanes<T>) {
+      const auto x = hn::Load(d, row + p);
+      const auto below = hn::IfThenElse(hn::IsNaN(x), x, hn::Exp(d, x));
+      const auto above = hn::Add(x, hn::Set(d, T{1}));
+      hn::Store(hn::IfThenElse(hn::Gt(x, zero), above, below), d, row + p);
+    }
+    for (size_t p = n; p < Padded<T>(n); ++p) row[p] = 0;
+  }
+}
+
+// gradient *= phi', which follows from phi itself.
+template <class T>
+HWY_INLINE void MulFeatureSlopes(Features features, const T* phi, size_t n, T* gradient) {
+  const Tag<T> d;
+  const auto zero = hn::Zero(d), one = hn::Set(d, T{1});
+  if (features == Features::kIdentity) return;
+  for (size_t p = 0; p < n; p += kLanes<T>) {
+    const auto x = hn::Load(d, phi + p);
+    auto g = hn::Load(d, gradient + p);
+    if (features == Features::kRelu) {
+      g = hn::IfThenElse(hn::Le(x, zero), zero, g);
+    } else {
+      g = hn::Mul(g, hn::IfThenElse(hn::Gt(x, one), one, x));
+    }
+    hn::Store(g, d, gradient + p);
+  }
+}
+
+// Scratch of one thread: grown, kept, and handed out again from the start for every head, because
+// touching fresh memory costs more than the arithmetic.
+class Scratch {
+ public:
+  template <class T>
+  T* Take(size_t n) {
+    const size_t begin = used_;
+    used_ += RoundUp(n * sizeof(T), 64);
+    return base_ ? reinterpret_cast<T*>(base_ + begin) : nullptr;
+  }
+  // Makes room for what `take` takes, then takes it.
+  template <class Layout>
+  void Fit(const Layout& take) {
+    base_ = nullptr;
+    used_ = 0;
+    take(*this);
+    const size_t needed = used_ + 64;
+    if (memory_.size() < needed) memory_.resize(needed);
+    const auto address = reinterpret_cast<uintptr_t>(memory_.data());
+    base_ = memory_.data() + (64 - address % 64) % 64;
+    used_ = 0;
+    take(*this);
+  }
+
+  // Bytes that were asked for last.
+  size_t size() const { return used_; }
+
+ private:
+  std::vector<std::byte> memory_;
+  std::byte* base_ = nullptr;
+  size_t used_ = 0;
+};
+
+}  // namespace cosdt::attention::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif
