@@ -30,7 +30,7 @@ struct AttentionOptions {
 
   int64_t window = 64;  // local: tokens that a token sees, itself included
 
-  int64_t features = 0;  // performer: random features a head; 0: d ln d, as in the paper's code
+  int64_t features = 0;  // performer: random features per head; 0: d ln d, as in the paper's code
   uint64_t seed = 0;     // performer: of the random features
 
   // Throws c10::ValueError for an unknown kind and for values out of range.
@@ -89,8 +89,8 @@ class AttentionImpl : public torch::nn::Cloneable<AttentionImpl> {
   void reset() override;
   void pretty_print(std::ostream& stream) const override;
 
-  // Mixed values [.., heads, L, d_v], in the inputs' type. Whatever stands at positions that
-  // key_mask marks as padding changes no output and gets no gradient; outputs of padded queries are
+  // Mixed values [.., heads, L, d_v], in the inputs' type. Values at positions that
+  // key_mask marks as padding change no output and get no gradient; outputs of padded queries are
   // finite and mean nothing. Throws c10::Error naming the argument, what was expected and found.
   torch::Tensor forward(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,
                         const torch::Tensor& key_mask = {});

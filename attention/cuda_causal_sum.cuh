@@ -22,9 +22,9 @@ struct CausalSumKernel {
   static constexpr int kColumnWarps = kColumns / (8 * kTiles);
   static constexpr int kThreads = 32 * kRowWarps * kColumnWarps;
   static constexpr int kStateTiles = (kWidth + kChunk - 1) / kChunk;  // of 16 rows per warp
-  // the tiles of float32 at 128 leave no room for a second set
+  // float32's tiles at 128 leave no room for two sets
   static constexpr int kBuffers = kHasState && sizeof(T) * kWidth <= 256 ? 2 : 1;
-  // floats that a thread keeps of a state
+  // floats of a state per thread
   static constexpr int kStateValues = 2 * kStateTiles * kTiles * 4 + kStateTiles * 4;
   // The lines that are summed on their own: in bfloat16 phases are two values, rounded and the
   // rest; float32 keeps its mantissa here.
@@ -139,13 +139,13 @@ struct CausalSumKernel {
 
   static COSDT_DEVICE bool AllFinite(const Vector& vector);
 
-  // The warps that write the phases, a row a lane: those with the fewest scores to compute.
+  // The warps that write the phases, one row per lane: those with the fewest scores to compute.
   COSDT_DEVICE bool WritesPhases() const {
     return ColumnWarp() == kColumnWarps - 1 && WarpRow() < 32;
   }
   COSDT_DEVICE int PhaseRow() const { return WarpRow() * 2 + Lane(); }
 
-  // Begins to copy a chunk. Returns Copy's bits of query, key and value, a byte each.
+  // Begins to copy a chunk. Returns Copy's bits of query, key and value, one byte each.
   COSDT_DEVICE uint32_t BeginChunk(int chunk, int buffer);
 
   // D and d of a chunk's rows, for the lanes that will write their phases.
@@ -176,7 +176,7 @@ struct CausalSumKernel {
   // Adds a chunk to the state.
   COSDT_DEVICE void AddChunk(int buffer, int set, bool not_finite);
 
-  // Puts the state where products read it.
+  // Copies the state to shared memory, from which products read it.
   COSDT_DEVICE void StoreState();
 
   // The two phases' sums; in bfloat16 as the rounded sum and what is left of it, by two lanes.
@@ -193,8 +193,8 @@ struct CausalSumKernel {
   template <class Visit>
   COSDT_DEVICE void ForState(int of_segment, const Visit& visit);
 
-  // out += what the state gives the chunk's queries; the first column warps sum up its keys, too.
-  // Gradients have fewer registers to spare.
+  // out += the state's contribution to the chunk's queries; the first column warps sum up its keys,
+  // too. Gradients have fewer registers to spare.
   COSDT_DEVICE void AddEarlier(int buffer, int set, float (&out)[kTiles][4], float (&total)[2]);
 
   COSDT_DEVICE void LoadKeys(uint32_t (&to)[4], int depth) const;
@@ -257,7 +257,7 @@ COSDT_DEVICE void CausalSumKernel<Products, kWidth, kColumns, kTask, kIsOutput>:
   const int chunks = (pass.length + kChunk - 1) / kChunk;
   const int first = segment * pass.chunks_per_segment;
   const int last = MinOf(first + pass.chunks_per_segment, chunks);
-  if (kTask == Task::kStates && segment + 1 == pass.segments) return;  // nobody needs what it adds
+  if (kTask == Task::kStates && segment + 1 == pass.segments) return;  // nobody needs its state
   uint32_t real = BeginChunk(first, 0);
   if constexpr (kHasState) BeginState();
   WritePhases(first, 0, LoadRowSums(first));
@@ -273,7 +273,7 @@ COSDT_DEVICE void CausalSumKernel<Products, kWidth, kColumns, kTask, kIsOutput>:
     const bool not_finite = SyncThreadsOr(TakeNotFinite(s.value[buffer], s.phases[set].not_finite));
     if (kBuffers == 2 && !is_last) real = BeginChunk(chunk + 1, 1 - set);
     if (kHasState && !is_last) {
-      // in the shadow of the other warps' scores
+      // while the other warps compute scores
       WritePhases(chunk + 1, 1 - set, ahead_sums);
       ahead_sums = LoadRowSums(chunk + 2);
     }

@@ -1,5 +1,5 @@
-// The threads of a block if the CUDA kernels' templates are compiled for the host: what
-// cuda_warp.cuh calls in place of a device's instructions. tests/attention/warp_emulator.h runs
+// The threads of a block if the CUDA kernels' templates are compiled for the host: cuda_warp.cuh
+// calls these in place of a device's instructions. tests/attention/warp_emulator.h runs
 // them.
 #pragma once
 
@@ -16,7 +16,7 @@ struct Thread {
 // The thread that runs now.
 Thread& Current();
 
-// The words that the threads of a warp or block brought, in the order of their numbers.
+// The words that the threads of a warp or block passed, in the order of the threads.
 using Arrivals = std::vector<void*>;
 
 // Waits until every thread of the block is here with a pointer of its own; then one of them calls

@@ -30,7 +30,7 @@ int SharedBytesOfDevice() {
   if (cudaGetDevice(&device) != cudaSuccess ||
       cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device) !=
           cudaSuccess) {
-    cudaGetLastError();  // answered: nobody else's error
+    cudaGetLastError();  // cleared: the caller has handled it
     return 0;
   }
   return bytes;
@@ -58,7 +58,7 @@ size_t CudaWorkspaceSize(const Problem& problem, Pass pass) {
 void RunOnCuda(const Problem& problem, Pass pass, void* workspace, CUstream_st* stream) {
   const auto launch = [&](const auto& kernel, const cuda::Grid& grid) {
     using Kernel = std::remove_cvref_t<decltype(kernel)>;
-    if constexpr (Kernel::kSharedBytes > 48 * 1024) {  // beyond it, it must be asked for
+    if constexpr (Kernel::kSharedBytes > 48 * 1024) {  // more must be requested
       Check(cudaFuncSetAttribute(Enter<Kernel>, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                  Kernel::kSharedBytes));
     }

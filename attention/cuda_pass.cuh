@@ -14,11 +14,11 @@ struct Grid {
 };
 
 // d of every row: -r g . o, and 0 if the normalizer is clamped. `lanes` neighboring threads
-// share a row and have kRowsAThread of them.
+// share a row, and each has kRowsPerThread of them.
 template <class T>
 struct DeltaKernel {
   static constexpr int kThreads = 256, kSharedBytes = 0, kBlocksAMultiprocessor = 3;
-  static constexpr int kRowsAThread = 4;
+  static constexpr int kRowsPerThread = 4;
 
   Array out, grad;
   int width = 0, heads = 1, length = 1;
@@ -31,20 +31,20 @@ struct DeltaKernel {
   COSDT_DEVICE void operator()(const Grid& block, const Grid&, unsigned char*) const {
     const int lane = ThreadIndex() % lanes, row = ThreadIndex() / lanes;
     const int item = static_cast<int>(block.x), head = item / blocks;
-    const int rows = kThreads / lanes, first = item % blocks * rows * kRowsAThread;
+    const int rows = kThreads / lanes, first = item % blocks * rows * kRowsPerThread;
     const int batch = head / heads, of_batch = head % heads;
     const auto place = [&](const Array& array, int token) {
       return static_cast<const T*>(array.data) + batch * array.batch + of_batch * array.head +
              token * array.token + lane * kVector<T>;
     };
-    Vector o[kRowsAThread] = {}, g[kRowsAThread] = {};
-    COSDT_UNROLL for (int i = 0; i < kRowsAThread; ++i) {
+    Vector o[kRowsPerThread] = {}, g[kRowsPerThread] = {};
+    COSDT_UNROLL for (int i = 0; i < kRowsPerThread; ++i) {
       const int token = first + i * rows + row;
       if (token >= length || lane * kVector<T> >= width) continue;
       o[i] = LoadVector(place(out, token));
       g[i] = LoadVector(place(grad, token));
     }
-    COSDT_UNROLL for (int i = 0; i < kRowsAThread; ++i) {
+    COSDT_UNROLL for (int i = 0; i < kRowsPerThread; ++i) {
       float sum = 0;
       COSDT_UNROLL for (int j = 0; j < 4; ++j) AddDot(T{}, sum, o[i].words[j], g[i].words[j]);
       for (int distance = 1; distance < lanes; distance *= 2) sum += ShuffleXor(sum, distance);
@@ -56,7 +56,7 @@ struct DeltaKernel {
   }
 };
 
-// Turns what each segment adds to the state into the state before it; one thread per entry.
+// Turns each segment's contribution to the state into the state before it; one thread per entry.
 struct ScanKernel {
   static constexpr int kThreads = 256, kSharedBytes = 0, kBlocksAMultiprocessor = 4;
   static constexpr int kAtOnce = 8;
@@ -311,7 +311,7 @@ void RunWidth(const Problem& problem, Pass pass, const Cut& cut, float* workspac
     kernel.deltas = workspace;
     kernel.lanes = 1;
     while (kernel.lanes * kVector<T> < problem.value_width) kernel.lanes *= 2;
-    const int rows = kernel.kThreads / kernel.lanes * kernel.kRowsAThread;
+    const int rows = kernel.kThreads / kernel.lanes * kernel.kRowsPerThread;
     kernel.blocks = (all.length + rows - 1) / rows;
     launch(kernel, Grid{heads * kernel.blocks});
     all.deltas = workspace;

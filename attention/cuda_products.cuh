@@ -20,7 +20,7 @@ struct Tf32Products {
   using Value = float;
 };
 
-// Values of 16 bytes, which is what lies between the rows of a tile as well: with it ldmatrix reads
+// Values of 16 bytes, which is also the padding between the rows of a tile: with it ldmatrix reads
 // eight rows without bank conflicts.
 template <class T>
 constexpr int kVector = 16 / static_cast<int>(sizeof(T));
@@ -150,7 +150,7 @@ COSDT_DEVICE void AddProduct(Tf32Products, float (&sum)[4], const uint32_t (&lef
   MmaTf32(sum, main, rounded(right_0), rounded(right_1));
 }
 // The hardware reads the upper 19 bits of a word, so that adding half of the last of these rounds a
-// factor; what rounding leaves is the second one.
+// factor; the rounding error is the second one.
 COSDT_DEVICE void AddProduct(Float32Products, float (&sum)[4], const uint32_t (&left)[4],
                              uint32_t right_0, uint32_t right_1) {
   const auto rounded = [](uint32_t word) { return word + 0x1000; };

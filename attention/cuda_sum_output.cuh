@@ -1,4 +1,4 @@
-// A chunk's own part of the sum, up to the diagonal, and what is written of the whole.
+// A chunk's own part of the sum, up to the diagonal, and the output's rows.
 #pragma once
 
 #include "attention/cuda_causal_sum.cuh"

@@ -1,5 +1,5 @@
-// One pass over causal linear attention as its kernels are given it: the rows, the
-// sums over them and how they are cut into segments.
+// The kernels' arguments for one pass over causal linear attention: the rows, the sums over them
+// and how they are cut into segments.
 #pragma once
 
 #include "attention/cuda_warp.cuh"
@@ -7,7 +7,7 @@
 
 namespace cosdt::attention::kernels::cuda {
 
-// An array [batch, heads, length, width] and what becomes of its values when they are loaded.
+// An array [batch, heads, length, width] and how its values change when they are loaded.
 struct Rows {
   char* data = nullptr;
   int batch = 0, head = 0, token = 0;  // strides in bytes: 32 bits make addresses one instruction
@@ -38,7 +38,7 @@ struct CausalSum {
 
 constexpr int kMaxSums = 3;  // of a pass
 
-// Up to so many segments a block adds up the states before its own; beyond, a scan has.
+// Up to this many segments a block adds up the states before its own; beyond, a scan does.
 constexpr int kMaxUnscanned = 8;
 
 struct PassArguments {
@@ -69,8 +69,8 @@ COSDT_DEVICE float Slope(float x) {
   return kElu ? Exp(MinOf(x, 0.0f)) : x > 0 ? 1.0f : 0.0f;
 }
 
-// A kernel's task: sums of one chunk, of several with a state between them, or what each
-// segment adds to the state.
+// A kernel's task: sums of one chunk, of several with a state between them, or each
+// segment's contribution to the state.
 enum class Task { kOneChunk, kManyChunks, kStates };
 
 }  // namespace cosdt::attention::kernels::cuda

@@ -1,5 +1,5 @@
-// The state: what the chunks before add to a chunk, in registers between chunks, in shared memory
-// for products, and in global memory between segments.
+// The state: the contribution of earlier chunks to a chunk, in registers between chunks, in shared
+// memory for products, and in global memory between segments.
 #pragma once
 
 #include "attention/cuda_causal_sum.cuh"

@@ -140,7 +140,7 @@ COSDT_DEVICE float Inverse(float x) {
 
 COSDT_DEVICE float Exp(float x) {
 #ifdef __CUDACC__
-  float y;  // what it rounds to 0 matters to no sum of features
+  float y;  // values that it flushes to 0 do not matter to sums of features
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x * 1.4426950408889634f));
   return y;
 #else
@@ -210,7 +210,7 @@ COSDT_DEVICE void SyncWarps(int number, int threads) {
 #endif
 }
 
-// The value that the lane whose number differs by `lanes` (exclusive or) gives.
+// The value of the lane whose index is this one's exclusive or `lanes`.
 COSDT_DEVICE float ShuffleXor(float x, int lanes) {
 #ifdef __CUDACC__
   return __shfl_xor_sync(~0u, x, lanes);

@@ -59,7 +59,7 @@ class BackwardKernel : HeadKernel<T> {
     this->ClearRows(k_phases_, k_phase_columns_, 0, chunk_rows_);
   }
 
-  // Numbers in one of the two states.
+  // Elements of one of the two states.
   size_t StateSize() const { return state_rows_ * padded_width_; }
 
   size_t ScratchSize() const { return scratch_size_; }
@@ -94,7 +94,7 @@ class BackwardKernel : HeadKernel<T> {
     SweepBackward(segment);
   }
 
-  // What a segment adds to both states.
+  // The segment's contribution to both states.
   void SumSegment(int64_t head, int64_t segment, T* values, T* gradients) {
     this->SetHead(head);
     value_state_.BeginSegment();
@@ -153,7 +153,7 @@ class BackwardKernel : HeadKernel<T> {
     });
   }
 
-  // dk and dv of a segment, and dq too where there is a single chunk.
+  // dk and dv of a segment, and dq too if there is a single chunk.
   void SweepBackward(int64_t segment) {
     if (stateful_) gradient_state_.BeginSegment();
     ForChunksBackward(segment, [&](size_t begin, size_t n) HWY_ATTR {
@@ -223,11 +223,11 @@ class BackwardKernel : HeadKernel<T> {
     this->ClearRows(g_, padded_extended_, rows, tiles);
   }
 
-  // Puts the normaliser's number behind a row's values.
-  void Extend(T* row, T number) const {
+  // Appends the normaliser's value to a row.
+  void Extend(T* row, T value) const {
     if (!problem_.normalize) return;
     for (size_t p = padded_value_width_; p < padded_extended_; ++p) row[p] = 0;
-    row[value_width_] = number;
+    row[value_width_] = value;
   }
 
   void ScoreGradients(size_t first, size_t rows) {
@@ -274,7 +274,7 @@ class BackwardKernel : HeadKernel<T> {
                         rows, gradient_state_.local, padded_width_);
   }
 
-  // Begins dk and dv of a chunk with what comes from the tokens after it.
+  // Begins dk and dv of a chunk with the contribution of the tokens after it.
   void TakeLaterTokens(size_t n) {
     Product<false, false>(v_phases_, phase_columns_, gradient_state_.use, padded_width_,
                           RoundUp(n, kTileRows), padded_width_, parts_ * extended_, dk_,

@@ -8,8 +8,8 @@
 namespace cosdt::attention {
 namespace {
 
-// Of the composed form: up to the first number a product of all tokens takes less memory and fewer
-// operations than chunks with a state between them.
+// The composed form's limits: up to the first one a product of all tokens takes less memory and
+// fewer operations than chunks with a state between them.
 constexpr int64_t kQuadratic = 512, kChunk = 256;
 
 void CheckLength(const char* name, int64_t length, const LinearForm& form) {

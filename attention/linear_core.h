@@ -1,4 +1,4 @@
-// What cosformer, linear, performer and flow share: attention whose weights are
+// The base of cosformer, linear, performer and flow: attention whose weights are
 //   s_ij = w_ij (phi(q_i) . phi(k_j)),   w_ij = cos(pi/2 (i - j) / M)   (or 1 without M)
 //   o_i = sum_j s_ij v_j / max(sum_j s_ij, eps)   (or the sum alone without normalisation)
 // with phi on single elements. The cosine splits into two feature sets,

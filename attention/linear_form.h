@@ -1,4 +1,4 @@
-// What distinguishes the kinds of linear attention (linear_core.h) from each other.
+// The differences between the kinds of linear attention (linear_core.h).
 #pragma once
 
 #include <cstdint>

@@ -47,7 +47,7 @@ struct State {
   }
 };
 
-// What forward and backward share: sizes, the head at hand, and the rows' loading.
+// The base of forward and backward: sizes, the head at hand, and the rows' loading.
 template <class T>
 class HeadKernel {
  public:
@@ -82,7 +82,7 @@ class HeadKernel {
   size_t ChunkLength(int64_t chunk) const {
     return static_cast<size_t>(std::min(plan_.chunk(), problem_.length - chunk * plan_.chunk()));
   }
-  // Features of q or k at a token; zeros where it is padding and `masked`.
+  // Features of q or k at a token; zeros if it is padding and `masked`.
   void LoadFeatures(const Array& array, size_t token, bool masked, T* to) const {
     if (masked && !IsReal(token)) {
       std::memset(static_cast<void*>(to), 0, padded_width_ * sizeof(T));
@@ -91,7 +91,7 @@ class HeadKernel {
     LoadRow(array, problem_.type, Offset(array, token), width_, to);
     MapFeatures(problem_.features, width_, to);
   }
-  // A token's v; zeros where it is padding.
+  // A token's v; zeros if it is padding.
   void LoadValue(size_t token, T* to) const {
     if (IsReal(token)) {
       LoadRow(problem_.v, problem_.type, Offset(problem_.v, token), value_width_, to);
@@ -123,7 +123,7 @@ class HeadKernel {
   }
 
   // x at both phases of a token side by side, or x alone without M. `to` is zero-padded to whole
-  // vectors by whoever allocates it once.
+  // vectors when it is allocated.
   void AtPhases(const T* x, size_t n, size_t token, T* to) const {
     if (parts_ == 1) {
       ScaleTo(x, T{1}, n, to);
@@ -196,7 +196,7 @@ class ForwardKernel : HeadKernel<T> {
     Segment(segment);
   }
 
-  // What a segment adds to the state.
+  // The segment's contribution to the state.
   void SumSegment(int64_t head, int64_t segment, T* to) {
     this->SetHead(head);
     state_.BeginSegment();

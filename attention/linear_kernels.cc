@@ -65,7 +65,7 @@ void Run(const Plan& plan, Step step, int64_t begin, int64_t end, void* states) 
   }
 }
 
-// Numbers in a segment's state, of which the backward pass has two, and bytes of scratch.
+// Elements of a segment's state (backward: of both), and bytes of scratch.
 struct Sizes {
   size_t state, scratch;
 };
@@ -93,7 +93,7 @@ double PeakFlops() {
   double best = 0;
   for (int repeat = 0; repeat < 50; ++repeat) {
     Tile<float, kTileVectors> tile;
-    // numbers that the compiler cannot know to be equal
+    // values that the compiler cannot know to be equal
     float first[kLanes<float>];
     std::fill_n(first, kLanes<float>, static_cast<float>(1 + repeat));
     for (auto& row : tile.sum) {
@@ -114,7 +114,7 @@ double PeakFlops() {
     for (const auto& row : tile.sum) {
       for (const auto& sum : row) total = hn::Add(total, sum);
     }
-    // the result is used, or the loop would not be there
+    // without a use of the result the compiler would drop the loop
     const double flops = hn::GetLane(total) > 0 ? 2.0 * kSteps * kTileRows * kTileVectors : 0;
     best = std::max(best, flops * static_cast<double>(kLanes<float>) / seconds.count());
   }
@@ -135,13 +135,13 @@ HWY_EXPORT(GetSizes);
 HWY_EXPORT(PeakFlops);
 HWY_EXPORT(TargetName);
 
-size_t StateNumbers(const Plan& plan) {
+size_t StateElements(const Plan& plan) {
   size_t state = 0, scratch = 0;
   HWY_DYNAMIC_DISPATCH(GetSizes)(plan, &state, &scratch);
   return state;
 }
 
-// Running sums of what stands before each segment, or after it.
+// Running sums over the segments before each one, or after it.
 template <class T>
 void Accumulate(T* states, int64_t segments, int64_t size, bool from_the_end) {
   for (int64_t p = 0; p < size; ++p) {
@@ -157,7 +157,7 @@ void Accumulate(T* states, int64_t segments, int64_t size, bool from_the_end) {
 
 template <class T>
 void AccumulateHeads(const Plan& plan, int64_t begin, int64_t end, T* states) {
-  const auto size = static_cast<int64_t>(StateNumbers(plan));
+  const auto size = static_cast<int64_t>(StateElements(plan));
   const int64_t head = plan.segments() * size;
   for (int64_t i = begin; i < end; ++i) {
     Accumulate(states + i * head, plan.segments(), size, false);
@@ -175,7 +175,7 @@ void Plan::RunHeads(int64_t begin, int64_t end) const {
 
 size_t Plan::state_size() const {
   return static_cast<size_t>(heads() * segments_) * (pass_ == Pass::kBackward ? 2 : 1) *
-         StateNumbers(*this) * (problem_.type == Type::kFloat64 ? sizeof(double) : sizeof(float));
+         StateElements(*this) * (problem_.type == Type::kFloat64 ? sizeof(double) : sizeof(float));
 }
 
 size_t Plan::scratch_size() const {

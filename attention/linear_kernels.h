@@ -39,7 +39,7 @@ struct Problem {
 enum class Pass { kForward, kBackward };
 
 // How one pass over a problem is cut. Lengths up to the quadratic form's limit are one chunk;
-// longer ones are chunks with a state between them. Where there are few heads, runs of chunks form
+// longer ones are chunks with a state between them. If there are few heads, runs of chunks form
 // segments whose states are summed independently of each other, so that segments can be computed in
 // parallel.
 class Plan {
@@ -49,7 +49,7 @@ class Plan {
 
   // The work comes as heads, whose segments are computed one after the other..
   int64_t heads() const { return problem_.batch * problem_.heads; }
-  // ..or, with at least two segments a head, (head, segment) pairs in three steps.
+  // ..or, with at least two segments per head, (head, segment) pairs in three steps.
   int64_t segments() const { return segments_; }
   int64_t chunk() const { return chunk_; }
 
@@ -86,8 +86,8 @@ class Plan {
   std::vector<std::byte> toeplitz_, cosine_, sine_;
 };
 
-// Floating-point operations (two a multiply-add) of the products that a plan's form needs, with the
-// causal limit counted exactly: what fractions of peak are measured against.
+// Floating-point operations (two per multiply-add) of the products that a plan's form needs, with
+// the causal limit counted exactly: the basis of fractions of peak.
 double CountFlops(const Plan& plan);
 
 // This thread's rate of fused multiply-adds on registers, in FLOP/s: the machine's peak as the

@@ -46,7 +46,7 @@ bool IsAligned(const Tensor& x) {
 }
 Tensor Aligned(const Tensor& x) { return IsAligned(x) ? x : x.clone(at::MemoryFormat::Contiguous); }
 
-// An output that the kernels can write; what is not aligned gets a copy in the end.
+// An output that the kernels can write: unaligned arrays are copied to at the end.
 class AlignedOutput {
  public:
   explicit AlignedOutput(Tensor& to)

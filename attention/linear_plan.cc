@@ -11,12 +11,12 @@ namespace {
 // One block of rows of the kernels: longer chunks were never faster (attention/README.md).
 constexpr int64_t kChunk = 48;
 
-// Segments are cut where there are fewer heads than this, and are no shorter than kMinChunks.
+// Heads are cut into segments, of at least kMinChunks, if there are fewer heads than this.
 constexpr int64_t kItems = 16;
 constexpr int64_t kMinChunks = 8;
 
 // Up to here one quadratic tile is faster than chunks with a state between them, which cost four
-// (without M two) widths of products a token and what surrounds them, twice of it backward.
+// (without M two) widths of products per token and an overhead, twice as large backward.
 int64_t QuadraticLimit(const Problem& problem, Pass pass) {
   const int64_t width = (problem.width + problem.value_width) / 2;
   return (problem.reweight_length > 0 ? 4 : 2) * width +
@@ -42,7 +42,7 @@ Plan::Plan(const Problem& problem, Pass pass, int64_t chunk)
   }
   chunk_ = std::min(chunk_, problem.length);
   chunks_ = (problem.length + chunk_ - 1) / chunk_;
-  // by the shape alone, never by the number of threads: the results' bits follow from it
+  // by the shape alone, never by the number of threads, because the cut decides the results' bits
   segments_ = std::clamp<int64_t>(kItems / heads(), 1, std::max<int64_t>(1, chunks_ / kMinChunks));
   chunks_per_segment_ = (chunks_ + segments_ - 1) / segments_;
   segments_ = (chunks_ + chunks_per_segment_ - 1) / chunks_per_segment_;

@@ -1,5 +1,5 @@
-// LibTorch's threads. at::parallel_for is a template that OpenMP runs: where a file is compiled
-// without, it takes one thread and says nothing.
+// LibTorch's threads. at::parallel_for is a template on OpenMP: in a file compiled without OpenMP
+// it silently takes one thread.
 #pragma once
 
 #include <ATen/Parallel.h>

@@ -67,7 +67,7 @@ torch::Tensor PerformerProjection(int64_t features, int64_t width, uint64_t seed
 
 torch::Tensor PerformerAttention(Inputs inputs, const ResolvedAttention& attention) {
   const torch::ScalarType type = inputs.q.scalar_type();
-  inputs.ClearPadding();  // before the exponential, which could overflow on what stands there
+  inputs.ClearPadding();  // before the exponential, which could overflow on padding's values
   std::tie(inputs.q, inputs.k) = Features(inputs.q, inputs.k, attention.projection);
   inputs.v = inputs.v.to(inputs.q.scalar_type());
   return (attention.options.causal ? CausalLinear(inputs, kPerformerForm)

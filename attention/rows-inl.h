@@ -1,4 +1,4 @@
-// Rows of scratch for causal linear attention: loading, storing, sums, feature maps, and each thread's
+// Rows in scratch for causal linear attention: loading, storing, sums, feature maps; and the
 // scratch itself. Included once for every instruction set.
 #if defined(COSDT_ATTENTION_ROWS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef COSDT_ATTENTION_ROWS_INL_H_
@@ -32,7 +32,7 @@ inline constexpr size_t kLanes = hn::MaxLanes(Tag<T>());
 
 constexpr size_t RoundUp(size_t n, size_t step) { return (n + step - 1) / step * step; }
 
-// Columns of scratch for n numbers: whole vectors, and whole groups of four for transposing.
+// Columns of scratch for n values: whole vectors, and whole groups of four for transposing.
 template <class T>
 constexpr size_t Padded(size_t n) {
   return RoundUp(n, std::max<size_t>(kLanes<T>, 4));
@@ -49,7 +49,7 @@ HWY_INLINE T Dot(const T* x, const T* y, size_t n) {
   return hn::GetLane(hn::SumOfLanes(d, sum));
 }
 
-// sum of x[0 .. n), exactly these.
+// sum of x[0 .. n), not rounded up.
 template <class T>
 HWY_INLINE T Sum(const T* x, size_t n) {
   const Tag<T> d;
@@ -68,7 +68,7 @@ HWY_INLINE void Scale(const T* x, T factor, size_t n, T* to) {
   for (size_t p = 0; p < n; p += kLanes<T>) hn::Store(hn::Mul(f, hn::Load(d, x + p)), d, to + p);
 }
 
-// to = factor x, exactly n numbers at any address.
+// to = factor x, exactly n values at any address.
 template <class T>
 HWY_INLINE void ScaleTo(const T* x, T factor, size_t n, T* to) {
   const Tag<T> d;
@@ -98,7 +98,7 @@ HWY_INLINE void AddInto(const T* x, const T* y, size_t n, T* to) {
   }
 }
 
-// A token's n numbers as T, zeros up to Padded(n).
+// A token's n values as T, zeros up to Padded(n).
 template <class T>
 HWY_INLINE void LoadRow(const Array& array, Type type, ptrdiff_t offset, size_t n, T* to) {
   const Tag<T> d;
@@ -143,7 +143,7 @@ HWY_INLINE void StoreRow(const T* x, T factor, size_t n, const Array& array, Typ
   ScaleTo(x, factor, n, static_cast<T*>(array.data) + offset);
 }
 
-// phi of n numbers in place; the padding stays 0.
+// phi of n values in place; the padding stays 0.
 template <class T>
 HWY_INLINE void MapFeatures(Features features, size_t n, T* row) {
   const Tag<T> d;
@@ -183,8 +183,8 @@ HWY_INLINE void MulFeatureSlopes(Features features, const T* phi, size_t n, T* g
   }
 }
 
-// Scratch of one thread: grown, kept, and handed out again from the start for every head, because
-// touching fresh memory costs more than the arithmetic.
+// One thread's scratch: it grows, is kept, and is handed out again from the start for every head,
+// because touching fresh memory costs more than the arithmetic.
 class Scratch {
  public:
   template <class T>
@@ -207,7 +207,7 @@ class Scratch {
     take(*this);
   }
 
-  // Bytes that were asked for last.
+  // Bytes taken since the last Fit.
   size_t size() const { return used_; }
 
  private:

@@ -1,5 +1,5 @@
 // Whether kernels of causal linear attention compute on a device what LibTorch's operations compute
-// there, for devices on which a kernel was never run before.
+// there, for devices on which no kernel has run before.
 #pragma once
 
 #include <torch/torch.h>
@@ -11,7 +11,7 @@
 
 namespace cosdt::attention {
 
-// Whether there are kernels for a problem, and what runs a pass of them over arrays on the device.
+// Whether there are kernels for a problem; runs a pass of them over arrays on the device.
 using SupportsProblem = std::function<bool(const kernels::Problem&)>;
 using RunKernels = std::function<void(const kernels::Problem&, kernels::Pass)>;
 

@@ -13,8 +13,8 @@ struct Inputs {
   torch::Tensor q, k, v, key_mask;
   std::vector<int64_t> output_shape;  // [.., heads, L, d_v]
 
-  // Keys and values with zeros at padded positions. What stands there, NaN included, has no
-  // influence and gets no gradient.
+  // Keys and values with zeros at padded positions. Values there, NaN included, have no influence
+  // and get no gradient.
   void ClearPadding();
 };
 

@@ -20,7 +20,7 @@ namespace cosdt::attention::kernels::HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
-// A tile of kTileRows x kTileVectors sums fills the registers but for the operands.
+// A tile of kTileRows x kTileVectors sums fills the registers except for the operands.
 #if HWY_MAX_BYTES == 64 || HWY_ARCH_ARM_A64
 inline constexpr size_t kTileRows = 6, kTileVectors = 4;
 #else
@@ -35,8 +35,8 @@ struct Tile {
   static constexpr Tag<T> d{};
   hn::Vec<Tag<T>> sum[kTileRows][kVectors];
 
-  // one that the compiler provides would not be of the instruction set, which NEON's vectors ask
-  // for
+  // the compiler's own would not be compiled for the instruction set, which NEON's vectors
+  // require
   HWY_INLINE Tile() {}
   HWY_INLINE void Clear() {
     for (size_t r = 0; r < kTileRows; ++r) {
@@ -77,7 +77,7 @@ struct Tile {
   }
 
   // The same over kTileRows steps of a triangle on the diagonal: a[row][step] with step <= row, or
-  // transposed with step >= row. What lies outside is not read.
+  // transposed with step >= row. Elements outside are not read.
   template <bool kTransposed>
   HWY_INLINE void MulAddTriangle(const T* HWY_RESTRICT a, size_t a_stride, const T* HWY_RESTRICT b,
                                  size_t b_stride) {
@@ -162,7 +162,7 @@ HWY_NOINLINE void WeightedScores(const T* a, size_t a_stride, const T* b, size_t
 }
 
 // to[rows, columns] = s b + a state, where s is the block of WeightedScores and b the chunk's rows;
-// without a state where `steps` is 0.
+// without a state if `steps` is 0.
 template <class T>
 HWY_NOINLINE void ScoresTimes(const T* s, size_t s_stride, size_t first, const T* b,
                               size_t b_stride, const T* a, size_t a_stride, const T* state,

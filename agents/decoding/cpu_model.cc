@@ -54,7 +54,7 @@ bool CpuModel::Supports(const DecisionTransformerOptions& options) {
 }
 
 CpuModel::Norm CpuModel::CopyNorm(const torch::nn::LayerNorm& norm) {
-  return {CopyNumbers(PadLast(norm->weight.detach())), CopyNumbers(PadLast(norm->bias.detach())),
+  return {CopyValues(PadLast(norm->weight.detach())), CopyValues(PadLast(norm->bias.detach())),
           static_cast<float>(norm->options.eps())};
 }
 
@@ -70,7 +70,7 @@ CpuModel::CpuModel(const DecisionTransformer& model, torch::ScalarType type)
       embed_observation_(Pack(model->embed_observation)),
       embed_action_(Pack(model->embed_action)),
       head_(Pack(model->head)),
-      times_(CopyNumbers(PadLast(model->embed_timestep->weight.detach()))),
+      times_(CopyValues(PadLast(model->embed_timestep->weight.detach()))),
       embed_norm_(CopyNorm(model->embed_norm)),
       norm_(CopyNorm(model->norm)) {
   for (const TransformerBlock& block : model->blocks) {

@@ -30,7 +30,7 @@ HWY_INLINE float SumVectors(const float* x, int64_t n) {
   return hn::GetLane(hn::SumOfLanes(kTag, sums));
 }
 
-// Of any n.
+// The same for any n.
 HWY_INLINE float Dot(const float* x, const float* y, int64_t n) {
   auto sums = hn::Zero(kTag);
   int64_t i = 0;
@@ -69,7 +69,7 @@ void Normalize(Rows from, int64_t rows, int64_t width, const float* gamma, const
   }
 }
 
-// Of this thread: grown, and kept.
+// This thread's scratch: it grows and is kept.
 float* Scratch(size_t size) {
   static thread_local Floats scratch;
   scratch.Require(static_cast<int64_t>(size));
@@ -88,7 +88,7 @@ struct SumsTile {
   static constexpr ptrdiff_t kStep = kPanels * kPanel;  // of a feature
   static constexpr ptrdiff_t kAhead = 4096 / sizeof(float);
 
-  // tile += queries sums. Apart from what surrounds it, so that the sums stay in registers.
+  // tile += queries sums. A function of its own, so that the sums stay in registers.
   template <size_t kRows>
   static HWY_NOINLINE void MulAdd(const float* HWY_RESTRICT queries, int64_t features,
                                   const float* HWY_RESTRICT sums, Tile<kRows, kPanels>& tile) {
@@ -125,7 +125,7 @@ void AttendLinear(const CacheView& cache, const float* weights, const float* pha
         tile.Store(scores + column, kRecent, [&](auto y, size_t row, const float* at) HWY_ATTR {
           const ptrdiff_t j = at - scores - static_cast<ptrdiff_t>(row) * kRecent;
           const auto weight = hn::LoadU(kTag, weights + j - token - static_cast<ptrdiff_t>(row));
-          // what stands behind the tokens is old: not even a NaN of it gets into the sums
+          // values behind the tokens are stale: not even their NaNs may reach the sums
           return hn::IfThenElseZero(hn::Ne(weight, hn::Zero(kTag)), hn::Mul(y, weight));
         });
       });

@@ -1,7 +1,7 @@
 // CPU kernels for acting: LayerNorm and attention over a memory, in vector instructions chosen at
-// run time. They know nothing of LibTorch; decoding/cpu_model.h is what uses them.
+// run time. They do not depend on LibTorch; decoding/cpu_model.h uses them.
 //
-// All sums of a row run in one order, whatever is computed beside it: a row's result does not
+// All sums of a row run in one order, whatever else is computed: a row's result does not
 // depend on the number of rows or on its place among them. Everything is float32.
 #pragma once
 
@@ -17,7 +17,7 @@ void Normalize(Rows from, int64_t rows, int64_t width, const float* gamma, const
                float epsilon, Rows to);
 
 // One layer's memory of one row's tokens: the latest ones with their keys and values, and of those
-// before them sums, from which linear kinds go on.
+// before them, for linear kinds, sums.
 inline constexpr int64_t kRecent = 64;  // tokens that linear kinds keep at most
 struct CacheView {
   int64_t heads = 1, width = 1;     // of a head; its columns begin at multiples of Padded(width)
@@ -30,15 +30,15 @@ struct CacheView {
   int64_t columns() const { return heads * Padded(width); }
 };
 
-// Causal attention of the last `count` tokens of a memory, whose queries q holds, to its tokens up
-// to their own. Linear kinds, q and keys being features:
+// Causal attention of the last `count` tokens of a memory, with queries q, to its tokens up to
+// their own. Linear kinds, q and keys being features:
 //   out_i = sum_j w_ij (q_i . k_j) v_j / max(sum_j w_ij (q_i . k_j), epsilon)
 // w_ij is weights[j - i], for |j - i| < kRecent and 0 beyond the diagonal; the sums' parts, one or
-// two, are weighted with the numbers of phases [count][parts].
+// two, are weighted with phases [count][parts].
 void AttendLinear(const CacheView& cache, const float* weights, const float* phases, int64_t parts,
                   float epsilon, Rows q, int64_t count, Rows out);
 
-// The same for softmax(q_i . k_j), where q is already divided by the root of the width.
+// The same for softmax(q_i . k_j), with q already divided by the root of the width.
 void AttendSoftmax(const CacheView& cache, Rows q, int64_t count, Rows out);
 
 // sums += sum_j phases[part][j] k_j v_j over the memory's latest tokens, key_sums likewise.

@@ -36,7 +36,7 @@ HWY_INLINE void StoreFloats(hn::Vec<D> v, D d, uint16_t* to) {
   attention::HWY_NAMESPACE::StoreBFloat16(v, d, to);
 }
 
-// Calls body(tag, column) for whole vectors, then for single numbers.
+// Calls body(tag, column) for whole vectors, then for single values.
 template <class Body>
 HWY_INLINE void ForColumns(size_t n, const Body& body) {
   const hn::ScalableTag<float> d;
@@ -72,7 +72,7 @@ class Dropper {
         threshold_(static_cast<int32_t>(std::lround(drop.p * 2147483647.0)) - 1),
         scale_(static_cast<float>(1 / (1 - drop.p))) {}
 
-  // v, which are numbers i, i + 1, .. of the tensor, dropped or scaled
+  // v, the tensor's elements i, i + 1, .., dropped or scaled
   template <class D>
   HWY_INLINE hn::Vec<D> operator()(D d, hn::Vec<D> v, size_t i) const {
     if (!active_) return v;
@@ -98,7 +98,7 @@ class Dropper {
 
   bool active_;
   uint32_t low_, high_;
-  int32_t threshold_;  // of 31 bits: unsigned numbers are not compared everywhere
+  int32_t threshold_;  // of 31 bits: not every set compares unsigned integers
   float scale_;
 };
 
@@ -123,11 +123,11 @@ void ForwardRows(const AddNorm& op, int64_t begin, int64_t end) {
   const Dropper dropper(op.drop);
   const size_t n = op.width;
   for (int64_t row = begin; row < end; ++row) {
-    const size_t at = row * n, number = (op.first_row + row) * n;
+    const size_t at = row * n, element = (op.first_row + row) * n;
     const T* const update = static_cast<const T*>(op.update) + at;
     float* const sum = op.sum + at;
     const float total = SumColumns(n, [&](auto d, size_t j) HWY_ATTR {
-      auto v = dropper(d, LoadFloats(d, update + j), number + j);
+      auto v = dropper(d, LoadFloats(d, update + j), element + j);
       if (op.x) v = hn::Add(v, LoadFloats(d, op.x + at + j));
       StoreFloats(v, d, sum + j);
       return v;
@@ -161,7 +161,7 @@ void BackwardRows(const AddNorm& op, const AddNormGradient& gradient, int64_t be
   float* const grad_gamma = grad_affine;
   float* const grad_beta = grad_affine + n;
   for (int64_t row = begin; row < end; ++row) {
-    const size_t at = row * n, number = (op.first_row + row) * n;
+    const size_t at = row * n, element = (op.first_row + row) * n;
     const float* const sum = op.sum + at;
     const T* const grad_norm =
         gradient.grad_norm ? static_cast<const T*>(gradient.grad_norm) + at : nullptr;
@@ -196,7 +196,7 @@ void BackwardRows(const AddNorm& op, const AddNormGradient& gradient, int64_t be
       }
       if (gradient.grad_sum) grad = hn::Add(grad, LoadFloats(d, gradient.grad_sum + at + j));
       if (gradient.grad_x) StoreFloats(grad, d, gradient.grad_x + at + j);
-      StoreFloats(dropper(d, grad, number + j), d, static_cast<T*>(gradient.grad_update) + at + j);
+      StoreFloats(dropper(d, grad, element + j), d, static_cast<T*>(gradient.grad_update) + at + j);
     });
   }
 }

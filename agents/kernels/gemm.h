@@ -1,6 +1,6 @@
 // Products of float32 matrices on one thread, in vector instructions chosen at run time, for the
 // linear layers of training and evaluation: on Zen 4, tall and narrow ones run at 1.5 to 2 times
-// the speed of the BLAS in LibTorch (cosdt bench train). They do not know LibTorch.
+// the speed of the BLAS in LibTorch (cosdt bench train). They do not depend on LibTorch.
 //
 // Also with both factors rounded to bfloat16 and sums in float32, on processors with AVX-512 BF16.
 //
@@ -72,7 +72,8 @@ struct Packed {
 void PackWeights(const float* weight, int64_t rows, int64_t columns, bool transposed, bool bfloat16,
                  Packed& to);
 
-// What becomes of a product y: y, to + y, a function of y, or relu's gradient: y if to > 0, else 0.
+// The value written for a product y: y, to + y, a function of y, or relu's gradient: y if to > 0,
+// else 0.
 enum class Epilogue { kStore, kAdd, kRelu, kGelu, kEluPlusOne, kReluGradient };
 
 // to[row] = epilogue(bias + from[row] w) for the outputs [begin, end), multiples of 16; output

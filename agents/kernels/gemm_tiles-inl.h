@@ -22,7 +22,7 @@ inline constexpr FloatTag kTag{};
 inline constexpr int64_t kLanes = hn::MaxLanes(FloatTag());
 inline constexpr size_t kPanelVectors = kPanel / kLanes;
 
-// A tile of kTileRows rows and kTilePanels panels fills the registers but for the operands.
+// A tile of kTileRows rows and kTilePanels panels fills the registers except for the operands.
 inline constexpr size_t kTileRows = 6;
 inline constexpr size_t kTilePanels = HWY_MAX_BYTES == 64 ? 4 : 1;
 

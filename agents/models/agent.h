@@ -36,7 +36,7 @@ struct AgentOptions {
   void SetShape(int64_t layers, int64_t width);  // of all kinds
 
   int64_t context() const;          // steps in a window of training data
-  int64_t tokens_per_step() const;  // that are computed
+  int64_t tokens_per_step() const;  // of the model's sequence
   int64_t max_timestep() const;     // timesteps are clamped below it
   bool reads_targets() const;       // whether actions depend on the return-to-go
   const attention::AttentionOptions* attention() const;  // null for a kind without
@@ -85,7 +85,7 @@ class Agent {
   virtual void set_dropout_key(uint64_t) {}
   virtual int64_t dropout_layers() const { return 0; }
 
-  // The Decision Transformer that it is, for what computes one by faster ways than Predict:
+  // The Decision Transformer that it is, for code that computes one faster than Predict:
   // decoding step by step, updates without autograd. Null for other agents.
   virtual DecisionTransformer transformer() const { return nullptr; }
 

@@ -17,7 +17,7 @@ struct BehaviourCloningOptions {
   int64_t layers = 2;  // hidden
   int64_t width = 256;
 
-  // What agent.h asks of every kind: an observation alone, without its timestep.
+  // The interface of every kind (agent.h): reads an observation alone, without its timestep.
   static constexpr char kName[] = "behaviour cloning";
   static constexpr bool kReadsTargets = false;
   static constexpr int64_t kTokensPerStep = 1, context = 1, max_timestep = 1;

@@ -16,7 +16,7 @@
 
 namespace cosdt::agents {
 
-// What a checkpoint holds besides the weights.
+// A checkpoint's contents besides the weights.
 struct CheckpointInfo {
   datasets::Normalizer normalizer;
   double return_scale = 1000;    // returns-to-go are divided by it

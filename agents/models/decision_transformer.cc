@@ -207,7 +207,7 @@ torch::Tensor DecisionTransformerImpl::forward(const Tensor& returns_to_go,
   dropout.p = is_training() ? options_.dropout : 0;
   uint64_t layer = 0;
   const int64_t heads = options_.heads;
-  // x is the residual stream, y what comes out of the LayerNorm before the next layer
+  // x is the residual stream, y the output of the LayerNorm before the next layer
   auto [x, y] = AddNorm({}, embed_norm(tokens).to(compute_type_.value_or(type())),
                         dropout.For(layer++), blocks.front()->norm_1);
   for (size_t i = 0; i < blocks.size(); ++i) {

@@ -2,8 +2,8 @@
 //
 // A step is three tokens, return-to-go, observation and action, which share one learned embedding
 // of the timestep. They pass LayerNorm, blocks as in GPT-2 (LayerNorm before attention and MLP,
-// residual sums) and a last LayerNorm; from what then stands at the observation's token, a linear
-// layer and tanh give the action. There is no other positional embedding.
+// residual sums) and a last LayerNorm; a linear layer and tanh turn the observation token's output
+// into the action. There is no other positional embedding.
 //
 // Equal to transformers' DecisionTransformerModel with softmax attention (hf_checkpoint.h). Where
 // the original drops single attention weights, which has no form in linear time, the mixed values
@@ -35,7 +35,7 @@ struct DecisionTransformerOptions {
   int64_t width = 128;
   int64_t context = 20;             // K, in steps; inputs may be shorter
   std::string activation = "relu";  // of the MLP: relu, or gelu (with erf)
-  double dropout = 0.1;             // of embeddings, mixed values and what is added to the residual
+  double dropout = 0.1;             // of embeddings, mixed values and the residual's summands
   int64_t max_timestep = 1000;      // timesteps are clamped to max_timestep - 1
   double timestep_std = 0.02;       // of the initial timestep embeddings; the original's: 1
 
@@ -44,7 +44,7 @@ struct DecisionTransformerOptions {
   // them more closely and play worse (experiments/results/quality).
   attention::AttentionOptions attention = {.feature_map = "elu"};
 
-  // What agent.h asks of every kind.
+  // The interface of every kind (agent.h).
   static constexpr char kName[] = "Decision Transformer";
   static constexpr bool kReadsTargets = true;
   static constexpr int64_t kTokensPerStep = agents::kTokensPerStep;
@@ -121,8 +121,8 @@ class DecisionTransformerImpl : public torch::nn::Module {
   // Draws the weights from torch's generator as the original does: weights of the blocks' linear
   // layers N(0, 0.02^2) and their biases 0; embeddings and head by PyTorch's defaults (linear
   // layers uniform within 1 / sqrt(inputs)). Timestep embeddings are N(0, timestep_std^2): at the
-  // original's N(0, 1) they drown what shares a token with them until training has shrunk them,
-  // which takes longer than a short training run. transformers and CORL draw everything from
+  // original's N(0, 1) they drown the values that share a token with them until training has shrunk
+  // them, which takes longer than a short training run. transformers and CORL draw everything from
   // N(0, 0.02^2). Throws what Validate() throws.
   explicit DecisionTransformerImpl(DecisionTransformerOptions options);
 
@@ -132,8 +132,8 @@ class DecisionTransformerImpl : public torch::nn::Module {
   //   timesteps [B, K], int64: since the episode began; clamped to [0, max_timestep)
   //   mask [B, K], bool, true at real steps; undefined if there is no padding
   // K may be anything from 1 to the context. Predictions read steps up to their own and no
-  // padding; what is predicted at padding is finite and means nothing. Only what the predictions
-  // need is computed: of the last block, queries and all that follows for observation tokens alone.
+  // padding; predictions at padding are finite and mean nothing. Only what the predictions
+  // need is computed: in the last block, queries and all that follows for observation tokens alone.
   // Throws c10::Error naming the argument, what was expected and found.
   torch::Tensor forward(const torch::Tensor& returns_to_go, const torch::Tensor& observations,
                         const torch::Tensor& actions, const torch::Tensor& timesteps,
@@ -155,8 +155,8 @@ class DecisionTransformerImpl : public torch::nn::Module {
   torch::ScalarType type() const { return head->weight.scalar_type(); }
   torch::Device device() const { return head->weight.device(); }
 
-  // Whether an output of the attention reads its own query alone: then queries that nobody asks for
-  // need not be computed. Flow attention's outputs read the queries before them, too.
+  // Whether an output of the attention reads its own query alone: then unused queries need not be
+  // computed. Flow attention's outputs read the queries before them, too.
   bool queries_are_independent() const { return options_.attention.kind != "flow"; }
 
   torch::nn::Embedding embed_timestep{nullptr};

@@ -128,7 +128,7 @@ class AddNormFunction : public torch::autograd::Function<AddNormFunction> {
   }
 };
 
-// What the numbers of x are multiplied by, for devices and types without kernels of this file: the
+// The factors of x's elements, for devices and types without kernels of this file: the
 // pattern of fused_norm.h in LibTorch's operations on int64, of which the upper half is 0. The
 // second factor is taken modulo 2^32, so that no product overflows.
 Tensor DropFactors(const Tensor& x, const Dropout& dropout) {

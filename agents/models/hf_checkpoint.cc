@@ -82,7 +82,7 @@ std::vector<Pair> Pairs(const DecisionTransformer& model) {
 constexpr double kNormEpsilon = 1e-5;
 constexpr int64_t kPositions = 1024;  // rows of their unused position table, as in their default
 
-// A folder's config.json; what it leaves out has transformers' default.
+// A folder's config.json; missing keys have transformers' defaults.
 class Config {
  public:
   explicit Config(const fs::path& folder) : path_(folder / "config.json") {

@@ -16,7 +16,7 @@ namespace cosdt::agents {
 //   - Weights in float16 and bfloat16 become the same values in float32.
 // Its config does not know a context: `context`, in steps, is the caller's. Throws FileError
 // (datasets/file_error.h) if a file is missing, damaged or does something that this model does
-// not; of a folder with pytorch_model.bin or shards it says how transformers writes the one file.
+// not; for a folder with pytorch_model.bin or shards the error says how to write the one file.
 DecisionTransformer ImportHfCheckpoint(const std::string& folder, int64_t context = 20);
 
 // Writes config.json and model.safetensors (float32) into a folder, which is made if it is

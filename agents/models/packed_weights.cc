@@ -8,7 +8,7 @@ namespace {
 
 using torch::Tensor;
 
-// Of panels [panels, inputs, kPanel]: [panels, Pairs(inputs), kPanel].
+// Pairs [panels, Pairs(inputs), kPanel] of panels [panels, inputs, kPanel].
 kernels::AlignedBuffer<kernels::Pair> CopyPairs(const Tensor& panels) {
   const int64_t inputs = panels.size(1), pairs = kernels::Pairs(inputs);
   const Tensor halves = torch::constant_pad_nd(panels, {0, 0, 0, 2 * pairs - inputs})
@@ -32,17 +32,17 @@ kernels::Packed Pack(const Tensor& weight, const Tensor& bias, torch::ScalarType
   if (type == torch::kBFloat16) {
     packed.pairs = CopyPairs(panels);
   } else {
-    packed.panels = CopyNumbers(panels);
+    packed.panels = CopyValues(panels);
   }
   packed.bias =
-      bias.defined() ? CopyNumbers(PadLast(bias.detach())) : kernels::Floats(packed.outputs);
+      bias.defined() ? CopyValues(PadLast(bias.detach())) : kernels::Floats(packed.outputs);
   return packed;
 }
 
-kernels::Floats CopyNumbers(const Tensor& x) {
-  const Tensor numbers = x.detach().to(torch::kCPU, torch::kFloat32).contiguous();
-  kernels::Floats copy(numbers.numel());
-  std::copy_n(numbers.const_data_ptr<float>(), numbers.numel(), copy.data());
+kernels::Floats CopyValues(const Tensor& x) {
+  const Tensor values = x.detach().to(torch::kCPU, torch::kFloat32).contiguous();
+  kernels::Floats copy(values.numel());
+  std::copy_n(values.const_data_ptr<float>(), values.numel(), copy.data());
   return copy;
 }
 

@@ -40,8 +40,8 @@ class ZeroPolicy : public Policy {
   }
 };
 
-// In the corridor its action is always 0: actions are seen by sequence models, and one that went
-// with the sign would carry it through the corridor in the memory's place.
+// In the corridor its action is always 0: sequence models see actions, and one that depended on the
+// sign would carry it through the corridor in place of the memory.
 class MazePolicy : public Policy {
  public:
   void Act(std::span<const float> observations, std::span<envs::Rng* const> rngs,

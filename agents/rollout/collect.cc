@@ -13,8 +13,8 @@
 namespace cosdt::agents {
 namespace {
 
-// Bodies in lock step: no more than the episodes that are asked for, or most would be played for
-// nothing. The result does not depend on their number.
+// Bodies in lock step: no more than the requested episodes, or most would be played for nothing.
+// The result does not depend on their number.
 constexpr int kMinBodies = 4, kMaxBodies = 64;
 
 int Bodies(const envs::EnvSpec& spec, const CollectOptions& options) {
@@ -163,7 +163,7 @@ class Collector {
   envs::VectorEnv envs_;
   std::vector<envs::Rng> noise_;          // of each row's policy
   std::vector<int> idle_;                 // rows without an episode
-  std::map<uint64_t, Episode> episodes_;  // by their number, those not in the result yet
+  std::map<uint64_t, Episode> episodes_;  // by their index, those not in the result yet
   uint64_t started_ = 0;
   datasets::Transitions empty_, result_;
 };

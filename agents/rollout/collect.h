@@ -23,7 +23,7 @@ struct CollectOptions {
   uint64_t seed = 0;
   int threads = 1;
 
-  // Called now and then with the number of transitions so far.
+  // Called from time to time with the number of transitions so far.
   std::function<void(int64_t)> progress;
 
   // Throws std::invalid_argument for fewer than one transition or thread.
@@ -32,8 +32,8 @@ struct CollectOptions {
 
 // Plays episodes as D4RL's collector does and gives exactly `transitions` steps of them: a body's
 // 1000th step in an episode is a timeout and no terminal, whatever the state; the last episode is
-// cut when the number is reached. Policies are given full observations; what is kept is what the
-// task shows, and the simulator's state if there is one. Each episode draws one of the policies
+// cut when the count is reached. Policies are given full observations; the result has the task's
+// observations, and the simulator's state if there is one. Each episode draws one of the policies
 // by weight. Episode i is the same for any number of threads. Throws std::invalid_argument without
 // a policy of positive weight.
 datasets::Transitions Collect(const envs::Env& prototype,

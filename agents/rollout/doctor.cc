@@ -112,7 +112,7 @@ void CompareWithKnownFile(const std::string& path, datasets::CheckReport& check)
   }
 }
 
-// Notes on what a reader should know of the file's kind.
+// Notes on the file's kind for its readers.
 void AddNotes(const CheckedFile& file, datasets::CheckReport& check) {
   const auto not_compared = [](const std::string& env) {
     return "made in " + env +
@@ -130,7 +130,7 @@ void AddNotes(const CheckedFile& file, datasets::CheckReport& check) {
   }
 }
 
-// Compares what the file says of its physics with what its steps say.
+// Compares the physics that the file names with the one that its steps show.
 void CompareVerdict(const datasets::RecordedEnv& recorded, const std::string& verdict,
                     datasets::CheckReport& check) {
   if (verdict == "none") {

@@ -24,8 +24,8 @@ struct DoctorOptions {
   std::function<void(envs::Physics)> before_rollout = nullptr;
 };
 
-// What is wrong with a dataset file, and whose simulator made it. What was not reached, for a
-// finding before it, is empty.
+// The findings on a dataset file, and whose simulator made it. Fields that were not reached because
+// of an earlier finding are empty.
 struct Diagnosis {
   // Codes of datasets::CheckTransitions and
   //   file     the file cannot be read
@@ -45,7 +45,7 @@ struct Diagnosis {
 
 // Checks a D4RL or Minari file: its structure, its arrays (datasets/check.h), its name against
 // D4RL's, its steps against the simulator's (physics_check.h), and plays its policy in every
-// physics mode. All that is wrong with the file is a finding. Throws std::invalid_argument for
+// physics mode. Every fault of the file is a finding. Throws std::invalid_argument for
 // options that are not valid. Forks (datasets/probe.h): call it before the process has threads of
 // its own.
 Diagnosis Diagnose(const std::string& path, const DoctorOptions& options = {});

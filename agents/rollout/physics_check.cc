@@ -111,7 +111,7 @@ class Replayer {
     return std::span(t_.observations).subspan((row + 1) * width, width);
   }
 
-  // Steps from a state and gives the reward; `observation` is set to where it ends.
+  // Steps from a state and gives the reward; `observation` is set to the one after it.
   double Step(envs::MujocoEnv& body, const State& state, size_t row,
               std::vector<double>& observation) const {
     body.SetState(state.qpos, state.qvel);

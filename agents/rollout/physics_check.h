@@ -8,8 +8,7 @@
 
 namespace cosdt::agents {
 
-// How far a step of the simulator ends from what a file says: the largest difference over the
-// values of an observation.
+// A simulated step's distance from the file's: the largest difference over an observation's values.
 struct Residual {
   double median = 0;
   double p90 = 0;

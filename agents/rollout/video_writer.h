@@ -38,7 +38,7 @@ class VideoWriter {
   datasets::AtomicFile file_;
   pid_t child_ = -1;
   datasets::FileDescriptor pipe_;
-  datasets::FileDescriptor messages_;  // a file in memory for what ffmpeg says
+  datasets::FileDescriptor messages_;  // a file in memory for ffmpeg's messages
 };
 
 }  // namespace cosdt::agents

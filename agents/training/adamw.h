@@ -28,7 +28,7 @@ class AdamW {
   // One update with the gradients multiplied by `gradient_scale`, which changes them.
   void Step(double learning_rate, double gradient_scale = 1);
 
-  // What an update on a device takes from the host, for the step after `ahead` others.
+  // The host's values for an update on a device, for the step after `ahead` others.
   struct Scalars {
     double decay, root_correction, rate;
   };

@@ -18,7 +18,7 @@ namespace in = update_inputs;
 
 namespace {
 
-// By row 0 of the inputs.
+// The counts in row 0 of the inputs.
 int64_t GoodUpdates(const Tensor& notes) {
   const int64_t bad = notes[in::kFirstBad].item<int64_t>();
   return bad == 0 ? notes[in::kDone].item<int64_t>() : bad - 1;
@@ -110,7 +110,7 @@ void DeviceUpdate::Compute() {
                         transformer_ ? transformer_->bfloat16_copy() : Tensor());
 }
 
-// Those that were done before an error stopped the rest, if the device still answers.
+// The results before an error stopped the rest, if the device still answers.
 void DeviceUpdate::CountDone() {
   try {
     optimizer_.CountSteps(GoodUpdates(inputs_.select(0, 0).cpu()));
@@ -123,7 +123,7 @@ std::vector<DeviceUpdate::Result> DeviceUpdate::Run(std::span<const Input> updat
   const auto count = static_cast<int64_t>(updates.size());
   TORCH_CHECK(count >= 1 && count <= kMaxAtOnce, "device update: expected 1 to ", kMaxAtOnce,
               " updates, found ", count);
-  Tensor notes, numbers;
+  Tensor notes, values;
   recorder_->InOrder([&] {
     {
       const torch::NoGradGuard no_grad;
@@ -140,13 +140,13 @@ std::vector<DeviceUpdate::Result> DeviceUpdate::Run(std::span<const Input> updat
       throw;
     }
     notes = inputs_.select(0, 0).to(torch::kCPU, /*non_blocking=*/false, /*copy=*/true);
-    numbers = results_.narrow(0, 0, count).to(torch::kCPU, torch::kFloat64);
+    values = results_.narrow(0, 0, count).to(torch::kCPU, torch::kFloat64);
   });
   const int64_t good = GoodUpdates(notes);
   optimizer_.CountSteps(good);
   std::vector<Result> results;
   for (int64_t i = 0; i < std::min(count, good + 1); ++i) {
-    results.push_back({numbers[i][0].item<double>(), numbers[i][1].item<double>()});
+    results.push_back({values[i][0].item<double>(), values[i][1].item<double>()});
   }
   return results;
 }

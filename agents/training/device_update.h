@@ -1,5 +1,5 @@
 // Updates as a GPU does them best, and any device can: their inputs go up at once, every update is
-// the same sequence of operations on arrays that stay where they are, recorded and replayed on a
+// the same sequence of operations on arrays that never move, recorded and replayed on a
 // GPU, and losses and norms come back at once. No update waits for the host.
 #pragma once
 
@@ -24,8 +24,8 @@ class DeviceUpdate {
   // Whether it can train the agent.
   static bool Takes(const Agent& agent);
 
-  // The agent and the optimizer, which is the agent's, must outlive this object and stay where they
-  // are. `clip` as TrainerOptions has it; `type` of matrix products.
+  // The agent and the optimizer, which is the agent's, must outlive this object and not
+  // move. `clip` as TrainerOptions has it; `type` of matrix products.
   DeviceUpdate(Agent& agent, AdamW& optimizer, DeviceWindows data, int64_t batch_size, double clip,
                torch::ScalarType type);
 
@@ -38,10 +38,10 @@ class DeviceUpdate {
     double loss = 0;
     double gradient_norm = 0;  // before clipping
   };
-  // Does as many updates, at most kMaxAtOnce. Where a loss or norm is not finite, weights and
+  // Does the updates, at most kMaxAtOnce. If a loss or norm is not finite, weights and
   // moments stay as they were before that update, which is the last of the results; the optimiser
-  // counts those before it. Where an error ends them (memory, a recording), it counts those that
-  // were done.
+  // counts those before it. If an error ends them (memory, a recording), it counts those that were
+  // done.
   std::vector<Result> Run(std::span<const Input> updates);
 
  private:

@@ -12,13 +12,13 @@ DeviceWindows::DeviceWindows(const datasets::Episodes& episodes,
   Tensor observations = torch::empty({rows, static_cast<int64_t>(episodes.observation_size)});
   Tensor actions = torch::empty({rows, static_cast<int64_t>(episodes.action_size)});
   Tensor returns_to_go = torch::empty({rows});
-  const auto numbers = [](const Tensor& x) {
+  const auto values = [](const Tensor& x) {
     return std::span(x.data_ptr<float>(), static_cast<size_t>(x.numel()));
   };
   // on the CPU, so that the bits are the sampler's
-  normalizer.Apply(episodes.observations, numbers(observations));
-  std::ranges::copy(episodes.actions, numbers(actions).begin());
-  std::ranges::transform(episodes.returns_to_go, numbers(returns_to_go).begin(),
+  normalizer.Apply(episodes.observations, values(observations));
+  std::ranges::copy(episodes.actions, values(actions).begin());
+  std::ranges::transform(episodes.returns_to_go, values(returns_to_go).begin(),
                          [&](float x) { return static_cast<float>(x / options.return_scale); });
   observations_ = observations.to(device);
   actions_ = actions.to(device);

@@ -1,4 +1,4 @@
-// A dataset on the device where the model is, and windows of it gathered there: an update sends
+// A dataset on the model's device, and windows of it gathered there: an update sends
 // three integers per window instead of its steps.
 #pragma once
 
@@ -25,8 +25,8 @@ class DeviceWindows {
   void Describe(std::span<const datasets::Window> windows, int64_t* described) const;
   torch::Tensor Describe(std::span<const datasets::Window> windows) const;
 
-  // The batch that WindowSampler::Fill writes, bit for bit. `described` is on the device. Neither
-  // waits nor reads what it depends on before it runs: it can be recorded in a CUDA graph.
+  // The batch that WindowSampler::Fill writes, bit for bit. `described` is on the device. It waits
+  // for nothing and reads all its inputs on the device: it can be recorded in a CUDA graph.
   Batch Gather(const torch::Tensor& described) const;
 
   // [rows, ..]: observations normalized, returns-to-go scaled.

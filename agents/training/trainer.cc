@@ -60,7 +60,7 @@ datasets::WindowOptions SamplerOptions(const Agent& agent, const TrainerOptions&
   return sampler;
 }
 
-// What UpdatePath::kOfDevice stands for on a GPU.
+// The path that UpdatePath::kOfDevice stands for on a GPU.
 UpdatePath PathOf(const Agent& agent) {
   if (!DeviceUpdate::Takes(agent)) {
     std::fprintf(
@@ -252,7 +252,7 @@ void Trainer::UpdateOnDevice(int64_t count, std::vector<UpdateResult>& results) 
   }
 }
 
-// Of the windows at hand; no gradients if the loss is not finite.
+// An update on the windows at hand; computes no gradients if the loss is not finite.
 double Trainer::ComputeLossAndGradients(uint64_t dropout_key) {
   const Batch batch = NextBatch();
   if (cpu_update_) return cpu_update_->Run(batch, dropout_key);
@@ -265,7 +265,7 @@ double Trainer::ComputeLossAndGradients(uint64_t dropout_key) {
   return loss.item<double>();
 }
 
-// One that is not finite changes nothing.
+// An update that is not finite changes nothing.
 UpdateResult Trainer::UpdateOnce() {
   UpdateResult result;
   result.update = updates() + 1;

@@ -107,7 +107,7 @@ class Trainer {
   Trainer(std::shared_ptr<Agent> agent, const datasets::Episodes& episodes,
           datasets::Normalizer normalizer, const TrainerOptions& options,
           UpdatePath path = UpdatePath::kOfDevice);
-  Trainer(Trainer&&) = delete;  // an update refers to what it changes
+  Trainer(Trainer&&) = delete;  // updates hold references to its members
 
   // One update, or `count`: many at once are faster on a GPU, which then need not wait for the
   // host. Throws NotFiniteError at the first update whose loss or gradient is not finite, and

@@ -40,8 +40,8 @@ void Visit(Options& o, const Visitor& visit) {
         o.eval_every);
 }
 
-// What a run calls while it trains. What was written of updates after the last save is void if the
-// run is killed: it is told again.
+// The run's calls while it trains. Calls about updates after the last save are repeated if the run
+// is killed and resumed: discard what was written of them.
 class TrainingRunObserver {
  public:
   virtual ~TrainingRunObserver() = default;
@@ -68,7 +68,7 @@ class TrainingRunObserver {
 class TrainingRun {
  public:
   // Locks the folder, which is made if there is none, and begins a run in it, or with `resume`
-  // continues the one from its last save. `info` is what checkpoints say; its updates and return
+  // continues the one from its last save. `info` is written to checkpoints; its updates and return
   // scale are set here. A run that begins draws its weights, or copies those of `initial`, which
   // has the options' shape. `episodes` must outlive this object.
   //
@@ -90,7 +90,7 @@ class TrainingRun {
   const Trainer& trainer() const { return *trainer_; }
   std::string checkpoint() const { return folder_ + "/last.safetensors"; }
 
-  // In the last call of Train, evaluations not counted.
+  // In the last call of Train, without evaluations.
   double updates_per_second() const { return updates_per_second_; }
 
  private:

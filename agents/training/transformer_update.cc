@@ -220,8 +220,8 @@ void TransformerUpdate::Product(const Tensor& x, const Linear& layer, Tensor to)
   torch::addmm_out(to, layer.bias, x, layer.weight.t());
 }
 
-// The values between the MLP's layers: relu writes the activated ones to `hidden`, gelu their
-// arguments, and to `activated` what it makes of them.
+// The values between the MLP's layers: relu writes the activated ones to `hidden`, gelu its
+// inputs there and its outputs to `activated`.
 void TransformerUpdate::Activate(const Layer& layer, const Tensor& x, Tensor hidden,
                                  Tensor activated) const {
   if (options_.activation == "relu") {
@@ -330,12 +330,12 @@ void TransformerUpdate::MlpBackward(Layer& layer, const Tensor& grad, Tensor gra
 
 void TransformerUpdate::Backward() {
   const double p = options_.dropout;
-  Tensor grad_sum;  // of the residual stream, behind what is looked at
+  Tensor grad_sum;  // of the residual stream, after the layer at hand
   for (size_t i = layers_.size(); i-- > 0;) {
     Layer& layer = layers_[i];
     const auto place = static_cast<int64_t>(1 + 3 * i);
     const Tensor grad_x = layer.last ? grad_x_last_ : grad_x_;
-    const Tensor update = First(update_, layer.rows);  // gradients of what is added
+    const Tensor update = First(update_, layer.rows);  // gradients of the residual's summand
     Tensor grad_y = First(grad_y_, layer.rows);
     const auto add_backward = [&](const Sum& sum, const Linear& before, int64_t key) {
       ops::AddNormBackward(sum.sum, sum.statistics, sum.norm.gamma, grad_y, grad_sum, inputs_, key,

@@ -32,8 +32,8 @@ class TransformerUpdate {
   // The gradients and the loss of the update whose inputs lie ready.
   void Run();
 
-  // The parameters in bfloat16, one array as the optimiser's, which whoever changes the parameters
-  // keeps equal to them; undefined in float32.
+  // The parameters in bfloat16, one array as the optimiser's; code that changes the parameters
+  // must keep it equal to them. Undefined in float32.
   const torch::Tensor& bfloat16_copy() const { return bfloat16_copy_; }
 
   // Memory of the arrays that it holds.

@@ -61,7 +61,7 @@ __global__ void SquaresKernel(Squares op) {
 // here or in an update before. The last block to be done makes the next
 // update's inputs ready.
 __global__ void AdamWKernel(AdamWStep op) {
-  __shared__ update_math::AdamWScalars numbers;
+  __shared__ update_math::AdamWScalars adamw;
   __shared__ bool change, last;
   int64_t* const words = op.inputs.words;
   double sum = 0;
@@ -75,10 +75,10 @@ __global__ void AdamWKernel(AdamWStep op) {
     const int64_t* const scalars = words + op.inputs.width;
     finite = isfinite(norm) && isfinite(op.results[2 * update]);
     change = finite && words[in::kFirstBad] == 0;
-    numbers = {static_cast<float>(__longlong_as_double(scalars[in::kDecay])),
-               static_cast<float>(__longlong_as_double(scalars[in::kRootCorrection])),
-               static_cast<float>(__longlong_as_double(scalars[in::kRate])),
-               static_cast<float>(update_math::ClipScale(norm, op.clip))};
+    adamw = {static_cast<float>(__longlong_as_double(scalars[in::kDecay])),
+             static_cast<float>(__longlong_as_double(scalars[in::kRootCorrection])),
+             static_cast<float>(__longlong_as_double(scalars[in::kRate])),
+             static_cast<float>(update_math::ClipScale(norm, op.clip))};
   }
   __syncthreads();
   if (change) {
@@ -90,7 +90,7 @@ __global__ void AdamWKernel(AdamWStep op) {
       Load<true>(op.gradient + i * kGroup, c, kGroup, g);
       Load<true>(op.first + i * kGroup, c, kGroup, m);
       Load<true>(op.second + i * kGroup, c, kGroup, v);
-      for (int j = 0; j < kGroup; ++j) p[j] = numbers(p[j], g[j], m[j], v[j]);
+      for (int j = 0; j < kGroup; ++j) p[j] = adamw(p[j], g[j], m[j], v[j]);
       Store<true>(op.parameters + i * kGroup, c, kGroup, p);
       Store<true>(op.first + i * kGroup, c, kGroup, m);
       Store<true>(op.second + i * kGroup, c, kGroup, v);

@@ -37,12 +37,12 @@ class Arrays {
 
   int64_t width() const { return width_; }
 
-  Tensor Numbers(torch::IntArrayRef shape, torch::ScalarType type = torch::kFloat32) {
+  Tensor Values(torch::IntArrayRef shape, torch::ScalarType type = torch::kFloat32) {
     return torch::randn(shape, generator_).to(type).to(device_);
   }
   // of the type of products
-  Tensor Rounded(torch::IntArrayRef shape) { return Numbers(shape, type_); }
-  // for results: what stands there before must not matter
+  Tensor Rounded(torch::IntArrayRef shape) { return Values(shape, type_); }
+  // for results: previous values must not matter
   Tensor Result(torch::IntArrayRef shape, torch::ScalarType type = torch::kFloat32) {
     return torch::full(shape, type == torch::kBool ? 1 : 77,
                        torch::TensorOptions(device_).dtype(type));
@@ -74,14 +74,13 @@ class Arrays {
     return words.to(device_);
   }
   std::vector<Tensor> Data() {
-    return {Numbers({kDataRows}), Numbers({kDataRows, kObservations}),
-            Numbers({kDataRows, kActions})};
+    return {Values({kDataRows}), Values({kDataRows, kObservations}), Values({kDataRows, kActions})};
   }
   std::vector<Tensor> EmbedWeights() {
     const int64_t w = width_;
-    return {Numbers({kLimit, w}), Numbers({w, 1}),        Numbers({w}), Numbers({w, kObservations}),
-            Numbers({w}),         Numbers({w, kActions}), Numbers({w}), Numbers({w}),
-            Numbers({w}),         Numbers({w}),           Numbers({w})};
+    return {Values({kLimit, w}), Values({w, 1}),        Values({w}), Values({w, kObservations}),
+            Values({w}),         Values({w, kActions}), Values({w}), Values({w}),
+            Values({w}),         Values({w}),           Values({w})};
   }
 
  private:
@@ -117,8 +116,8 @@ Results EmbedBackward(Arrays& a) {
   Results out;
   const auto weights = a.EmbedWeights();
   const std::vector<int64_t> shape = {kBatch, 3 * kContext, a.width()};
-  const Tensor tokens = a.Numbers(shape), x = a.Numbers(shape), grad_y = a.Rounded(shape);
-  for (const Tensor& grad_x : {a.Numbers(shape), a.Numbers({kBatch, kContext, a.width()})}) {
+  const Tensor tokens = a.Values(shape), x = a.Values(shape), grad_y = a.Rounded(shape);
+  for (const Tensor& grad_x : {a.Values(shape), a.Values({kBatch, kContext, a.width()})}) {
     const Tensor grad = a.Result(shape), parts = a.Parts(4 * a.width());
     ops::EmbedBackward({{}, weights, a.Inputs(), kP}, tokens, a.Statistics(tokens), x,
                        a.Statistics(x), grad_y, grad_x, grad, parts);
@@ -131,7 +130,7 @@ Results EmbedGradients(Arrays& a) {
   Results out;
   const auto data = a.Data();
   for (const auto& [batch, context] : {std::pair{kBatch, kContext}, {int64_t{131}, int64_t{2}}}) {
-    const Tensor grad = a.Numbers({batch, 3 * context, a.width()});
+    const Tensor grad = a.Values({batch, 3 * context, a.width()});
     const Tensor table = a.Result({kLimit, a.width()});
     const Tensor parts = a.Parts((1 + kObservations + kActions + 3) * a.width());
     // padding has no gradient
@@ -145,29 +144,29 @@ Results EmbedGradients(Arrays& a) {
 Results AddNormForward(Arrays& a) {
   Results out;
   for (const bool apart : {false, true}) {
-    const Tensor whole = a.Numbers({3 * kRows, a.width()});
+    const Tensor whole = a.Values({3 * kRows, a.width()});
     const Tensor x =
         apart ? whole.view({kRows, 3, a.width()}).select(1, 1) : whole.narrow(0, 0, kRows);
     const Tensor sum = a.Result({kRows, a.width()}), statistics = a.Result({2, kRows}),
                  y = a.RoundedResult({kRows, a.width()});
-    ops::AddNormForward(x, a.Rounded({kRows, a.width()}), a.Inputs(), 2, kP, a.Numbers({a.width()}),
-                        a.Numbers({a.width()}), kEpsilon, sum, statistics, y);
+    ops::AddNormForward(x, a.Rounded({kRows, a.width()}), a.Inputs(), 2, kP, a.Values({a.width()}),
+                        a.Values({a.width()}), kEpsilon, sum, statistics, y);
     out.insert(out.end(), {sum, statistics, y});
   }
   return out;
 }
 
 Results Normalize(Arrays& a) {
-  const Tensor sum = a.Numbers({kRows, a.width()}), y = a.RoundedResult({kRows, a.width()});
-  ops::Normalize(sum, a.Statistics(sum), a.Numbers({a.width()}), a.Numbers({a.width()}), y);
+  const Tensor sum = a.Values({kRows, a.width()}), y = a.RoundedResult({kRows, a.width()});
+  ops::Normalize(sum, a.Statistics(sum), a.Values({a.width()}), a.Values({a.width()}), y);
   return {y};
 }
 
 Results AddNormBackward(Arrays& a) {
   Results out;
-  const Tensor sum = a.Numbers({kRows, a.width()}), gamma = a.Numbers({a.width()});
-  const Tensor grad_y = a.Rounded({kRows, a.width()}), whole = a.Numbers({kRows, a.width()});
-  for (const Tensor& grad_sum : {Tensor(), a.Numbers({kRows / 3, a.width()}), whole}) {
+  const Tensor sum = a.Values({kRows, a.width()}), gamma = a.Values({a.width()});
+  const Tensor grad_y = a.Rounded({kRows, a.width()}), whole = a.Values({kRows, a.width()});
+  for (const Tensor& grad_sum : {Tensor(), a.Values({kRows / 3, a.width()}), whole}) {
     const Tensor grad_x = grad_sum.is_same(whole) ? whole : a.Result({kRows, a.width()});
     const Tensor update = a.RoundedResult({kRows, a.width()});
     const Tensor norm = a.Parts(2 * a.width()), bias = a.Parts(a.width());
@@ -211,7 +210,7 @@ Results WeightGradient(Arrays& a) {
 Results HeadLoss(Arrays& a) {
   const std::vector<int64_t> shape = {kBatch, kContext, a.width()};
   const Tensor grad_y = a.RoundedResult(shape), parts = a.Parts(kActions * (a.width() + 1) + 1);
-  ops::HeadLoss(a.Rounded(shape), a.Numbers({kActions, a.width()}) * 0.1, a.Numbers({kActions}),
+  ops::HeadLoss(a.Rounded(shape), a.Values({kActions, a.width()}) * 0.1, a.Values({kActions}),
                 a.Data()[2], a.Inputs(), grad_y, parts);
   return {grad_y, Sum(parts)};
 }
@@ -221,11 +220,11 @@ Results AdamWStep(Arrays& a) {
   Results out;
   const int64_t size = 16 * a.width();
   for (const bool bad : {false, true}) {
-    const Tensor inputs = a.Inputs(), parameters = a.Numbers({size}), first = a.Numbers({size}),
-                 second = a.Numbers({size}).abs(),
-                 bfloat16_copy = a.Result({size}, torch::kBFloat16), gradient = a.Numbers({size}),
+    const Tensor inputs = a.Inputs(), parameters = a.Values({size}), first = a.Values({size}),
+                 second = a.Values({size}).abs(),
+                 bfloat16_copy = a.Result({size}, torch::kBFloat16), gradient = a.Values({size}),
                  results = a.Result({2, 2}), squares = a.Result({ops::kSquares}),
-                 parts = a.Numbers({37, 21});
+                 parts = a.Values({37, 21});
     const Tensor places = torch::arange(5, 25).to(inputs.device());
     if (bad) gradient.narrow(0, size - 1, 1).fill_(std::numeric_limits<float>::infinity());
     ops::SumParts(parts, places, inputs, gradient, results);
@@ -293,7 +292,7 @@ std::string CompareUpdateOps(const std::vector<UpdateOpsRun>& found,
   for (size_t run = 0; run < found.size(); ++run) {
     for (size_t i = 0; i < found[run].results.size(); ++i) {
       const Tensor &x = found[run].results[i], &right = expected[run].results[i];
-      // a rounding apart in what is bfloat16, and in sums of it
+      // bfloat16 values, and sums of them, may differ by a rounding
       const double max = found[run].type == torch::kBFloat16   ? 1.0 / 64
                          : x.scalar_type() == torch::kBFloat16 ? 1.0 / 128
                                                                : 2e-5;

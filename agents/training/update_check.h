@@ -1,4 +1,4 @@
-// No kernel decides a result before it was found right on the device at hand.
+// Checks the update's kernels on a device before they are used there.
 #pragma once
 
 #include <torch/torch.h>
@@ -26,7 +26,7 @@ std::string CompareUpdateOps(const std::vector<UpdateOpsRun>& found,
 // The device's against the CPU's.
 std::string CheckUpdateOps(const torch::Device& device);
 
-// Whether they agree: checked once a process and device, and said on stderr in one line.
+// Whether they agree: checked once per process and device, and said on stderr in one line.
 bool UpdateOpsAgree(const torch::Device& device);
 
 }  // namespace cosdt::agents

@@ -6,7 +6,7 @@
 namespace cosdt::agents::kernels {
 namespace {
 
-// Where the data of a step lies.
+// The rows of a step's data.
 struct Step {
   bool real;
   int64_t row, timestep;
@@ -113,7 +113,7 @@ __global__ void EmbedBackwardKernel(EmbedBackward op) {
   SumWarps<kGroups, kVector>(beta_0, width, block, out + 3 * width);
 }
 
-constexpr int kTile = 128;  // windows, or steps, that a block looks at at a time
+constexpr int kTile = 128;  // windows, or steps, that a block reads at a time
 
 // The row of the timestep table: all tokens of the steps at that time.
 __device__ void SumTableRow(const EmbedGradients& op, int64_t timestep) {

@@ -8,7 +8,8 @@ namespace {
 
 constexpr int kHeadRows = 32;  // rows of a tile
 
-// Adds to a part's gradients of weight and bias what a tile's rows r0, .., r0 + n - 1 give them.
+// Adds the contribution of a tile's rows r0, .., r0 + n - 1 to a part's gradients of weight and
+// bias.
 template <class T>
 __device__ void AddHeadGradients(const HeadLoss& op, const float* grad, int64_t r0, int n,
                                  bool is_first, float* out) {

@@ -1,5 +1,5 @@
-// Where a recorded update finds what differs from one update to the next. An int64 array of rows of
-// equal width lies on the device:
+// The layout of a recorded update's inputs, which differ from one update to the next: an int64
+// array of rows of equal width on the device:
 //   row 0      how many updates are done, 1 + the first that was not finite (0: none), a ticket
 //   row 1      the inputs of the update that is to come
 //   row 1 + u  the inputs of update u
@@ -27,8 +27,8 @@ COSDT_BOTH int64_t Width(int64_t batch, int64_t keys) { return kKeys + keys + 3 
 struct Window {
   int64_t row, timestep, length;
 
-  // Steps are counted from the left of a window of `context` steps, in which it stands at the
-  // right.
+  // Steps are counted from the left of a window of `context` steps, whose right end it
+  // fills.
   COSDT_BOTH bool IsReal(int64_t step, int64_t context) const { return step >= context - length; }
   COSDT_BOTH int64_t Since(int64_t step, int64_t context) const {
     return step - (context - length);

@@ -52,7 +52,7 @@ void Choose(bool bfloat16, int64_t width, bool vector, const Body& body) {
   return with_type(float());
 }
 
-// Threads of a block that adds up parts: many where registers allow it.
+// Threads of a block that adds up parts: many if registers allow it.
 template <int kGroups>
 constexpr int kPartThreads = kGroups <= 2 ? 512 : 256;
 

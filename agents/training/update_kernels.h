@@ -1,5 +1,5 @@
 // CUDA kernels of a training update of the Decision Transformer, between its matrix products. They
-// know nothing of LibTorch; update_ops.h binds them. Arrays are row-major and contiguous if no
+// do not depend on LibTorch; update_ops.h binds them. Arrays are row-major and contiguous if no
 // stride is given. All sums have one order, so that bits repeat.
 #pragma once
 
@@ -94,7 +94,7 @@ struct AddNormForward {
   void* y = nullptr;
 };
 
-// y again from what AddNormForward left.
+// y again from AddNormForward's sum and statistics.
 struct Normalize {
   int64_t rows = 0, width = 0;
   bool bfloat16 = false;

@@ -169,7 +169,7 @@ __global__ void ColumnSumsKernel(ColumnSums op) {
       Load<kVector>(hidden + r * width, c, width, h);
       for (int i = 0; i < kGroup; ++i) {
         if (op.slope == ColumnSums::kRelu) {
-          // NaN stays: it must not be hidden
+          // a NaN stays a NaN
           v[i] = h[i] <= 0 ? 0.0f : v[i];
         } else {
           v[i] = Rounded<T>(v[i] * GeluSlope(h[i]));

@@ -11,7 +11,7 @@
 namespace cosdt::agents::update_ops {
 namespace {
 
-// Nothing, whatever the arguments of `Function`.
+// Does nothing, with the arguments of `Function`.
 template <auto Function>
 struct None;
 template <class... Arguments, void (*Function)(Arguments...)>

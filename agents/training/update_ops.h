@@ -1,8 +1,8 @@
 // The operations of a training update of the Decision Transformer that LibTorch does not have in
 // one piece, in the library `cosdt` of LibTorch's dispatcher: for the CPU (on the kernels of
-// fused_norm.h, to test with), for CUDA (update_kernels.h), and for the meta device, where they
-// do nothing. All write to what they are given and allocate no results. `bfloat16` types are
-// bfloat16; what is not said to be of the compute type (float32 or bfloat16) is float32. `inputs`
+// fused_norm.h, to test with), for CUDA (update_kernels.h), and for the meta device, on which
+// they do nothing. All write to their arguments and allocate no results. `bfloat16` types are
+// bfloat16; all that is not of the compute type (float32 or bfloat16) is float32. `inputs`
 // is the array of update_inputs.h. Statistics are [2, rows]: a LayerNorm's means and inverse
 // standard deviations. Parts are [parts, columns] of a wider array (update_kernels.h).
 #pragma once
@@ -85,7 +85,7 @@ inline constexpr int64_t kSquares = 128;
 
 // One step of AdamW and the end of the update. If loss and norm are finite, and were in all
 // updates before, parameters and moments change, and the parameters' rounded copy, if there is one;
-// else nothing does but the note in `inputs`. Writes the norm to `results` and moves the next
+// else only the note in `inputs` does. Writes the norm to `results` and moves the next
 // update's inputs into place.
 void AdamWStep(torch::Tensor parameters, torch::Tensor first, torch::Tensor second,
                const torch::Tensor& gradient, const torch::Tensor& squares, double clip,

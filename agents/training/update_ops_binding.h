@@ -1,5 +1,5 @@
-// Tensors to the kernels' arguments (update_kernels.h), for whoever launches them: a device, or the
-// test that runs the kernels on the host.
+// Tensors to the kernels' arguments (update_kernels.h), launched by a device, or by the test
+// that runs the kernels on the host.
 #pragma once
 
 #include <torch/library.h>

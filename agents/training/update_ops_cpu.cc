@@ -34,7 +34,7 @@ Tensor DropValues(const Tensor& x_any, const Tensor& inputs, int64_t layer, doub
   return out;
 }
 
-// Where the data of the steps of a batch lies.
+// The rows of the data for a batch's steps.
 struct Steps {
   Tensor mask;             // [B, K]
   Tensor rows, timesteps;  // int64 [B K]; 0 at padding

@@ -13,12 +13,12 @@ class UpdateRecorder {
  public:
   virtual ~UpdateRecorder() = default;
 
-  // Calls `work`, whose operations come after all that was asked of the device before. It must end
-  // with reading something back: what is asked of the device afterwards does not wait for it.
+  // Calls `work`, whose operations run after all earlier work of the device. It must end by reading
+  // something back: later work of the device does not wait for it.
   virtual void InOrder(const std::function<void()>& work) = 0;
 
-  // Inside of InOrder's work: what `update` does, which must be the same operations on the same
-  // arrays every time and must not wait for the device. The first calls on a GPU do it, one records
+  // Within InOrder's work: runs `update`, which must do the same operations on the same arrays
+  // every time and must not wait for the device. The first calls on a GPU do it, one records
   // it, the others replay the recording. An exception of `update` while it is recorded ends the
   // recording and is thrown again, with a line that says so.
   virtual void Run(const std::function<void()>& update) = 0;
@@ -28,7 +28,7 @@ class UpdateRecorder {
 // a build without it.
 std::unique_ptr<UpdateRecorder> MakeUpdateRecorder(const torch::Device& device);
 
-// For the file that is compiled in CUDA builds alone: how a recorder for CUDA is made.
+// Registers how a recorder for CUDA is made; called by the file that only CUDA builds compile.
 using CudaRecorderFactory = std::unique_ptr<UpdateRecorder> (*)(const torch::Device& device);
 bool SetCudaRecorderFactory(CudaRecorderFactory factory);
 

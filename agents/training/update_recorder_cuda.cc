@@ -1,5 +1,5 @@
 // Recordings on CUDA. Compiled in CUDA builds alone.
-#include <ATen/cuda/CUDAGeneratorImpl.h>  // which the next one needs
+#include <ATen/cuda/CUDAGeneratorImpl.h>  // needed by the next header
 #include <ATen/cuda/CUDAGraph.h>
 #include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAFunctions.h>
@@ -31,7 +31,7 @@ class CudaRecorder : public UpdateRecorder {
     try {
       stream_.synchronize();
     } catch (const std::exception&) {
-      // of a device that failed before
+      // errors of earlier failures
     }
   }
 
@@ -59,7 +59,7 @@ class CudaRecorder : public UpdateRecorder {
  private:
   void Record(const std::function<void()>& update) {
     stream_.synchronize();
-    // the recording has memory of its own: what the unrecorded runs left behind goes back first
+    // the recording has its own memory pool: memory cached by unrecorded runs is freed first
     c10::cuda::CUDACachingAllocator::emptyCache();
     graph_.capture_begin();
     try {
@@ -69,7 +69,7 @@ class CudaRecorder : public UpdateRecorder {
       try {
         graph_.capture_end();
       } catch (const std::exception&) {
-        // the recording is invalid, which is known
+        // fails because the recording is invalid
       }
       graph_.reset();
       const std::string text = e.what();  // of LibTorch with a backtrace, from the second line on

@@ -6,8 +6,8 @@
 #include "agents/training/update_kernels.h"
 #include "agents/training/update_math.h"
 
-// tests/agents/training/update_emulation_test.cc compiles the kernels for the host, with its own of
-// what is here
+// tests/agents/training/update_emulation_test.cc compiles the kernels for the host, with its own
+// versions of the following
 #if defined(__CUDACC__)
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
@@ -54,7 +54,7 @@ __device__ T FromFloat(float x) {
     return __float2bfloat16_rn(x);
   }
 }
-// x as T holds it
+// x rounded to T
 template <class T>
 __device__ float Rounded(float x) {
   return ToFloat(FromFloat<T>(x));

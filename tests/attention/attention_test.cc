@@ -1,5 +1,5 @@
 // The parallel form of every kind, over the table of cases: against the naive reference, causality,
-// padding, strides, batch shapes, threads, and what is peculiar to single kinds.
+// padding, strides, batch shapes, threads, and properties of single kinds.
 #include "attention/attention.h"
 
 #include <gtest/gtest.h>
@@ -75,7 +75,7 @@ TEST_P(AttentionTest, GradientsMatchFiniteDifferences) {
             .sum()
             .item<double>();
       };
-      constexpr double kStep = 1e-6;  // few numbers change sign under ReLU within it
+      constexpr double kStep = 1e-6;  // few values change sign under ReLU within it
       const double expected = (loss(kStep) - loss(-kStep)) / (2 * kStep);
       const double found = (gradients[i + 1] * direction).sum().item<double>();
       EXPECT_NEAR(found, expected, 1e-5 * std::max(1.0, std::abs(expected)))
@@ -191,7 +191,7 @@ TEST_P(AttentionTest, NotANumberPropagates) {
   EXPECT_TRUE(out.select(2, 100).isnan().all().item<bool>());
 }
 
-// Of the other kinds' operations LibTorch promises no such thing.
+// LibTorch promises no such thing for the other kinds' operations.
 TEST(AttentionThreadsTest, DoNotChangeABit) {
   for (const char* kind : {"cosformer", "linear"}) {
     for (const auto& [heads, length] : {std::pair<int64_t, int64_t>{4, 60}, {1, 2500}}) {
@@ -276,7 +276,7 @@ TEST(CosformerAttentionTest, WithEluFeaturesMatchesTheReference) {
   }
 }
 
-TEST(CosformerAttentionTest, ClampsTheNormaliserWhereNothingIsInCommon) {
+TEST(CosformerAttentionTest, ClampsTheNormaliserIfNothingIsInCommon) {
   Case c{CaseOptions("cosformer", 40), 2, 2, 40, 16, 16};
   for (const auto type : {torch::kFloat32, torch::kFloat64}) {
     Example e = MakeExample(c, type, false);

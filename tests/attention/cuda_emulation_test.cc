@@ -82,7 +82,7 @@ TEST(CudaEmulationTest, MatchesTheCpuKernelsWithPadding) {
 }
 
 TEST(CudaEmulationTest, ManyShortHeadsMatchTheCpuKernels) {
-  // so many that a block takes all 128 columns of a head
+  // enough heads that a block takes all 128 columns of one
   const Case c{.batch = 22,
                .heads = 2,
                .length = 5,
@@ -108,7 +108,7 @@ TEST(CudaEmulationTest, SegmentsMatchTheCpuKernels) {
       }
     }
   }
-  // so many that they are scanned
+  // enough that they are scanned
   const Case c{.length = 800, .width = 32, .reweight_length = 1000};
   ExpectMatchesCpuKernels<float>(c, 12);
 }
@@ -116,7 +116,7 @@ TEST(CudaEmulationTest, SegmentsMatchTheCpuKernels) {
 TEST(CudaEmulationTest, TakesEveryFormOfTheLinearFamily) {
   for (const Features features : {Features::kIdentity, Features::kRelu, Features::kEluPlusOne}) {
     for (const bool normalize : {false, true}) {
-      // sums of unmapped features would come near 0, where dividing by them means nothing
+      // sums of unmapped features would come near 0, so that dividing by them means nothing
       if (normalize && features == Features::kIdentity) continue;
       for (const bool masked : {false, true}) {
         const Case c{.batch = 2,

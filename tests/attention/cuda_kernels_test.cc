@@ -1,5 +1,5 @@
-// The CUDA kernels on a device, without LibTorch: against the CPU kernels in float64. Also what
-// compute-sanitizer (Small) and Nsight Compute (Profile) are pointed at.
+// The CUDA kernels on a device, without LibTorch: against the CPU kernels in float64. Also the
+// runs for compute-sanitizer (Small) and Nsight Compute (Profile).
 #include <cuda_runtime.h>
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-// The kinds on a device, and what cosformer's and linear's kernels promise there.
+// The kinds on a device, and the promises of cosformer's and linear's kernels there.
 #include <gtest/gtest.h>
 
 #include "attention/attention.h"
@@ -73,7 +73,7 @@ TEST_F(CudaAttentionTest, KernelsReadPackedInputs_CUDA) {
   for (const int64_t length : {60, 1000}) {
     const Case c{CaseOptions("cosformer", length), 2, 3, length, 64, 64};
     Attention attention(c.options, c.width);
-    // one number further on in memory, nothing can be read four at a time
+    // one element further on in memory, nothing can be read four at a time
     const Tensor line = torch::randn({2 * length * 3 * 3 * 64 + 1}, torch::kCUDA);
     for (const int64_t shift : {0, 1}) {
       const Tensor packed =

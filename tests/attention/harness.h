@@ -13,8 +13,8 @@ struct Example {
   torch::Tensor q, k, v, key_mask, grad;
 };
 
-// Normal numbers; padding stands in front of each row and in a hole where `padded`, and outputs
-// there get no gradient. Keys have the queries' length where key_length is 0.
+// Normal values; if `padded`, padding stands in front of each row and in a hole, and outputs there
+// get no gradient. Keys have the queries' length if key_length is 0.
 Example MakeExample(const Case& c, torch::ScalarType type, bool padded, int64_t key_length = 0);
 
 // Output and gradients of q, k, v, as a function computes them in a type and on a device.
@@ -26,11 +26,11 @@ std::vector<torch::Tensor> Differentiate(
 // Outputs at real tokens; the others mean nothing.
 torch::Tensor RealRows(const torch::Tensor& out, const torch::Tensor& key_mask);
 
-// Output and gradients, to a tolerance relative to the largest number of each.
+// Output and gradients, to a tolerance relative to the largest element of each.
 void ExpectMatchesReference(const Case& c, const Example& e, double tolerance,
                             const torch::Device& device = torch::kCPU);
 
-// What every kind is held to.
+// The tolerance of every kind.
 double Tolerance(torch::ScalarType type);
 
 }  // namespace cosdt::attention

@@ -18,7 +18,7 @@ struct Sizes {
   int64_t heads, length, width, value_width, reweight_length, chunk;
 };
 
-// Inputs and outputs of one problem, filled with normal numbers.
+// Inputs and outputs of one problem, filled with normal values.
 template <class T>
 struct Buffers {
   explicit Buffers(const Sizes& s) : sizes(s) {
@@ -28,7 +28,7 @@ struct Buffers {
     for (auto* x : {&v, &out, &g, &dv}) x->resize(s.heads * s.length * s.value_width);
     normalizer.resize(s.heads * s.length);
     for (auto* x : {&q, &k, &v, &g}) {
-      for (T& number : *x) number = static_cast<T>(normal(engine));
+      for (T& value : *x) value = static_cast<T>(normal(engine));
     }
   }
 
@@ -111,7 +111,7 @@ Buffers<T> Naive(const Sizes& s, double eps) {
 
 template <class T>
 double LargestError(const std::vector<T>& found, const std::vector<T>& expected) {
-  double error = 0, scale = 1;  // the gradients of a single token are 0 but for rounding
+  double error = 0, scale = 1;  // the gradients of a single token are 0 except for rounding
   for (size_t i = 0; i < found.size(); ++i) {
     const double difference = std::abs(static_cast<double>(found[i] - expected[i]));
     error = difference <= error ? error : difference;  // a NaN stays
@@ -213,7 +213,7 @@ TEST(LinearKernelsTest, SegmentsDoNotChangeABit) {
   }
 }
 
-TEST(LinearKernelsTest, NumbersOfLaterTokensReachNoEarlierOne) {
+TEST(LinearKernelsTest, ValuesOfLaterTokensReachNoEarlierOne) {
   for (const int64_t chunk : {0, 48, 96}) {
     const Sizes s{1, 150, 5, 5, 300, chunk};
     Buffers<float> clean(s), poisoned(s);

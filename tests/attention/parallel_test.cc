@@ -29,7 +29,7 @@ TEST(ParallelTest, ALoopHasAsManyThreadsAsLibTorch) {
   EXPECT_EQ(ThreadsBegun(3, [] { at::parallel_for(0, 12, 1, [](int64_t, int64_t) {}); }), 2u);
 }
 
-// With a second one, at::set_num_threads would say nothing to our loops.
+// With another one, at::set_num_threads would not affect our loops.
 TEST(ParallelTest, TheOpenMPRuntimeIsLibTorchs) {
   for (const int threads : {2, 5}) {
     EXPECT_EQ(OnThreads(threads, [] { return omp_get_max_threads(); }), threads);

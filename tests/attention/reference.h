@@ -11,7 +11,7 @@ torch::Tensor Reference(const torch::Tensor& q, const torch::Tensor& k, const to
                         const torch::Tensor& key_mask, const AttentionOptions& options,
                         const torch::Tensor& projection);
 
-// |found - expected| at its largest, against the largest |expected| (or 1 where all are smaller).
+// |found - expected| at its largest, against the largest |expected| (or 1 if all are smaller).
 double LargestError(const torch::Tensor& found, const torch::Tensor& expected);
 
 bool SameBits(const torch::Tensor& a, const torch::Tensor& b);

@@ -1,5 +1,5 @@
-// Kernels with planted faults, run by the emulator: each is found by the check that stands before
-// their use, and attention goes on with right numbers.
+// Kernels with planted faults, run by the emulator: each is found by the check before
+// their use, and attention continues with right values.
 #include "attention/self_check.h"
 
 #include <gtest/gtest.h>
@@ -30,7 +30,7 @@ enum class Fault {
   kWrongFeatures,       // ReLU in place of ELU + 1 and the other way round
   kSwappedGradients,    // of k and v
   kUnscaledWeights,     // M is half of what it should be
-  kUnwrittenNormalizer  // D stays what memory held
+  kUnwrittenNormalizer  // D is never written
 };
 
 void RunEmulated(const Problem& original, Pass pass, Fault fault) {
@@ -86,7 +86,7 @@ bool FaultyKernels(const torch::Tensor&, int64_t) {
   return passed;
 }
 
-TEST(SelfCheckTest, AttentionGoesOnWithRightNumbersWhereKernelsAreWrong) {
+TEST(SelfCheckTest, AttentionContinuesWithRightValuesIfKernelsAreWrong) {
   const KernelCheck before = SetKernelCheck(torch::kCPU, FaultyKernels);
   EXPECT_EQ(CausalLinearPath(torch::kCPU), "composition");
   for (const int64_t length : {60, 600}) {

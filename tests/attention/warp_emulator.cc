@@ -49,7 +49,7 @@ struct Running {
   Group block;
   int waiting[16] = {};  // at numbered barriers
   void* scheduler[5];
-  ucontext_t start;  // where a fiber's first run was called
+  ucontext_t start;  // the caller of a fiber's first run
   int copied = 0;
   const std::function<void()>* body = nullptr;
   std::exception_ptr error;
@@ -174,7 +174,7 @@ float ShuffleXor(float x, int lanes) {
 }
 
 void CopyAsync(void* to, const void* from, bool real) {
-  // whoever reads the place before it was waited for finds NaNs
+  // reads before the wait find NaNs
   std::memset(to, 0xff, 16);
   current->copies.push_back({to, from, real});
 }
@@ -245,7 +245,7 @@ void Mma(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1, bool b
               left[row][place * 2 + i / 2 * 8] = LowOf(of_lane.a[i]);
               left[row][place * 2 + 1 + i / 2 * 8] = HighOf(of_lane.a[i]);
             } else {
-              // the hardware reads no more of a word than tf32 has
+              // the hardware reads only tf32's bits of a word
               left[row][place + i / 2 * 4] = FromBits(of_lane.a[i] & ~0x1fffu);
             }
           }

@@ -9,7 +9,7 @@ namespace cosdt::attention::kernels::cuda::host {
 
 enum class Order { kUp, kDown, kShuffled };
 
-// What a test plants to see it found: instructions that do something else.
+// Faults that a test plants: instructions that do something else.
 struct Faults {
   bool wrong_sine = false;       // it is the cosine
   bool skip_copies = false;      // asynchronous copies never arrive
@@ -27,8 +27,8 @@ class PlantedFaults {
   PlantedFaults(const PlantedFaults&) = delete;
 };
 
-// Runs body() on `threads` threads, a multiple of 32. Throws std::logic_error where threads of one
-// group wait for different things or for ever.
+// Runs body() on `threads` threads, a multiple of 32. Throws std::logic_error if threads of one
+// group wait for different things or forever.
 void RunBlock(int threads, Order order, const std::function<void()>& body);
 
 }  // namespace cosdt::attention::kernels::cuda::host

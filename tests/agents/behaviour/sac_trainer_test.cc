@@ -90,7 +90,7 @@ class SacTrainerTest : public ::testing::Test {
   SacTrainingOptions options_;
 };
 
-TEST_F(SacTrainerTest, GoesOnBitForBitAfterStoppingAnywhere) {
+TEST_F(SacTrainerTest, ContinuesBitForBitAfterStoppingAnywhere) {
   Train("whole");
   for (const int64_t stop : {1, 29, 31, 40, 77, 129}) {
     const std::string folder = "stopped" + std::to_string(stop);
@@ -100,7 +100,7 @@ TEST_F(SacTrainerTest, GoesOnBitForBitAfterStoppingAnywhere) {
   }
 }
 
-TEST_F(SacTrainerTest, GoesOnBitForBitAfterAKillAnywhere) {
+TEST_F(SacTrainerTest, ContinuesBitForBitAfterAKillAnywhere) {
   Train("whole");
   for (const int64_t kill : {1, 39, 40, 41, 99, 130}) {
     TrainAndKill("killed", [&](int64_t step) { return step == kill; });
@@ -118,7 +118,7 @@ TEST_F(SacTrainerTest, LeavesOutStepsThatNoStateCounts) {
   ExpectSameRuns("whole", "more");
 }
 
-TEST_F(SacTrainerTest, TrainsOnWhenStepsAreAdded) {
+TEST_F(SacTrainerTest, ContinuesIfStepsAreAdded) {
   Train("whole");
   options_.steps = 70;
   Train("short");
@@ -232,7 +232,7 @@ TEST_F(SacTrainerTest, NamesWhatIsWrongWithADamagedRun) {
 }
 
 // Another processor or library can step otherwise in the last bits.
-TEST_F(SacTrainerTest, GoesOnOnlyWhereStepsRepeat) {
+TEST_F(SacTrainerTest, ContinuesOnlyIfStepsRepeat) {
   options_.steps = 20;
   SacTrainer(envs::HalfCheetah(envs::Physics::kD4rl), options_, Folder("run"), false).Run();
   const envs::HalfCheetah other(envs::Physics::kD4rl);

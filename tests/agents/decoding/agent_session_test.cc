@@ -14,7 +14,7 @@ using testing::ThrowsMessage;
 constexpr int64_t kSeen = 3, kDone = 2;
 constexpr double kReturnScale = 50;
 
-// With a normaliser, a scale and weights that leave their marks.
+// With a normaliser, a scale and weights that all affect the actions.
 Checkpoint SmallCheckpoint(const std::string& kind = "dt") {
   torch::manual_seed(3);
   AgentOptions options;

@@ -35,7 +35,7 @@ void Roughen(Agent& agent) {
   agent.module().eval();
 }
 
-// What every row sees, and how it is decoded.
+// The inputs of every row, and how it is decoded.
 struct Episodes {
   explicit Episodes(int64_t rows, int64_t steps = kSteps)
       : returns_to_go(torch::rand({steps, rows}) * 3),

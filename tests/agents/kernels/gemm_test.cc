@@ -31,7 +31,7 @@ const Case kCases[] = {{1, 1, 16},     {5, 3, 48},    {6, 16, 64},    {7, 33, 80
 
 float Rounded(float x) { return c10::BFloat16(x); }
 
-// Of plain [inputs, outputs], in bfloat16 or float32.
+// The packed form of plain [inputs, outputs], in bfloat16 or float32.
 Packed Pack(const Case& c, const std::vector<float>& plain, bool bf16) {
   Packed w;
   w.inputs = c.inputs;
@@ -45,12 +45,12 @@ Packed Pack(const Case& c, const std::vector<float>& plain, bool bf16) {
   }
   for (int64_t i = 0; i < c.inputs; ++i) {
     for (int64_t o = 0; o < c.outputs; ++o) {
-      const float number = plain[i * c.outputs + o];
+      const float value = plain[i * c.outputs + o];
       if (bf16) {
         w.pairs.data()[(o / kPanel * pairs + i / 2) * kPanel + o % kPanel] |=
-            Pair{c10::BFloat16(number).x} << (i % 2 * 16);
+            Pair{c10::BFloat16(value).x} << (i % 2 * 16);
       } else {
-        w.panels.data()[(o / kPanel * c.inputs + i) * kPanel + o % kPanel] = number;
+        w.panels.data()[(o / kPanel * c.inputs + i) * kPanel + o % kPanel] = value;
       }
     }
   }

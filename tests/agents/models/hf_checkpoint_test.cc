@@ -81,11 +81,11 @@ double ValueOf(int bits, int exponent_bits) {
   const int bias = (1 << (exponent_bits - 1)) - 1;
   const double sign = bits & 0x8000 ? -1 : 1;
   if (exponent == (1 << exponent_bits) - 1) return mantissa ? NAN : sign * INFINITY;
-  const int implied = exponent == 0 ? 0 : 1 << mantissa_bits;  // subnormal numbers have none
+  const int implied = exponent == 0 ? 0 : 1 << mantissa_bits;  // subnormal values have none
   return sign * std::ldexp(mantissa + implied, std::max(exponent, 1) - bias - mantissa_bits);
 }
 
-TEST(HfCheckpointTest, HalfPrecisionWeightsAreTheSameNumbers) {
+TEST(HfCheckpointTest, HalfPrecisionWeightsAreTheSameValues) {
   const fs::path golden =
       COSDT_SOURCE_DIR "/tests/agents/models/golden_decision_transformer/relu/model";
   const fs::path folder = fs::path(testing::TempDir()) / ("hf_half_" + std::to_string(getpid()));
@@ -93,7 +93,7 @@ TEST(HfCheckpointTest, HalfPrecisionWeightsAreTheSameNumbers) {
   for (const auto& [type, exponent_bits] : {std::pair{torch::kFloat16, 5}, {torch::kBFloat16, 8}}) {
     Safetensors file = ReadSafetensors(golden / "model.safetensors");
     for (auto& [name, tensor] : file.tensors) tensor = tensor.to(type);
-    // every number there is
+    // every value there is
     const Tensor all = torch::arange(65536).to(torch::kInt16).view({kRows, 8});
     file.tensors["embed_timestep.weight"] = all.view(type);
     fs::create_directories(folder);

@@ -106,7 +106,7 @@ TEST(GaussianPolicyTest, LogProbabilityIsThatOfTheTransformedGaussian) {
   }
 }
 
-TEST(GaussianPolicyTest, LogProbabilityStaysFiniteWhereTheActionRoundsToOne) {
+TEST(GaussianPolicyTest, LogProbabilityStaysFiniteIfTheActionRoundsToOne) {
   for (const float bias : {60.0f, -60.0f}) {
     datasets::PolicyWeights weights = RandomWeights(5, 3);
     std::ranges::fill(weights.last_fc.bias, bias);
@@ -146,7 +146,7 @@ TEST(GaussianPolicyTest, ARowIsTheSameAtAnyPlaceOfItsBlock) {
   }
 }
 
-TEST(LoadGaussianPolicyTest, NamesBothShapesWhereTheyDoNotFit) {
+TEST(LoadGaussianPolicyTest, NamesBothShapesIfTheyDoNotFit) {
   const auto env = envs::MakeEnv("halfcheetah");
   EXPECT_THAT(
       [&] {

@@ -50,13 +50,13 @@ TEST(ReplayTest, TellsWhoseBodyMadeAFile) {
   }
 }
 
-TEST(ReplayTest, TakesTheNextRowWhereNextObservationsAreMissing) {
+TEST(ReplayTest, TakesTheNextRowIfNextObservationsAreMissing) {
   datasets::Transitions t = CollectRandom("hopper", Physics::kD4rl);
   t.next_observations.clear();
   EXPECT_EQ(ResimulateTransitions(t, "hopper").verdict.substr(0, 4), "d4rl");
 }
 
-TEST(ReplayTest, SaysNoneWhereNoBodyFits) {
+TEST(ReplayTest, SaysNoneIfNoBodyFits) {
   datasets::Transitions t = CollectRandom("hopper", Physics::kD4rl);
   for (float& a : t.actions) a = -a;
   EXPECT_EQ(ResimulateTransitions(t, "hopper").verdict, "none");

@@ -33,7 +33,7 @@ TEST(RolloutTest, AnEpisodeDoesNotDependOnHowManyArePlayed) {
   EXPECT_EQ(std::ranges::count(many.lengths, 0), 0);
 }
 
-// Of 40 episodes on one thread the last eight take the rows of others, in the order in which those
+// The last eight of 40 episodes on one thread take the rows of others, in the order in which those
 // end.
 TEST(RolloutTest, GymsSeedingDealsTheResetsOfOneEnvironmentInOrder) {
   const auto env = envs::MakeEnv("hopper");

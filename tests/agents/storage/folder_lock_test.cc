@@ -45,7 +45,7 @@ TEST_F(FolderLockTest, KeepsOtherProcessesOutUntilItEnds) {
   EXPECT_NO_THROW(FolderLock{folder_});
 }
 
-TEST_F(FolderLockTest, GoesOnWhereThereAreNoLocksAndSaysSoOnce) {
+TEST_F(FolderLockTest, ContinuesIfThereAreNoLocksAndSaysSoOnce) {
   for (const int error : {ENOSYS, ENOLCK, EOPNOTSUPP}) {
     EXPECT_EXIT(
         {

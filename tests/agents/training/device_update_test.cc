@@ -160,7 +160,7 @@ TEST(DeviceUpdateTest, ManyAtOnceAreTheSameBits) {
   }
 }
 
-TEST(DeviceUpdateTest, GoesOnBitForBit) {
+TEST(DeviceUpdateTest, ContinuesBitForBit) {
   const datasets::Episodes episodes = MakeEpisodes();
   const std::string path = testing::TempDir() + "device_update_state_" + std::to_string(getpid());
   TrainerOptions options = FastTraining();
@@ -220,7 +220,7 @@ TEST_P(PathTest, ANotFiniteGradientLeavesTheStateBeforeIt) {
   const auto trainer = Make(agent, FastTraining(), GetParam(), episodes);
   trainer->Update(2);
   {
-    // hidden numbers of 0 hide the weights behind them from the loss, not from the gradient
+    // hidden values of 0 hide the weights behind them from the loss, not from the gradient
     const torch::NoGradGuard no_grad;
     TransformerBlock& block = trainer->agent().transformer()->blocks.front();
     block->mlp_in->weight.zero_();
@@ -240,7 +240,7 @@ TEST_P(PathTest, ANotFiniteGradientLeavesTheStateBeforeIt) {
 
 int g_squares_left = 0;
 
-// Nothing as often as it may, then an error.
+// Does nothing a number of times, then throws.
 void EndOfSquares(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   TORCH_CHECK(g_squares_left-- > 0, "no more");
   torch::jit::drop(*stack, op.schema().arguments().size());

@@ -10,7 +10,7 @@ namespace {
 using torch::Tensor;
 
 template <class T>
-std::span<T> Numbers(const Tensor& x) {
+std::span<T> Values(const Tensor& x) {
   return {x.data_ptr<T>(), static_cast<size_t>(x.numel())};
 }
 
@@ -30,11 +30,11 @@ TEST(DeviceWindowsTest, GathersWhatTheSamplerFills) {
                           .timesteps = torch::empty({batch, steps}, torch::kInt64),
                           .mask = torch::empty({batch, steps}, torch::kBool)};
     sampler.Fill(windows, &normalizer,
-                 {.observations = Numbers<float>(filled.observations),
-                  .actions = Numbers<float>(filled.actions),
-                  .returns_to_go = Numbers<float>(filled.returns_to_go),
-                  .timesteps = Numbers<int64_t>(filled.timesteps),
-                  .mask = Numbers<bool>(filled.mask)});
+                 {.observations = Values<float>(filled.observations),
+                  .actions = Values<float>(filled.actions),
+                  .returns_to_go = Values<float>(filled.returns_to_go),
+                  .timesteps = Values<int64_t>(filled.timesteps),
+                  .mask = Values<bool>(filled.mask)});
     const DeviceWindows data(episodes, normalizer, options, torch::kCPU);
     const Batch gathered = data.Gather(data.Describe(windows));
     EXPECT_TRUE(torch::equal(gathered.returns_to_go, filled.returns_to_go));

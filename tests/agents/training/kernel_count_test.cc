@@ -138,7 +138,7 @@ TEST(KernelCountTest, ThousandStepsFitInThreeGigabytes) {
   int64_t bytes = 0;
   CountKernels("fp32", total, bytes, 64, 1000);
   std::printf("K 1000, batch 64: %.2f GB\n", static_cast<double>(bytes) / 1e9);
-  EXPECT_LT(static_cast<double>(bytes), 2.75e9);  // beside it: the libraries' workspaces
+  EXPECT_LT(static_cast<double>(bytes), 2.75e9);  // besides: the libraries' workspaces
 }
 
 }  // namespace

@@ -18,7 +18,7 @@ namespace fs = std::filesystem;
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-// Writes down what it is told.
+// Records the calls it gets.
 struct TrainingRecorder : TrainingRunObserver {
   std::vector<int64_t> updates, metrics, evaluations;
   std::vector<double> losses;      // of the metrics

@@ -12,7 +12,7 @@ namespace {
 
 TEST(UpdateCheckTest, TheCpuAgreesWithItself) { EXPECT_EQ(CheckUpdateOps(torch::kCPU), ""); }
 
-// A schema's arguments taken, and nothing done.
+// Takes a schema's arguments and does nothing.
 void DoNothing(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   torch::jit::drop(*stack, op.schema().arguments().size());
 }
