@@ -26,9 +26,12 @@ struct WindowBatch {
   std::span<bool> mask;            // [B, K]
 };
 
+// What returns-to-go are divided by unless options say otherwise; the original's.
+inline constexpr double kReturnScale = 1000;
+
 struct WindowOptions {
-  int context = 20;               // K
-  double return_scale = 1000;     // returns-to-go are divided by it
+  int context = 20;  // K
+  double return_scale = kReturnScale;
   int64_t timestep_limit = 1000;  // timesteps are clamped to timestep_limit - 1
   uint64_t seed = 0;
 

@@ -100,7 +100,7 @@ class Mutator {
 
   void Line(std::string& text) {
     if (text.empty()) return;
-    const size_t begin = text.rfind('\n', Below(text.size())) + 1;  // 0 where there is none
+    const size_t begin = text.rfind('\n', Below(text.size())) + 1;  // 0 if there is none
     const size_t end = text.find('\n', begin);
     const std::string line = text.substr(begin, end == std::string::npos ? end : end + 1 - begin);
     if (Below(2) == 0) {

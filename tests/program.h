@@ -9,7 +9,7 @@ namespace cosdt {
 
 struct ProgramResult {
   int exit_code = -1;
-  std::string output;  // standard output, and standard error where asked for
+  std::string output;  // standard output, and standard error if asked for
 };
 
 // Runs the built `cosdt` through the shell; `arguments` may hold redirections, `environment`

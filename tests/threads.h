@@ -10,7 +10,7 @@
 
 namespace cosdt {
 
-// The result of work() where LibTorch has so many threads.
+// The result of work() with so many of LibTorch's threads.
 template <class Work>
 auto OnThreads(int threads, const Work& work) {
   struct Restore {
@@ -21,9 +21,8 @@ auto OnThreads(int threads, const Work& work) {
   return work();
 }
 
-// How many threads work() brings into the process where LibTorch has so many: by OpenMP one less,
-// and none where nothing is done side by side. A new thread calls it, for which OpenMP has none
-// yet.
+// How many threads work() starts if LibTorch has so many: with OpenMP one less, and none if nothing
+// runs in parallel. A new thread calls it, for which OpenMP has none yet.
 template <class Work>
 size_t ThreadsBegun(int threads, const Work& work) {
   const auto all = [] {

@@ -13,16 +13,17 @@
 #include "agents/models/agent.h"
 #include "agents/storage/safetensors.h"
 #include "datasets/normalizer.h"
+#include "datasets/window_sampler.h"
 
 namespace cosdt::agents {
 
 // A checkpoint's contents besides the weights.
 struct CheckpointInfo {
   datasets::Normalizer normalizer;
-  double return_scale = 1000;    // returns-to-go are divided by it
-  std::string env;               // "" if the data fit no body we know
-  std::string physics = "d4rl";  // a name of envs/model.h
-  std::string dataset;           // path, as it was given
+  double return_scale = datasets::kReturnScale;  // returns-to-go are divided by it
+  std::string env;                               // "" if the data fit no body we know
+  std::string physics = "d4rl";                  // a name of envs/model.h
+  std::string dataset;                           // path, as it was given
   std::string dataset_sha256;
   std::vector<double> targets;  // returns to ask for, unscaled
   int64_t updates = 0;          // of training

@@ -1,5 +1,5 @@
-// Decision Transformers of PyPI transformers (DecisionTransformerModel 4.57.1) in and out: folders
-// with config.json and model.safetensors.
+// Decision Transformers of Hugging Face Transformers (DecisionTransformerModel 4.57.1) in and out:
+// folders with config.json and model.safetensors.
 #pragma once
 
 #include <string>

@@ -29,10 +29,10 @@ struct TrainerOptions {
   int64_t batch_size = 64;  // windows
   double learning_rate = 1e-4;
   double weight_decay = 1e-4;
-  int64_t warmup = 10'000;     // update u has the rate times min(1, u / warmup), u from 1
-  int64_t lr_decay = 0;        // above 0: also times (1 + cos(pi min(1, (u - 1) / lr_decay))) / 2
-  double clip = 0.25;          // the gradients' largest norm; 0: not clipped
-  double return_scale = 1000;  // returns-to-go are divided by it
+  int64_t warmup = 10'000;  // update u has the rate times min(1, u / warmup), u from 1
+  int64_t lr_decay = 0;     // above 0: also times (1 + cos(pi min(1, (u - 1) / lr_decay))) / 2
+  double clip = 0.25;       // the gradients' largest norm; 0: not clipped
+  double return_scale = datasets::kReturnScale;  // returns-to-go are divided by it
   std::string precision = "fp32";  // of matrix products and attention; tf32 (GPU) or bf16
   uint64_t seed = 0;               // of windows and dropout
   std::string sample = "any";      // or whole: no windows cut by an episode's end (WindowOptions)

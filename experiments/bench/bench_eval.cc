@@ -1,5 +1,5 @@
-// cosdt bench eval: environment steps per second of an evaluation against PyPI transformers, and
-// the latency of a decision.
+// cosdt bench eval: environment steps per second of an evaluation against Hugging Face
+// Transformers, and the latency of a decision.
 #include <ATen/Parallel.h>
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-"""Environment steps per second of a Decision Transformer of PyPI transformers, as its users roll it out:
+"""Environment steps per second of a Decision Transformer of Hugging Face Transformers, as its users roll it out:
 one episode, the last 20 steps padded on the left, one call of the model per step.
 
 usage: bench_eval.py which | bench_eval.py ENV SECONDS

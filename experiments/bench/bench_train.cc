@@ -1,5 +1,5 @@
-// cosdt bench train: updates per second against PyPI transformers, and the cost of a token in long
-// contexts.
+// cosdt bench train: updates per second against Hugging Face Transformers and as shares of the
+// machine's peak, and the cost of a token in long contexts.
 #include <ATen/DeviceAccelerator.h>
 #include <ATen/Parallel.h>
 
@@ -25,7 +25,7 @@
 namespace cosdt::experiments {
 namespace {
 
-// Of a measurement; on a GPU nothing else disturbs it.
+// Seconds of a measurement; on a GPU nothing else disturbs it.
 int Seconds(const c10::Device& device) { return device.is_cpu() ? 10 : 2; }
 constexpr int kEpisodes = 100;
 constexpr int kLength = 1000;  // of an episode

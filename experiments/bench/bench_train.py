@@ -1,4 +1,4 @@
-"""Updates per second of a Decision Transformer of PyPI transformers, as its users train it.
+"""Updates per second of a Decision Transformer of Hugging Face Transformers, as its users train it.
 
 usage: bench_train.py which | bench_train.py OBSERVATIONS ACTIONS PRECISIONS THREADS SECONDS DEVICE
 

@@ -11,7 +11,7 @@
 
 namespace cosdt::experiments {
 
-// Of every bootstrap, so that the same runs give the same report.
+// The seed of every bootstrap, so that the same runs give the same report.
 inline constexpr uint64_t kBootstrapSeed = 0;
 
 struct TargetResult {

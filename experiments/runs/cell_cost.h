@@ -11,7 +11,7 @@ namespace cosdt::experiments {
 TrainingCost MeasureTraining(const ResolvedRun& run, const c10::Device& device);
 
 // cosFormer's recurrent decisions are measured with a reweight length that allows them, whatever
-// the agent's own is. Of the options only the agent's are read, without its sizes.
+// the agent's own is. Reads only the agent's options, without its sizes.
 DecisionCost MeasureDecisions(agents::AgentOptions agent, const envs::EnvSpec& spec);
 
 }  // namespace cosdt::experiments

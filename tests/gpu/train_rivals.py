@@ -1,4 +1,4 @@
-"""Updates per second of the Decision Transformer of PyPI transformers on a GPU: the original's size and recipe (3
+"""Updates per second of the Decision Transformer of Hugging Face Transformers on a GPU: the original's size and recipe (3
 layers, 1 head, width 128, K = 20, batch 64), hopper's sizes, data and the drawing of windows on the GPU, the fused
 AdamW, and nothing read back in between.
 

@@ -5,7 +5,7 @@
     pip install numpy==1.23.5 h5py==3.16.0
     python tests/published/make_published.py rl-trained-agents rl-baselines3-zoo
 
-Of each agent the actor's four layers are kept, float32 as they are, in the layout of D4RL's
+The actor's four layers of each agent are kept, float32 as they are, in the layout of D4RL's
 metadata/policy; of each evaluation its Monitor file, byte by byte.
 """
 import collections

@@ -1,4 +1,4 @@
-"""Trains PyPI transformers' DecisionTransformerModel on a D4RL file with the recipe of sample.toml, for
+"""Trains Hugging Face Transformers' DecisionTransformerModel on a D4RL file with the recipe of sample.toml, for
 cosdt to evaluate in D4RL's physics beside its own softmax agent.
 
     pip install torch==2.11.0 transformers==4.57.1 h5py

@@ -28,7 +28,7 @@ using testing::StartsWith;
 
 constexpr int kFiles = 1000;
 
-// What `work` throws, as the program would print it; "" where it throws nothing.
+// What `work` throws, as the program would print it; "" if it throws nothing.
 std::string Message(const std::function<void()>& work) {
   try {
     work();

@@ -100,7 +100,7 @@ INSTANTIATE_TEST_SUITE_P(Agents, PublishedReturnSlowTest,
 struct Known {
   std::string env, options;
   double mean, standard_error;
-  double length;  // 0 where not known
+  double length;  // 0 if not known
 };
 
 void PrintTo(const Known& known, std::ostream* out) { *out << known.env << " " << known.options; }

@@ -24,7 +24,7 @@ class SlurmTest : public testing::Test {
   }
   ~SlurmTest() override { fs::remove_all(folder_); }
 
-  // The job's exit code where cosdt's is `code`.
+  // The job's exit code if cosdt's is `code`.
   int Run(int code, const std::string& arguments) const {
     const fs::path script = COSDT_SOURCE_DIR "/experiments/slurm.sh";
     const std::string command = "PATH=" + folder_.string() + ":$PATH SLURM_JOB_ID=42 " +

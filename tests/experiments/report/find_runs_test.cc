@@ -46,7 +46,7 @@ TEST_F(FindRunsTest, FollowsLinksOnceEach) {
   const FoundRuns found = FindRuns({At("runs")});
   EXPECT_THAT(found.folders, ElementsAre(At("runs/0"), At("runs/a"), At("runs/c/2")));
   EXPECT_THAT(found.problems, IsEmpty());
-  // by their own paths where these are searched as well
+  // by their own paths if these are searched as well
   EXPECT_THAT(FindRuns({At("runs"), At("store")}).folders,
               ElementsAre(At("runs/0"), At("store/1"), At("store/2")));
 }
