@@ -208,15 +208,9 @@ class ForwardKernel : HeadKernel<T> {
   }
 
  private:
-  using HeadKernel<T>::plan_;
-  using HeadKernel<T>::problem_;
-  using HeadKernel<T>::width_;
-  using HeadKernel<T>::value_width_;
-  using HeadKernel<T>::parts_;
-  using HeadKernel<T>::padded_width_;
-  using HeadKernel<T>::padded_value_width_;
-  using HeadKernel<T>::chunk_rows_;
-  using HeadKernel<T>::chunk_columns_;
+  using HeadKernel<T>::plan_, HeadKernel<T>::problem_, HeadKernel<T>::width_,
+      HeadKernel<T>::value_width_, HeadKernel<T>::parts_, HeadKernel<T>::padded_width_,
+      HeadKernel<T>::padded_value_width_, HeadKernel<T>::chunk_rows_, HeadKernel<T>::chunk_columns_;
 
   void Segment(int64_t segment) {
     if (stateful_) state_.BeginSegment();

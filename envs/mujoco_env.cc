@@ -166,8 +166,4 @@ StepResult MujocoEnv::Step(std::span<const double> action) {
   return result;
 }
 
-double MujocoEnv::HealthyReward() const {
-  return physics_ != Physics::kGymnasiumV5 || IsHealthy() ? 1.0 : 0.0;
-}
-
 }  // namespace cosdt::envs

@@ -61,9 +61,6 @@ class MujocoEnv : public Env {
   // the step in m/s; `squared_action` the sum of the squared actions, without its weight.
   virtual double Reward(double velocity, double squared_action) const = 0;
 
-  // The healthy reward of hopper and walker2d: version 5 withholds it on the terminating step.
-  double HealthyReward() const;
-
  private:
   void CheckStateSizes(size_t qpos, size_t qvel) const;
 

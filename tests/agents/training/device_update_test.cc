@@ -9,7 +9,7 @@
 #include <fstream>
 #include <limits>
 
-#include "tests/agents/training/small_training.h"
+#include "tests/agents/training/same_training.h"
 
 namespace cosdt::agents {
 namespace {
@@ -20,35 +20,6 @@ using torch::Tensor;
 #define SKIP_WITHOUT_CUDA() \
   if (!torch::cuda::is_available()) GTEST_SKIP() << "needs a CUDA device, of which none is here"
 
-AgentOptions SmallTransformer(const std::string& attention = "cosformer") {
-  AgentOptions options = SmallAgent("dt");
-  options.dt.heads = 2;
-  options.dt.width = 32;
-  options.dt.attention.kind = attention;
-  return options;
-}
-
-std::unique_ptr<Trainer> Make(const AgentOptions& agent_options, const TrainerOptions& options,
-                              UpdatePath path, const datasets::Episodes& episodes,
-                              const torch::Device& device = torch::kCPU) {
-  torch::manual_seed(11);
-  const std::shared_ptr<Agent> agent = MakeAgent(agent_options);
-  agent->module().to(device);
-  datasets::Normalizer normalizer;
-  normalizer.mean.assign(episodes.observation_size, 0.1f);
-  normalizer.std.assign(episodes.observation_size, 1.1f);
-  return std::make_unique<Trainer>(agent, episodes, normalizer, options, path);
-}
-
-double Distance(Trainer& a, Trainer& b) {
-  const auto pa = a.agent().module().parameters(), pb = b.agent().module().parameters();
-  double most = 0;
-  for (size_t i = 0; i < pa.size(); ++i) {
-    most = std::max(most, (pa[i].cpu() - pb[i].cpu()).abs().max().item<double>());
-  }
-  return most;
-}
-
 std::string StateOf(const Trainer& trainer) {
   const std::string path = testing::TempDir() + "device_update_" + std::to_string(getpid());
   trainer.Save(path);
@@ -56,23 +27,6 @@ std::string StateOf(const Trainer& trainer) {
   std::string bytes(std::istreambuf_iterator<char>(file), {});
   std::filesystem::remove(path);
   return bytes;
-}
-
-// The explicit update and autograd's on the same windows with the same dropout.
-void ExpectTheSameTraining(const AgentOptions& agent, const TrainerOptions& options, int updates,
-                           double tolerance) {
-  const datasets::Episodes episodes = MakeEpisodes();
-  const auto ours = Make(agent, options, UpdatePath::kExplicit, episodes);
-  const auto theirs = Make(agent, options, UpdatePath::kAutograd, episodes);
-  for (int i = 0; i < updates; ++i) {
-    const UpdateResult a = ours->Update(), b = theirs->Update();
-    EXPECT_EQ(a.update, b.update);
-    EXPECT_EQ(a.learning_rate, b.learning_rate);
-    ASSERT_NEAR(a.loss, b.loss, tolerance * b.loss) << "update " << a.update;
-    ASSERT_NEAR(a.gradient_norm, b.gradient_norm, 10 * tolerance * b.gradient_norm)
-        << "update " << a.update;
-  }
-  EXPECT_LT(Distance(*ours, *theirs), 2 * tolerance);
 }
 
 class AttentionKindTest : public testing::TestWithParam<std::string> {};
@@ -83,10 +37,9 @@ INSTANTIATE_TEST_SUITE_P(Kinds, AttentionKindTest,
 
 TEST_P(AttentionKindTest, TrainsAsAutogradDoes) {
   for (const std::string activation : {"relu", "gelu"}) {
-    AgentOptions agent = SmallTransformer(GetParam());
-    agent.dt.activation = activation;
     SCOPED_TRACE(activation);
-    ExpectTheSameTraining(agent, FastTraining(), 20, 2e-5);
+    ExpectAutogradsTraining(UpdatePath::kExplicit, SmallTransformer(GetParam(), activation),
+                            FastTraining(), 20, 2e-5);
   }
 }
 
@@ -94,25 +47,15 @@ TEST_P(AttentionKindTest, TrainsAsAutogradDoesInBFloat16) {
   TrainerOptions options = FastTraining();
   options.precision = "bf16";
   options.learning_rate = 3e-4;
-  ExpectTheSameTraining(SmallTransformer(GetParam()), options, 10, 5e-3);
+  ExpectAutogradsTraining(UpdatePath::kExplicit, SmallTransformer(GetParam()), options, 10, 5e-3);
 }
 
 TEST(DeviceUpdateTest, AnyShapeTrainsAsAutogradDoes) {
-  struct Shape {
-    int64_t layers, context, heads, width, max_timestep;
-    double dropout;
-  };
-  for (const Shape& s : {Shape{1, 5, 1, 16, 30, 0.1}, Shape{3, 7, 4, 64, 8, 0.5},
-                         Shape{1, 1, 1, 16, 30, 0}, Shape{3, 5, 2, 20, 12, 0}}) {
-    AgentOptions agent = SmallTransformer();
-    agent.dt.layers = s.layers;
-    agent.dt.context = s.context;
-    agent.dt.heads = s.heads;
-    agent.dt.width = s.width;
-    agent.dt.max_timestep = s.max_timestep;
-    agent.dt.dropout = s.dropout;
+  for (const TransformerShape& s :
+       {TransformerShape{1, 5, 1, 16, 30, 0.1}, TransformerShape{3, 7, 4, 64, 8, 0.5},
+        TransformerShape{1, 1, 1, 16, 30, 0}, TransformerShape{3, 5, 2, 20, 12, 0}}) {
     SCOPED_TRACE(std::to_string(s.layers) + " layers, width " + std::to_string(s.width));
-    ExpectTheSameTraining(agent, FastTraining(), 15, 2e-5);
+    ExpectAutogradsTraining(UpdatePath::kExplicit, s.Options(), FastTraining(), 15, 2e-5);
   }
 }
 
@@ -124,15 +67,15 @@ TEST(DeviceUpdateTest, LargeBatchesComputeAgainWhatTheyDoNotKeep) {
     agent.dt.context = 10;
     agent.dt.width = 16;
     agent.dt.activation = activation;
-    ExpectTheSameTraining(agent, options, 3, 5e-5);
+    ExpectAutogradsTraining(UpdatePath::kExplicit, agent, options, 3, 5e-5);
   }
 }
 
 TEST(DeviceUpdateTest, AHundredUpdatesHaveTheSameLosses) {
   const datasets::Episodes episodes = MakeEpisodes();
   for (const AgentOptions& agent : {SmallTransformer(), SmallAgent("bc")}) {
-    const auto ours = Make(agent, FastTraining(), UpdatePath::kExplicit, episodes);
-    const auto theirs = Make(agent, FastTraining(), UpdatePath::kAutograd, episodes);
+    const auto ours = MakeTrainer(agent, FastTraining(), UpdatePath::kExplicit, episodes);
+    const auto theirs = MakeTrainer(agent, FastTraining(), UpdatePath::kAutograd, episodes);
     const auto a = ours->Update(120), b = theirs->Update(120);
     ASSERT_EQ(a.size(), 120u);
     ASSERT_EQ(b.size(), 120u);
@@ -148,8 +91,8 @@ TEST(DeviceUpdateTest, ManyAtOnceAreTheSameBits) {
   for (const std::string precision : {"fp32", "bf16"}) {
     TrainerOptions options = FastTraining();
     options.precision = precision;
-    const auto many = Make(SmallTransformer(), options, UpdatePath::kExplicit, episodes);
-    const auto single = Make(SmallTransformer(), options, UpdatePath::kExplicit, episodes);
+    const auto many = MakeTrainer(SmallTransformer(), options, UpdatePath::kExplicit, episodes);
+    const auto single = MakeTrainer(SmallTransformer(), options, UpdatePath::kExplicit, episodes);
     const auto results = many->Update(9);
     for (const UpdateResult& result : results) {
       const UpdateResult other = single->Update();
@@ -166,7 +109,7 @@ TEST(DeviceUpdateTest, ContinuesBitForBit) {
   TrainerOptions options = FastTraining();
   options.precision = "bf16";
   const auto make = [&] {
-    return Make(SmallTransformer(), options, UpdatePath::kExplicit, episodes);
+    return MakeTrainer(SmallTransformer(), options, UpdatePath::kExplicit, episodes);
   };
   const auto whole = make(), first = make(), second = make();
   whole->Update(12);
@@ -192,7 +135,7 @@ TEST_P(PathTest, ANotFiniteUpdateLeavesTheStateBeforeIt) {
     TrainerOptions options = FastTraining();
     options.batch_size = 2;
     options.seed = 3;
-    const auto trainer = Make(agent, options, GetParam(), episodes);
+    const auto trainer = MakeTrainer(agent, options, GetParam(), episodes);
     size_t done = 0;
     try {
       trainer->Update(500);
@@ -205,7 +148,7 @@ TEST_P(PathTest, ANotFiniteUpdateLeavesTheStateBeforeIt) {
     ASSERT_GT(done, 0u);
     EXPECT_EQ(trainer->updates(), static_cast<int64_t>(done));
     const std::string after = StateOf(*trainer);
-    const auto other = Make(agent, options, GetParam(), episodes);
+    const auto other = MakeTrainer(agent, options, GetParam(), episodes);
     other->Update(static_cast<int64_t>(done));
     EXPECT_TRUE(StateOf(*other) == after);
     EXPECT_THROW(trainer->Update(), NotFiniteError);
@@ -217,7 +160,7 @@ TEST_P(PathTest, ANotFiniteGradientLeavesTheStateBeforeIt) {
   const datasets::Episodes episodes = MakeEpisodes();
   AgentOptions agent = SmallTransformer();
   agent.dt.activation = "gelu";
-  const auto trainer = Make(agent, FastTraining(), GetParam(), episodes);
+  const auto trainer = MakeTrainer(agent, FastTraining(), GetParam(), episodes);
   trainer->Update(2);
   {
     // hidden values of 0 hide the weights behind them from the loss, not from the gradient
@@ -251,7 +194,7 @@ TEST(DeviceUpdateTest, AnErrorLeavesTheStateOfTheUpdatesBeforeIt) {
   library.impl("squares", torch::CppFunction::makeFromBoxedFunction<EndOfSquares>());
   const datasets::Episodes episodes = MakeEpisodes();
   const auto make = [&] {
-    return Make(SmallTransformer(), FastTraining(), UpdatePath::kExplicit, episodes);
+    return MakeTrainer(SmallTransformer(), FastTraining(), UpdatePath::kExplicit, episodes);
   };
   const auto stopped = make(), whole = make();
   g_squares_left = 3;
@@ -265,14 +208,16 @@ TEST(DeviceUpdateTest, AnErrorLeavesTheStateOfTheUpdatesBeforeIt) {
 TEST(DeviceUpdateTest, StatesWithTheFormerOptionAreRead) {
   const datasets::Episodes episodes = MakeEpisodes();
   const std::string path = testing::TempDir() + "device_update_old_" + std::to_string(getpid());
-  const auto trainer = Make(SmallTransformer(), FastTraining(), UpdatePath::kAutograd, episodes);
+  const auto trainer =
+      MakeTrainer(SmallTransformer(), FastTraining(), UpdatePath::kAutograd, episodes);
   trainer->Update(2);
   trainer->Save(path);
   Safetensors file = ReadSafetensors(path);
   std::string& options = file.metadata["trainer"];
   options = R"({"cuda_graph":true,)" + options.substr(1);
   WriteSafetensors(path, file);
-  const auto other = Make(SmallTransformer(), FastTraining(), UpdatePath::kAutograd, episodes);
+  const auto other =
+      MakeTrainer(SmallTransformer(), FastTraining(), UpdatePath::kAutograd, episodes);
   other->Restore(path);
   std::filesystem::remove(path);
   EXPECT_EQ(other->updates(), 2);
@@ -284,7 +229,7 @@ TEST(DeviceUpdateTest, Tf32IsRefusedOnTheCpu) {
   options.precision = "tf32";
   options.Validate();
   try {
-    Make(SmallTransformer(), options, UpdatePath::kOfDevice, episodes);
+    MakeTrainer(SmallTransformer(), options, UpdatePath::kOfDevice, episodes);
     FAIL();
   } catch (const std::invalid_argument& e) {
     EXPECT_THAT(e.what(), HasSubstr("precision: expected fp32 or bf16 on the CPU, found tf32"));
@@ -300,10 +245,10 @@ TEST(DeviceUpdateTest, ADeviceTrainsAsTheCpuDoes_CUDA) {
       options.precision = precision;
       options.learning_rate = 3e-4;
       const AgentOptions agent = kind == "bc" ? SmallAgent("bc") : SmallTransformer(kind);
-      const auto gpu =
-          Make(agent, options, UpdatePath::kOfDevice, episodes, torch::Device(torch::kCUDA, 0));
+      const auto gpu = MakeTrainer(agent, options, UpdatePath::kOfDevice, episodes,
+                                   torch::Device(torch::kCUDA, 0));
       EXPECT_EQ(gpu->update_path(), "kernels");
-      const auto cpu = Make(agent, options, UpdatePath::kExplicit, episodes);
+      const auto cpu = MakeTrainer(agent, options, UpdatePath::kExplicit, episodes);
       const double tolerance = precision == "bf16" ? 2e-2 : 1e-4;
       const auto a = gpu->Update(30), b = cpu->Update(30);
       for (size_t i = 0; i < a.size(); ++i) {
@@ -319,8 +264,10 @@ TEST(DeviceUpdateTest, TheCompositionTrainsAsTheKernelsDo_CUDA) {
   SKIP_WITHOUT_CUDA();
   const datasets::Episodes episodes = MakeEpisodes();
   const torch::Device device(torch::kCUDA, 0);
-  const auto a = Make(SmallTransformer(), FastTraining(), UpdatePath::kOfDevice, episodes, device);
-  const auto b = Make(SmallTransformer(), FastTraining(), UpdatePath::kAutograd, episodes, device);
+  const auto a =
+      MakeTrainer(SmallTransformer(), FastTraining(), UpdatePath::kOfDevice, episodes, device);
+  const auto b =
+      MakeTrainer(SmallTransformer(), FastTraining(), UpdatePath::kAutograd, episodes, device);
   EXPECT_EQ(b->update_path(), "composition");
   for (int i = 0; i < 10; ++i) {
     const double loss = b->Update().loss;
@@ -336,8 +283,8 @@ TEST(DeviceUpdateTest, RecordedAndNotAreTheSameBits_CUDA) {
     TrainerOptions options = FastTraining();
     options.precision = precision;
     const auto make = [&] {
-      return Make(SmallTransformer(), options, UpdatePath::kOfDevice, episodes,
-                  torch::Device(torch::kCUDA, 0));
+      return MakeTrainer(SmallTransformer(), options, UpdatePath::kOfDevice, episodes,
+                         torch::Device(torch::kCUDA, 0));
     };
     const auto whole = make(), again = make();
     whole->Update(30);
@@ -363,8 +310,8 @@ TEST(DeviceUpdateTest, ANotFiniteUpdateLeavesTheStateBeforeIt_CUDA) {
   options.batch_size = 2;
   options.seed = 3;
   const auto make = [&] {
-    return Make(SmallTransformer(), options, UpdatePath::kOfDevice, episodes,
-                torch::Device(torch::kCUDA, 0));
+    return MakeTrainer(SmallTransformer(), options, UpdatePath::kOfDevice, episodes,
+                       torch::Device(torch::kCUDA, 0));
   };
   const auto trainer = make();
   size_t done = 0;
