@@ -120,7 +120,7 @@ TEST_F(EvalCommandTest, ComputesInBFloat16OnRequest) {
     EXPECT_NEAR(rounded["mean"], exact["mean"], 0.2 * exact["mean"].get<double>());
   } else {
     EXPECT_EQ(rounded, exact);
-    EXPECT_THAT(Output(arguments + " --precision bf16 2>&1 >/dev/null"),
+    EXPECT_THAT(RunProgram("eval " + arguments + " --precision bf16 2>&1 >/dev/null").output,
                 HasSubstr("products are in float32"));
   }
   Output(arguments + " --precision fp16", 2);
