@@ -212,7 +212,7 @@ void CpuUpdate::ForwardRows(size_t i, int64_t row, int64_t rows, Lane& lane) {
   if (!layer.last) Project(layers_[i + 1], layer.after_mlp.y(row), row, rows);
 }
 
-// What the MLP has between its layers. Relu keeps the activated values for the backward pass, gelu
+// The values between the MLP's layers. Relu keeps the activated ones for the backward pass, gelu
 // their arguments.
 const float* CpuUpdate::ForwardMlp(Layer& layer, int64_t row, int64_t rows, Lane& lane) {
   const int64_t n = 4 * width_;

@@ -36,23 +36,24 @@ class CpuUpdate {
   using Tensor = torch::Tensor;
   using Floats = kernels::Floats;
 
-  // Some of queries, keys and values, for attention with kernels through its feature map.
+  // A part of queries, keys and values; attention with kernels gets the features of queries and
+  // keys.
   struct Projection {
     CpuLinear linear;
     kernels::Epilogue features = kernels::Epilogue::kStore;
-    bool observations_only = false;  // of observation tokens alone
+    bool observations_only = false;  // of observation tokens only
   };
   struct Layer {
     std::vector<Projection> attention_in;
     CpuLinear attention_out, mlp_in, mlp_out;
     bool last;
-    int64_t rows;  // behind the attention: of the last layer, observation tokens alone
+    int64_t rows;  // after the attention: in the last layer, observation tokens only
     Tensor qkv, mixed, normalizer;
     Floats dropped, hidden;
     CpuAddNorm after_attention, after_mlp;
     Tensor leaf, out;  // autograd's, of attention kinds without kernels
   };
-  // What a thread has for itself.
+  // The arrays of one thread.
   struct Lane {
     float* gradients = nullptr;  // laid out as the optimiser's array
     Floats own_gradients;        // the first thread's are the optimiser's
@@ -68,7 +69,7 @@ class CpuUpdate {
   void ForBlocks(int64_t rows, const Body& body);
   kernels::DropPattern PatternOf(int64_t dropout_layer) const;
   Tensor Heads(const Tensor& qkv, int64_t i) const;  // i of q, k, v as [B, H, L, d]
-  CpuAddNorm& Before(size_t i);                      // what layer i takes
+  CpuAddNorm& Before(size_t i);                      // the input of layer i
 
   void Project(Layer& layer, float* y, int64_t row, int64_t rows);
   void Attend(size_t i);
