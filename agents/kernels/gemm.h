@@ -106,7 +106,7 @@ double MeasureBFloat16PeakFlops();
 bool ProcessorHasBFloat16();
 
 // Whether it makes more multiply-adds per cycle in bfloat16 than in float32. AMD's do (Zen 4 and
-// Zen 5); Intel's do as many in both, in one unit instead of two.
+// Zen 5); a Xeon (Emerald Rapids) makes half as many (cosdt bench train).
 bool BFloat16IsFaster();
 
 // Whether it has AMX with bfloat16, which LibTorch's products use.

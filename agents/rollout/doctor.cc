@@ -1,6 +1,7 @@
 #include "agents/rollout/doctor.h"
 
 #include <memory>
+#include <optional>
 #include <stdexcept>
 #include <utility>
 
@@ -102,13 +103,17 @@ void SetOptions(const std::string& env, CheckedFile& file) {
   }
 }
 
-void CompareWithKnownFile(const std::string& path, datasets::CheckReport& check) {
+// Sets the file's SHA-256. Returns a finding if it has the name of a file of D4RL's and is another
+// one.
+std::optional<datasets::Finding> HashFile(const std::string& path, std::string& sha256) {
   const datasets::KnownFile* const known = datasets::FindKnownPath(path);
-  if (!known) return;
   try {
-    datasets::ExpectKnownFile(path, *known, known->sha256);
+    sha256 = known ? datasets::ExpectKnownFile(path, *known, known->sha256)
+                   : datasets::Sha256OfFile(path);
+    return std::nullopt;
   } catch (const FileError& error) {
-    check.findings.push_back({"hash", "", std::nullopt, ErrorText(error)});
+    sha256 = datasets::Sha256OfFile(path);
+    return datasets::Finding{"hash", "", std::nullopt, ErrorText(error)};
   }
 }
 
@@ -170,11 +175,11 @@ void Simulate(const CheckedFile& file, const DoctorOptions& options, Diagnosis& 
 // Fills the diagnosis as far as the file can be read.
 void Check(const std::string& path, const DoctorOptions& options, Diagnosis& diagnosis) {
   datasets::ProbeFile(path);
-  diagnosis.sha256 = datasets::Sha256OfFile(path);
+  const std::optional<datasets::Finding> other_file = HashFile(path, diagnosis.sha256);
   CheckedFile file = ReadFile(path, options.rollout.threads);
   SetOptions(options.env, file);
   diagnosis.check = datasets::CheckTransitions(path, file.transitions, file.cuts, file.options);
-  CompareWithKnownFile(path, diagnosis.check);
+  if (other_file) diagnosis.check.findings.push_back(*other_file);
   diagnosis.returns = datasets::ReturnsOf(file.transitions.rewards, file.cuts);
   diagnosis.recorded = file.recorded;
   AddNotes(file, diagnosis.check);
