@@ -70,6 +70,9 @@ void WindowSampler::Fill(std::span<const Window> windows, const Normalizer* norm
   ExpectSize("returns_to_go", batch.returns_to_go.size(), steps);
   ExpectSize("timesteps", batch.timesteps.size(), steps);
   ExpectSize("mask", batch.mask.size(), steps);
+  if (!batch.previous_actions.empty()) {
+    ExpectSize("previous_actions", batch.previous_actions.size(), steps * action_size);
+  }
 
   for (size_t i = 0; i < windows.size(); ++i) {
     const Window& window = windows[i];
@@ -86,6 +89,14 @@ void WindowSampler::Fill(std::span<const Window> windows, const Normalizer* norm
 
     std::copy_n(episodes_.actions.begin() + from * action_size, length * action_size,
                 batch.actions.begin() + to * action_size);
+    if (!batch.previous_actions.empty()) {
+      // an episode's first step has none
+      const size_t none = padding + (window.start == 0 ? 1 : 0), known = context - none;
+      const auto out = batch.previous_actions.begin() + i * context * action_size;
+      std::fill_n(out, none * action_size, 0.0f);
+      std::copy_n(episodes_.actions.begin() + (from + length - known - 1) * action_size,
+                  known * action_size, out + none * action_size);
+    }
     const std::span observations = std::span(episodes_.observations)
                                        .subspan(from * observation_size, length * observation_size);
     const std::span out =

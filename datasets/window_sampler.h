@@ -24,6 +24,8 @@ struct WindowBatch {
   std::span<float> returns_to_go;  // [B, K]
   std::span<int64_t> timesteps;    // [B, K]: steps since the episode began
   std::span<bool> mask;            // [B, K]
+  // [B, K, action_size] of the steps before, zero at an episode's first; or empty: not wanted
+  std::span<float> previous_actions = {};
 };
 
 // What returns-to-go are divided by unless options say otherwise; the original's.

@@ -30,7 +30,7 @@ struct Buffers {
 Buffers& EmbedStep(const CpuModel& model, const CpuModel::Step& step, int64_t rows,
                    int64_t tokens) {
   static thread_local Buffers b;
-  const int64_t added = rows * step.tokens();
+  const int64_t added = rows * model.tokens(step);
   b.x.Require(added * model.width());
   b.qkv.Require(added * 3 * model.columns());
   b.window.Require(rows * tokens * model.width());
@@ -91,7 +91,7 @@ WindowDecoder::WindowDecoder(const CpuModel& model, int64_t context, int rows,
                              envs::ThreadPool& pool)
     : CpuDecoder(model, rows, pool), context_(context), rows_(rows) {
   // twice the window: it moves to the front once in K steps
-  const int64_t room = 2 * context * kTokensPerStep;
+  const int64_t room = 2 * context * model.tokens_per_step();
   for (Row& row : rows_) {
     row.x = Floats(room * model.width());
     row.qkv = Floats(room * 3 * model.columns());
@@ -100,16 +100,16 @@ WindowDecoder::WindowDecoder(const CpuModel& model, int64_t context, int rows,
 
 void WindowDecoder::BeginStep() {
   if (step() == 0) {
-    end_ = 2;
+    end_ = model().deciding_tokens();
     return;
   }
-  end_ += kTokensPerStep;
-  if (step() >= context_) first_ += kTokensPerStep;
-  const int64_t room = 2 * context_ * kTokensPerStep;
+  const int64_t added = model().tokens_per_step(), room = 2 * context_ * added;
+  end_ += added;
+  if (step() >= context_) first_ += added;
   if (end_ <= room) return;
   // the new tokens come behind the old ones; with a context of one step the window has none of
   // those
-  const int64_t old = end_ - kTokensPerStep, begin = std::min(first_, old);
+  const int64_t old = end_ - added, begin = std::min(first_, old);
   const auto move = [&](Floats& buffer, int64_t width) {
     std::copy(buffer.data() + begin * width, buffer.data() + old * width, buffer.data());
   };
@@ -123,7 +123,7 @@ void WindowDecoder::BeginStep() {
 
 void WindowDecoder::DecideRows(int64_t begin, int64_t end, const CpuModel::Step& step,
                                std::span<float> actions) {
-  const int64_t rows = end - begin, added = step.tokens(), count = end_ - first_;
+  const int64_t rows = end - begin, added = model().tokens(step), count = end_ - first_;
   const int64_t width = model().width(), qkv_width = 3 * model().columns();
   Buffers& b = EmbedStep(model(), step, rows, count);
   for (int64_t i = 0; i < rows; ++i) {
@@ -159,14 +159,15 @@ StreamDecoder::StreamDecoder(const CpuModel& model, const StreamSchedule& schedu
 
 void StreamDecoder::DecideRows(int64_t begin, int64_t end, const CpuModel::Step& step,
                                std::span<float> actions) {
-  const int64_t rows = end - begin, added = step.tokens();
+  const int64_t rows = end - begin, added = model().tokens(step);
   const int64_t width = model().width(), qkv_width = 3 * model().columns();
   Buffers& b = EmbedStep(model(), step, rows, added);
   for (int stream = 0; stream < schedule_.streams(); ++stream) {
     const int64_t age = schedule_.Age(stream, step.timestep);
     if (age < 0) continue;
-    // a stream begins with a return-to-go: the action before it belongs to a step that it forgot
-    const int64_t tokens = age == 0 ? 2 : 3, skipped = added - tokens;
+    // a stream begins with a return-to-go: an action's token before it belongs to a step that it
+    // forgot
+    const int64_t tokens = age == 0 ? model().deciding_tokens() : added, skipped = added - tokens;
     for (int64_t i = 0; i < rows; ++i) {
       std::copy_n(b.x.data() + (i * added + skipped) * width, tokens * width,
                   b.window.data() + i * tokens * width);

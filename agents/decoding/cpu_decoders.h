@@ -69,7 +69,7 @@ class StreamDecoder : public CpuDecoder {
   struct Row {
     std::vector<AttentionCache> streams[2];  // [layers]
   };
-  int64_t tokens() const override { return kTokensPerStep; }
+  int64_t tokens() const override { return model().tokens_per_step(); }
   void DecideRows(int64_t begin, int64_t end, const CpuModel::Step& step,
                   std::span<float> actions) override;
   void KeepRows(std::span<const int> rows) override;

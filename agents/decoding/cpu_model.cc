@@ -59,7 +59,8 @@ CpuModel::Norm CpuModel::CopyNorm(const torch::nn::LayerNorm& norm) {
 }
 
 CpuModel::CpuModel(const DecisionTransformer& model, torch::ScalarType type)
-    : width_(model->options().width),
+    : tokens_(model->options().tokens),
+      width_(model->options().width),
       observation_size_(model->options().observation_size),
       action_size_(model->options().action_size),
       max_timestep_(model->options().max_timestep),
@@ -71,6 +72,7 @@ CpuModel::CpuModel(const DecisionTransformer& model, torch::ScalarType type)
       embed_action_(Pack(model->embed_action)),
       head_(Pack(model->head)),
       times_(CopyValues(PadLast(model->embed_timestep->weight.detach()))),
+      no_actions_(action_size_),
       embed_norm_(CopyNorm(model->embed_norm)),
       norm_(CopyNorm(model->norm)) {
   for (const TransformerBlock& block : model->blocks) {
@@ -88,20 +90,39 @@ void CpuModel::ApplyNorm(const Norm& norm, Rows x, int64_t rows, Rows y) const {
 void CpuModel::Embed(const Step& step, int64_t rows, float* x) const {
   Workspace& w = ThreadWorkspace();
   w.time.Require(width());
-  int64_t token = 0;
-  const auto embed = [&](const Packed& layer, const float* from, int64_t timestep) {
+  const int64_t count = tokens(step);
+  const auto embed = [&](const Packed& layer, Rows from, int64_t timestep, int64_t token) {
     const float* const time =
         times_.data() + std::clamp<int64_t>(timestep, 0, max_timestep_ - 1) * width();
     std::transform(time, time + width(), layer.bias.data(), w.time.data(), std::plus<>());
-    // read only
-    Gemm({const_cast<float*>(from), layer.inputs}, rows, layer, w.time.data(), 0, width(),
-         Epilogue::kStore, {x + token++ * width(), step.tokens() * width()});
+    Gemm(from, rows, layer, w.time.data(), 0, width(), Epilogue::kStore,
+         {x + token * width(), count * width()});
   };
-  if (step.actions) embed(embed_action_, step.actions, step.timestep - 1);
-  embed(embed_return_, step.returns_to_go, step.timestep);
-  embed(embed_observation_, step.observations, step.timestep);
+  const auto add = [&](const Packed& layer, Rows from, int64_t token) {
+    Gemm(from, rows, layer, layer.bias.data(), 0, width(), Epilogue::kAdd,
+         {x + token * width(), count * width()});
+  };
+  // they are only read
+  const auto read = [](const float* from, const Packed& layer) {
+    return Rows{const_cast<float*>(from), layer.inputs};
+  };
+  const int64_t first = count - deciding_tokens();
+  if (first == 1) embed(embed_action_, read(step.actions, embed_action_), step.timestep - 1, 0);
+  embed(embed_return_, read(step.returns_to_go, embed_return_), step.timestep, first);
+  const Rows observations = read(step.observations, embed_observation_);
+  if (tokens_ == 3) {
+    embed(embed_observation_, observations, step.timestep, first + 1);
+  } else {
+    add(embed_observation_, observations, first);
+  }
+  if (step_tokens::ReadsActionBefore(tokens_)) {
+    add(embed_action_,
+        step.actions ? read(step.actions, embed_action_)
+                     : Rows{const_cast<float*>(no_actions_.data()), 0},
+        first);
+  }
   const Rows all{x, width()};
-  ApplyNorm(embed_norm_, all, rows * step.tokens(), all);
+  ApplyNorm(embed_norm_, all, rows * count, all);
 }
 
 // Queries, keys and values: parts 0, 1, 2, from `begin_part` on.

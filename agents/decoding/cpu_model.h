@@ -10,6 +10,7 @@
 
 #include "agents/decoding/attention_cache.h"
 #include "agents/models/decision_transformer.h"
+#include "agents/models/step_tokens.h"
 
 namespace cosdt::agents::decoding {
 
@@ -29,10 +30,15 @@ class CpuModel {
     const float* observations = nullptr;   // [rows, observation_size]
     const float* actions = nullptr;        // [rows, action_size] of the step before, or null
     int64_t timestep = 0;
-    int64_t tokens() const { return actions ? 3 : 2; }
   };
 
-  // Token embeddings x [rows, step.tokens(), width()]: action, return-to-go, observation.
+  // Tokens that a step adds: the last actions' if they have one of their own, then those up to the
+  // one that the next actions are predicted from.
+  int64_t tokens(const Step& step) const { return step.actions ? tokens_ : deciding_tokens(); }
+  int64_t tokens_per_step() const { return tokens_; }
+  int64_t deciding_tokens() const { return 1 + step_tokens::DecidingToken(tokens_); }
+
+  // Token embeddings x [rows, tokens(step), width()], in the sequence's order.
   void Embed(const Step& step, int64_t rows, float* x) const;
 
   // The first block's queries, keys and values [tokens, 3 columns()] of embeddings [tokens,
@@ -71,11 +77,12 @@ class CpuModel {
                          Rows to) const;
   void WriteActions(Rows x, int64_t rows, std::span<float> actions) const;
 
-  int64_t width_, observation_size_, action_size_, max_timestep_;
+  int64_t tokens_, width_, observation_size_, action_size_, max_timestep_;
   CacheOptions form_;
   Epilogue activation_;
   Packed embed_return_, embed_observation_, embed_action_, head_;
-  Floats times_;  // [max_timestep, width()]
+  Floats times_;       // [max_timestep, width()]
+  Floats no_actions_;  // zeros, for an episode's first step
   Norm embed_norm_, norm_;
   std::vector<Block> blocks_;
 };

@@ -21,7 +21,7 @@ void CheckMode(const Agent& agent, DecodeMode mode, int horizon) {
                                 ", found " + DecodeModeName(mode));
   }
   const attention::AttentionOptions& attention = model->options().attention;
-  const int64_t tokens = kTokensPerStep * horizon, reach = attention.reweight_length;
+  const int64_t tokens = model->options().tokens * horizon, reach = attention.reweight_length;
   if (mode == DecodeMode::kRecurrent && attention.kind == "cosformer" && attention.reweight &&
       reach <= tokens) {
     throw std::invalid_argument(

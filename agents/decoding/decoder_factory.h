@@ -22,7 +22,8 @@ void CheckComputeType(const Agent& agent, torch::ScalarType type);
 class DecoderFactory {
  public:
   // `horizon` is the longest episode in steps. Throws std::invalid_argument if the agent cannot be
-  // decoded so: recurrent needs cosFormer's reweight_length to be above 3 horizon, staggered an
+  // decoded so: recurrent needs cosFormer's reweight_length to be above the tokens of
+  // `horizon` steps, staggered an
   // even context. An agent with a context of one step takes any mode.
   // `compute_type`, float32 or bfloat16, is that of the blocks' matrix products; all else is in
   // float32. bfloat16 needs a CPU with it (kernels::ProcessorHasBFloat16) and an agent that

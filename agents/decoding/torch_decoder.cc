@@ -36,8 +36,9 @@ class WindowBlock : public TorchBlock {
     push(returns_to_go_, returns_to_go);
     push(observations_, observations);
     const int64_t rows = returns_to_go.size(0);
-    // which no prediction reads yet
-    push(actions_, torch::zeros({rows, options.action_size()}, returns_to_go.options()));
+    const Tensor none = torch::zeros({rows, options.action_size()}, returns_to_go.options());
+    push(previous_actions_, actions_.empty() ? none : actions_.back());
+    push(actions_, none);  // which no prediction reads yet
     push(timesteps_, torch::full({rows}, step_++, returns_to_go.options().dtype(torch::kInt64)));
     const auto join = [](const std::vector<Tensor>& history) { return torch::stack(history, 1); };
     actions_.back() = agent_
@@ -45,7 +46,8 @@ class WindowBlock : public TorchBlock {
                                      .observations = join(observations_),
                                      .actions = join(actions_),
                                      .timesteps = join(timesteps_),
-                                     .mask = {}})
+                                     .mask = {},
+                                     .previous_actions = join(previous_actions_)})
                           .select(1, -1)
                           .clone();
     return actions_.back();
@@ -54,7 +56,7 @@ class WindowBlock : public TorchBlock {
  private:
   std::shared_ptr<Agent> agent_;
   int64_t step_ = 0;
-  std::vector<Tensor> returns_to_go_, observations_, actions_, timesteps_;
+  std::vector<Tensor> returns_to_go_, observations_, actions_, timesteps_, previous_actions_;
 };
 
 // recurrent and staggered.
@@ -70,7 +72,9 @@ class StreamBlock : public TorchBlock {
     for (int i = 0; i < schedule_.streams(); ++i) {
       const int64_t age = schedule_.Age(i, step_);
       if (age < 0) continue;
-      if (age == 0) streams_[i] = std::make_unique<TorchStepper>(model_, returns_to_go.size(0));
+      if (age == 0) {
+        streams_[i] = std::make_unique<TorchStepper>(model_, returns_to_go.size(0), actions_);
+      }
       const Tensor answer = streams_[i]->Observe(returns_to_go, observations, timesteps);
       if (schedule_.Answers(i, step_)) actions = answer;
     }
@@ -78,7 +82,7 @@ class StreamBlock : public TorchBlock {
       if (stream) stream->Act(actions);
     }
     ++step_;
-    return actions;
+    return actions_ = actions;
   }
 
  private:
@@ -86,6 +90,7 @@ class StreamBlock : public TorchBlock {
   decoding::StreamSchedule schedule_;
   int64_t step_ = 0;
   std::vector<std::unique_ptr<TorchStepper>> streams_;  // null before they start
+  Tensor actions_;                                      // of the last step
 };
 
 std::unique_ptr<TorchBlock> MakeBlock(const std::shared_ptr<Agent>& agent, DecodeMode mode) {

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "agents/models/fused_ops.h"
+#include "agents/models/step_tokens.h"
 
 namespace cosdt::agents {
 namespace {
@@ -17,8 +18,8 @@ void CheckShape(const char* name, const Tensor& input, torch::IntArrayRef shape)
 
 }  // namespace
 
-TorchStepper::TorchStepper(DecisionTransformer model, int64_t batch)
-    : model_(std::move(model)), batch_(batch) {
+TorchStepper::TorchStepper(DecisionTransformer model, int64_t batch, Tensor previous_actions)
+    : model_(std::move(model)), batch_(batch), actions_(std::move(previous_actions)) {
   const DecisionTransformerOptions& options = model_->options();
   const auto type = torch::TensorOptions(model_->type()).device(model_->device());
   for (TransformerBlock& block : model_->blocks) {
@@ -33,14 +34,24 @@ torch::Tensor TorchStepper::Embed(const Tensor& returns_to_go, const Tensor& obs
     return model_->embed_timestep(steps.clamp(0, model_->options().max_timestep - 1));
   };
   const torch::ScalarType type = model_->type();
-  std::vector<Tensor> tokens;
-  if (actions_.defined()) {
-    tokens.push_back(model_->embed_action(actions_.to(type)) + time(timesteps_));
+  const int64_t tokens = model_->options().tokens;
+  const bool reads_before = step_tokens::ReadsActionBefore(tokens);
+  const Tensor actions = actions_.defined()
+                             ? actions_.to(type)
+                             : torch::zeros({batch_, model_->options().action_size},
+                                            torch::TensorOptions(type).device(model_->device()));
+  const Tensor of_actions = model_->embed_action(actions);
+  // an action token of this step comes with the next one
+  Tensor now = StackStepTokens({model_->embed_return(returns_to_go.to(type).unsqueeze(-1)),
+                                model_->embed_observation(observations.to(type)), of_actions},
+                               time(timesteps), tokens);
+  if (!reads_before) {
+    now = now.narrow(1, 0, tokens - 1);
+    if (timesteps_.defined()) {
+      now = torch::cat({(of_actions + time(timesteps_)).unsqueeze(1), now}, 1);
+    }
   }
-  const Tensor now = time(timesteps);
-  tokens.push_back(model_->embed_return(returns_to_go.to(type).unsqueeze(-1)) + now);
-  tokens.push_back(model_->embed_observation(observations.to(type)) + now);
-  return model_->embed_norm(torch::stack(tokens, 1));
+  return model_->embed_norm(now);
 }
 
 torch::Tensor TorchStepper::Observe(const Tensor& returns_to_go, const Tensor& observations,

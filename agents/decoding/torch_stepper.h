@@ -21,8 +21,9 @@ namespace cosdt::agents {
 class TorchStepper {
  public:
   // The attention limits how many steps there may be (cosformer: reweight_length tokens). `model`
-  // must have no dropout active (eval()).
-  TorchStepper(DecisionTransformer model, int64_t batch);
+  // must have no dropout active (eval()). `previous_actions` [batch, action_size], those before the
+  // first step of this memory, are read with one token per step; undefined: zeros.
+  TorchStepper(DecisionTransformer model, int64_t batch, torch::Tensor previous_actions = {});
 
   // The next return-to-go [batch], scaled, observation [batch, observation_size], normalised, and
   // timestep [batch] (int64, clamped) of every row. Returns the actions predicted, [batch,
@@ -36,8 +37,8 @@ class TorchStepper {
   void Act(const torch::Tensor& actions);
 
  private:
-  // A step's tokens [batch, 2 or 3, width]: the last actions if there are any, return-to-go,
-  // observation.
+  // A step's tokens [batch, 1 to 3, width] in the sequence's order: the last actions' if they have
+  // one of their own, then those up to the one that the next actions are predicted from.
   torch::Tensor Embed(const torch::Tensor& returns_to_go, const torch::Tensor& observations,
                       const torch::Tensor& timesteps);
 

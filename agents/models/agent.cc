@@ -4,6 +4,7 @@
 #include <stdexcept>
 #include <type_traits>
 
+#include "agents/models/step_tokens.h"
 #include "datasets/file_error.h"
 
 namespace cosdt::agents {
@@ -18,8 +19,8 @@ class DecisionTransformerAgent : public Agent {
 
   torch::nn::Module& module() const override { return *model_.ptr(); }
   torch::Tensor Predict(const Batch& batch) override {
-    return model_(batch.returns_to_go, batch.observations, batch.actions, batch.timesteps,
-                  batch.mask);
+    return model_(batch.returns_to_go, batch.observations, ActionInputs(batch, options().dt),
+                  batch.timesteps, batch.mask);
   }
   void set_compute_type(torch::ScalarType type) override { model_->set_compute_type(type); }
   void set_dropout_key(uint64_t key) override { model_->set_dropout_key(key); }
@@ -76,6 +77,10 @@ bool Read(const json& value, std::string& field) {
 
 }  // namespace
 
+const torch::Tensor& ActionInputs(const Batch& batch, const DecisionTransformerOptions& options) {
+  return step_tokens::ReadsActionBefore(options.tokens) ? batch.previous_actions : batch.actions;
+}
+
 void AgentOptions::Validate() const {
   WithKind(*this, [](const auto& own, auto) { own.Validate(); });
 }
@@ -117,7 +122,7 @@ int64_t AgentOptions::context() const {
 }
 
 int64_t AgentOptions::tokens_per_step() const {
-  return WithKind(*this, [](const auto& own, auto) { return int64_t{own.kTokensPerStep}; });
+  return WithKind(*this, [](const auto& own, auto) { return own.tokens_per_step(); });
 }
 
 int64_t AgentOptions::max_timestep() const {
@@ -167,6 +172,7 @@ AgentOptions ParseAgentOptions(const std::string& file, const std::string& text)
     if (!name.key) return;
     const std::string key = std::string("agent.") + name.key;
     const auto found = object.find(name.key);
+    if (found == object.end() && name.added_later) return;
     if (found == object.end()) throw datasets::FileError(file, key, "a value", "none");
     if (Read(*found, field)) return;
     throw datasets::FileError(file, key, "a value of another type",

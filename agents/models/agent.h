@@ -62,7 +62,11 @@ AgentOptions ParseAgentOptions(const std::string& file, const std::string& json)
 // Windows of training data on one device; shapes are DecisionTransformerImpl::forward's.
 struct Batch {
   torch::Tensor returns_to_go, observations, actions, timesteps, mask;
+  torch::Tensor previous_actions = {};  // of the steps before; zeros at an episode's first
 };
+
+// The actions that a Decision Transformer of these options takes as inputs.
+const torch::Tensor& ActionInputs(const Batch& batch, const DecisionTransformerOptions& options);
 
 class Agent {
  public:

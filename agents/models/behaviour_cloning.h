@@ -20,7 +20,8 @@ struct BehaviourCloningOptions {
   // The interface of every kind (agent.h): reads an observation alone, without its timestep.
   static constexpr char kName[] = "behaviour cloning";
   static constexpr bool kReadsTargets = false;
-  static constexpr int64_t kTokensPerStep = 1, context = 1, max_timestep = 1;
+  static constexpr int64_t context = 1, max_timestep = 1;
+  int64_t tokens_per_step() const { return 1; }
 
   // Throws std::invalid_argument for values below 1.
   void Validate() const;

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "agents/models/fused_ops.h"
+#include "agents/models/step_tokens.h"
 
 namespace cosdt::agents {
 namespace {
@@ -33,8 +34,10 @@ void DrawBlockWeights(torch::nn::Linear& layer) {
   layer->bias.zero_();
 }
 
-// [B, 3 K, ..] to [B, K, ..]
-Tensor ObservationTokens(const Tensor& x) { return x.slice(1, 1, c10::nullopt, kTokensPerStep); }
+// [B, tokens K, ..] to [B, K, ..]
+Tensor DecidingTokens(const Tensor& x, int64_t tokens) {
+  return x.slice(1, step_tokens::DecidingToken(tokens), c10::nullopt, tokens);
+}
 
 // [B, L, width] to [B, heads, L, width / heads]
 Tensor SplitHeads(const Tensor& x, int64_t heads) {
@@ -48,7 +51,7 @@ Tensor JoinHeads(const Tensor& x) { return x.transpose(1, 2).flatten(2); }
 attention::AttentionOptions ResolveAttention(const DecisionTransformerOptions& options) {
   attention::AttentionOptions resolved = options.attention;
   if (resolved.reweight_length == 0) {
-    resolved.reweight_length = 2 * kTokensPerStep * options.context;
+    resolved.reweight_length = 2 * options.tokens * options.context;
   }
   return resolved;
 }
@@ -62,17 +65,18 @@ Qkv Project(const TransformerBlock& block, const Tensor& y) {
   return {parts[0], parts[1], parts[2]};
 }
 
-// Queries of observation tokens; the others are zeros.
-Qkv ProjectObservationQueries(const TransformerBlock& block, const Tensor& y) {
+// Queries of deciding tokens; the others are zeros.
+Qkv ProjectDecidingQueries(const TransformerBlock& block, const Tensor& y, int64_t tokens) {
   const Tensor& weight = block->attention_in->weight;
   const Tensor& bias = block->attention_in->bias;
   const int64_t width = weight.size(1);
   const Tensor q =
-      Linear(ObservationTokens(y), weight.narrow(0, 0, width), bias.narrow(0, 0, width));
+      Linear(DecidingTokens(y, tokens), weight.narrow(0, 0, width), bias.narrow(0, 0, width));
   const std::vector<Tensor> kv =
       Linear(y, weight.narrow(0, width, 2 * width), bias.narrow(0, width, 2 * width)).chunk(2, -1);
-  const Tensor zeros = torch::zeros_like(q);
-  return {torch::stack({zeros, q, zeros}, 2).flatten(1, 2), kv[0], kv[1]};
+  std::vector<Tensor> of_step(static_cast<size_t>(tokens), torch::zeros_like(q));
+  of_step[static_cast<size_t>(step_tokens::DecidingToken(tokens))] = q;
+  return {torch::stack(of_step, 2).flatten(1, 2), kv[0], kv[1]};
 }
 
 }  // namespace
@@ -88,6 +92,10 @@ void DecisionTransformerOptions::Validate() const {
     throw std::invalid_argument("decision transformer: context: expected at most " +
                                 std::to_string(kLongestContext) + ", found " +
                                 std::to_string(context));
+  }
+  if (tokens < 1 || tokens > 3) {
+    throw std::invalid_argument("decision transformer: tokens: expected 1, 2 or 3, found " +
+                                std::to_string(tokens));
   }
   ExpectAtLeast("max_timestep", 1, max_timestep);
   if (width % heads != 0) {
@@ -115,7 +123,7 @@ void DecisionTransformerOptions::Validate() const {
         "decision transformer: attention: expected causal, found not causal");
   }
   if (resolved.kind == "cosformer" && resolved.reweight) {
-    ExpectAtLeast("reweight_length", kTokensPerStep * context, resolved.reweight_length);
+    ExpectAtLeast("reweight_length", tokens * context, resolved.reweight_length);
   }
 }
 
@@ -193,14 +201,14 @@ torch::Tensor DecisionTransformerImpl::forward(const Tensor& returns_to_go,
   if (mask.defined()) CheckInput("mask", mask, {batch, steps});
 
   const Tensor time = embed_timestep(timesteps.clamp(0, options_.max_timestep - 1));
-  const Tensor tokens = torch::stack({embed_return(returns_to_go.to(type()).unsqueeze(-1)) + time,
-                                      embed_observation(observations.to(type())) + time,
-                                      embed_action(actions.to(type())) + time},
-                                     2)
+  const Tensor tokens = StackStepTokens({embed_return(returns_to_go.to(type()).unsqueeze(-1)),
+                                         embed_observation(observations.to(type())),
+                                         embed_action(actions.to(type()))},
+                                        time, options_.tokens)
                             .flatten(1, 2);
   Tensor key_mask;
   if (mask.defined()) {
-    key_mask = mask.unsqueeze(-1).expand({batch, steps, kTokensPerStep}).reshape({batch, -1});
+    key_mask = mask.unsqueeze(-1).expand({batch, steps, options_.tokens}).reshape({batch, -1});
   }
 
   Dropout dropout = dropout_;
@@ -213,13 +221,14 @@ torch::Tensor DecisionTransformerImpl::forward(const Tensor& returns_to_go,
   for (size_t i = 0; i < blocks.size(); ++i) {
     TransformerBlock& block = blocks[i];
     const bool last = i + 1 == blocks.size();
-    const Qkv qkv =
-        last && queries_are_independent() ? ProjectObservationQueries(block, y) : Project(block, y);
+    const Qkv qkv = last && queries_are_independent()
+                        ? ProjectDecidingQueries(block, y, options_.tokens)
+                        : Project(block, y);
     Tensor mixed = JoinHeads(block->attention(SplitHeads(qkv.q, heads), SplitHeads(qkv.k, heads),
                                               SplitHeads(qkv.v, heads), key_mask));
     if (last) {
-      mixed = ObservationTokens(mixed);
-      x = ObservationTokens(x);
+      mixed = DecidingTokens(mixed, options_.tokens);
+      x = DecidingTokens(x, options_.tokens);
     }
     const Tensor attended = Linear(Drop(mixed, dropout.For(layer++)), block->attention_out);
     std::tie(x, y) = AddNorm(x, attended, dropout.For(layer++), block->norm_2);
@@ -227,6 +236,17 @@ torch::Tensor DecisionTransformerImpl::forward(const Tensor& returns_to_go,
     std::tie(x, y) = AddNorm(x, thought, dropout.For(layer++), last ? norm : blocks[i + 1]->norm_1);
   }
   return torch::tanh(head(y.to(type())));
+}
+
+torch::Tensor StackStepTokens(const std::vector<Tensor>& inputs, const Tensor& time,
+                              int64_t tokens) {
+  std::vector<Tensor> sums(static_cast<size_t>(tokens));
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    Tensor& sum = sums[static_cast<size_t>(step_tokens::TokenOf(static_cast<int>(i), tokens))];
+    sum = sum.defined() ? sum + inputs[i] : inputs[i];
+  }
+  for (Tensor& sum : sums) sum = sum + time;
+  return torch::stack(sums, -2);
 }
 
 torch::Tensor ActionLoss(const Tensor& predicted, const Tensor& actions, const Tensor& mask) {

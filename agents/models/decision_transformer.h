@@ -1,9 +1,9 @@
 // The Decision Transformer (Chen et al. 2021, arXiv 2106.01345) with a pluggable attention kind.
 //
-// A step is three tokens, return-to-go, observation and action, which share one learned embedding
-// of the timestep. They pass LayerNorm, blocks as in GPT-2 (LayerNorm before attention and MLP,
-// residual sums) and a last LayerNorm; a linear layer and tanh turn the observation token's output
-// into the action. There is no other positional embedding.
+// A step is three tokens, return-to-go, observation and action, or fewer (step_tokens.h), which
+// share one learned embedding of the timestep. They pass LayerNorm, blocks as in GPT-2 (LayerNorm
+// before attention and MLP, residual sums) and a last LayerNorm; a linear layer and tanh turn the
+// observation token's output into the action. There is no other positional embedding.
 //
 // Equal to transformers' DecisionTransformerModel with softmax attention (hf_checkpoint.h). Where
 // the original drops single attention weights, which has no form in linear time, the mixed values
@@ -24,7 +24,6 @@
 
 namespace cosdt::agents {
 
-inline constexpr int64_t kTokensPerStep = 3;
 inline constexpr int64_t kLongestContext = 1'000'000;  // steps
 
 struct DecisionTransformerOptions {
@@ -34,6 +33,7 @@ struct DecisionTransformerOptions {
   int64_t heads = 1;
   int64_t width = 128;
   int64_t context = 20;             // K, in steps; inputs may be shorter
+  int64_t tokens = 3;               // per step: 3, 2 or 1 (step_tokens.h)
   std::string activation = "relu";  // of the MLP: relu, or gelu (with erf)
   double dropout = 0.1;             // of embeddings, mixed values and the residual's summands
   int64_t max_timestep = 1000;      // timesteps are clamped to max_timestep - 1
@@ -47,7 +47,7 @@ struct DecisionTransformerOptions {
   // The interface of every kind (agent.h).
   static constexpr char kName[] = "Decision Transformer";
   static constexpr bool kReadsTargets = true;
-  static constexpr int64_t kTokensPerStep = agents::kTokensPerStep;
+  int64_t tokens_per_step() const { return tokens; }
 
   // Throws std::invalid_argument for values out of range, c10::ValueError for the attention's.
   void Validate() const;
@@ -85,6 +85,13 @@ void Visit(Options& o, const Visitor& visit) {
         attention.features);
   visit(OptionName{"feature_seed"}, attention.seed);
   visit(OptionName{"context", "context", "context length K in steps"}, o.context);
+  visit(
+      OptionName{.key = "tokens",
+                 .flag = "tokens",
+                 .help = "tokens per step: 3 (return-to-go; observation; action), 2 (return-to-go "
+                         "and observation; action) or 1 (both and the previous action)",
+                 .added_later = true},
+      o.tokens);
   visit(kLayersOption, o.layers);
   visit(OptionName{"heads", "heads", "number of attention heads"}, o.heads);
   visit(kWidthOption, o.width);
@@ -128,12 +135,13 @@ class DecisionTransformerImpl : public torch::nn::Module {
 
   // The actions [B, K, action_size] predicted at every step, in (-1, 1), in the parameters' type.
   //   returns_to_go [B, K], already scaled; observations [B, K, observation_size], already
-  //   normalised; actions [B, K, action_size]: in any floating type
+  //   normalised; actions [B, K, action_size], with one token per step those of the steps before:
+  //   in any floating type
   //   timesteps [B, K], int64: since the episode began; clamped to [0, max_timestep)
   //   mask [B, K], bool, true at real steps; undefined if there is no padding
   // K may be anything from 1 to the context. Predictions read steps up to their own and no
   // padding; predictions at padding are finite and mean nothing. Only what the predictions
-  // need is computed: in the last block, queries and all that follows for observation tokens alone.
+  // need is computed: in the last block, queries and all that follows for deciding tokens alone.
   // Throws c10::Error naming the argument, what was expected and found.
   torch::Tensor forward(const torch::Tensor& returns_to_go, const torch::Tensor& observations,
                         const torch::Tensor& actions, const torch::Tensor& timesteps,
@@ -172,6 +180,11 @@ class DecisionTransformerImpl : public torch::nn::Module {
   std::optional<torch::ScalarType> compute_type_;
 };
 TORCH_MODULE(DecisionTransformer);
+
+// A step's tokens [.., tokens, width] from the embeddings [.., width] of its inputs, in the order
+// of step_tokens.h, and of its timestep.
+torch::Tensor StackStepTokens(const std::vector<torch::Tensor>& inputs, const torch::Tensor& time,
+                              int64_t tokens);
 
 // The training loss: the mean of (predicted - actions)^2 over the elements of all real steps.
 // `mask` may be undefined.

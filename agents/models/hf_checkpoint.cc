@@ -201,6 +201,11 @@ DecisionTransformer ImportHfCheckpoint(const std::string& folder, int64_t contex
 
 void ExportHfCheckpoint(const DecisionTransformer& model, const std::string& folder) {
   const DecisionTransformerOptions& options = model->options();
+  if (options.tokens != 3) {
+    throw std::invalid_argument(
+        "export: tokens: expected 3 per step, the only number transformers has, found " +
+        std::to_string(options.tokens));
+  }
   if (options.attention.kind != "softmax") {
     throw std::invalid_argument(
         "export: attention: expected softmax, the only kind transformers has, "

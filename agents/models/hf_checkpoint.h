@@ -21,8 +21,8 @@ DecisionTransformer ImportHfCheckpoint(const std::string& folder, int64_t contex
 
 // Writes config.json and model.safetensors (float32) into a folder, which is made if it is
 // missing. Unused weights (positions, heads that predict observations and returns) are zeros.
-// Throws std::invalid_argument if the attention is not softmax, std::runtime_error if a file
-// cannot be written.
+// Throws std::invalid_argument if the attention is not softmax or a step is not three tokens,
+// std::runtime_error if a file cannot be written.
 void ExportHfCheckpoint(const DecisionTransformer& model, const std::string& folder);
 
 }  // namespace cosdt::agents

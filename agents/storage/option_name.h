@@ -10,6 +10,7 @@ struct OptionName {
                                // option of the user's, such as a size that the data has
   const char* help = nullptr;  // one line
   bool config_only = false;    // in TOML, not on the command line
+  bool added_later = false;    // older checkpoints do not have it: they mean its default
 };
 
 }  // namespace cosdt::agents

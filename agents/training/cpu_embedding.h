@@ -1,6 +1,6 @@
 // The embeddings of a Decision Transformer in the update on the CPU (cpu_update.h): each step's
-// return-to-go, observation and action as three tokens with one timestep embedding, then the
-// embeddings' LayerNorm, dropout and the first block's LayerNorm.
+// return-to-go, observation and action as tokens (step_tokens.h), then the embeddings' LayerNorm,
+// dropout and the first block's LayerNorm.
 #pragma once
 
 #include <torch/torch.h>
@@ -45,6 +45,10 @@ class CpuEmbedding {
  private:
   int64_t TimestepOf(int64_t step) const;
 
+  // Rows of the tokens that have input `i` of each step.
+  kernels::Rows TokensOf(size_t i, float* tokens) const;
+
+  DecisionTransformerOptions options_;
   int64_t width_, steps_, max_timestep_;
   const float* table_;  // of timestep embeddings
   ptrdiff_t table_offset_;

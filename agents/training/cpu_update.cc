@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "agents/models/fused_ops.h"
+#include "agents/models/step_tokens.h"
 #include "attention/linear_op.h"
 #include "attention/parallel.h"
 
@@ -17,11 +18,6 @@ using torch::Tensor;
 
 // Rows of a block: whole steps and whole tiles of products, whose values fit a core's cache.
 constexpr int64_t kBlock = 192;
-
-// Row `row` of observation tokens among all tokens.
-float* ObservationRow(float* tokens, int64_t row, int64_t width) {
-  return tokens + (kTokensPerStep * row + 1) * width;
-}
 
 Epilogue FeaturesOf(attention::FeatureMap map) {
   if (map == attention::FeatureMap::kRelu) return Epilogue::kRelu;
@@ -44,8 +40,9 @@ CpuUpdate::CpuUpdate(DecisionTransformer model, const AdamW& optimizer, int64_t 
       options_(model_->options()),
       gradients_(optimizer.gradients()),
       bfloat16_(type == torch::kBFloat16),
+      tokens_(options_.tokens),
       batch_(batch_size),
-      rows_(kTokensPerStep * batch_size * options_.context),
+      rows_(tokens_ * batch_size * options_.context),
       width_(options_.width),
       form_(model_->blocks.front()->attention->form()),
       embedding_(*model_, batch_size * options_.context),
@@ -56,7 +53,7 @@ CpuUpdate::CpuUpdate(DecisionTransformer model, const AdamW& optimizer, int64_t 
     features_ = FeaturesOf(std::exchange(form_->features, attention::FeatureMap::kIdentity));
   for (size_t i = 0; i < model_->blocks.size(); ++i) layers_.push_back(MakeLayer(i));
   grad_x_ = Floats(rows_ * width_);
-  grad_last_ = Floats(rows_ / kTokensPerStep * width_);
+  grad_last_ = Floats(rows_ / tokens_ * width_);
   grad_mixed_ = torch::zeros({rows_, width_});
   grad_qkv_ = torch::zeros({rows_, 3 * width_});
 }
@@ -64,7 +61,7 @@ CpuUpdate::CpuUpdate(DecisionTransformer model, const AdamW& optimizer, int64_t 
 CpuUpdate::Layer CpuUpdate::MakeLayer(size_t i) const {
   const TransformerBlock& block = model_->blocks[i];
   const bool last = i + 1 == model_->blocks.size();
-  const int64_t rows = last ? rows_ / kTokensPerStep : rows_;
+  const int64_t rows = last ? rows_ / tokens_ : rows_;
   Layer layer{.attention_in = {},
               .attention_out = CpuLinear(block->attention_out, bfloat16_),
               .mlp_in = CpuLinear(block->mlp_in, bfloat16_),
@@ -88,10 +85,11 @@ CpuUpdate::Layer CpuUpdate::MakeLayer(size_t i) const {
     add(0, 3 * width_, features_, false);
   } else {
     // those of all tokens first: their gradients are stored, the others added
-    if (!last) add(0, 2 * width_, features_, false);
-    if (last) add(width_, width_, features_, false);
+    const bool some = last && tokens_ > 1;  // of the queries
+    if (!some) add(0, 2 * width_, features_, false);
+    if (some) add(width_, width_, features_, false);
     add(2 * width_, width_, Epilogue::kStore, false);
-    if (last) add(0, width_, features_, true);
+    if (some) add(0, width_, features_, true);
   }
   return layer;
 }
@@ -156,11 +154,17 @@ CpuAddNorm& CpuUpdate::Before(size_t i) {
   return i == 0 ? embedding_.out() : layers_[i - 1].after_mlp;
 }
 
+// Row `row` of the deciding tokens among all tokens.
+float* CpuUpdate::DecidingRow(float* tokens, int64_t row) const {
+  return tokens + (tokens_ * row + step_tokens::DecidingToken(tokens_)) * width_;
+}
+
 // Queries, keys and values of the layer for y [rows, width], which are token rows from `row` on.
 void CpuUpdate::Project(Layer& layer, float* y, int64_t row, int64_t rows) {
   float* const qkv = layer.qkv.data_ptr<float>() + row * 3 * width_;
   for (const Projection& p : layer.attention_in) {
-    const int64_t every = p.observations_only ? kTokensPerStep : 1, first = p.observations_only;
+    const int64_t every = p.deciding_only ? tokens_ : 1;
+    const int64_t first = p.deciding_only ? step_tokens::DecidingToken(tokens_) : 0;
     p.linear.Forward({y + first * width_, every * width_}, rows / every, p.features,
                      {qkv + first * 3 * width_ + p.linear.first(), every * 3 * width_});
   }
@@ -192,8 +196,8 @@ void CpuUpdate::ForwardRows(size_t i, int64_t row, int64_t rows, Lane& lane) {
   float* x = Before(i).sum(row);
   if (layer.last) {
     for (int64_t r = 0; r < rows; ++r) {
-      std::copy_n(ObservationRow(mixed, row + r, width_), width_, dropped + (row + r) * width_);
-      std::copy_n(ObservationRow(Before(i).sum(0), row + r, width_), width_,
+      std::copy_n(DecidingRow(mixed, row + r), width_, dropped + (row + r) * width_);
+      std::copy_n(DecidingRow(Before(i).sum(0), row + r), width_,
                   lane.grad_sum.data() + r * width_);
     }
     mixed = dropped;
@@ -297,12 +301,12 @@ void CpuUpdate::MlpBackward(Layer& layer, int64_t row, int64_t rows, Lane& lane)
   layer.mlp_in.Backward(grad_hidden, y, rows, Epilogue::kStore, grad_y, lane.gradients);
 }
 
-// Gradients of the last layer's observation tokens among all tokens, those of the others being 0.
+// Gradients of the last layer's deciding tokens among all tokens, those of the others being 0.
 void CpuUpdate::SpreadLastGradients(int64_t row, int64_t rows, Lane& lane) {
   const auto spread = [&](const float* from, float* tokens) {
-    std::fill_n(tokens + row * kTokensPerStep * width_, rows * kTokensPerStep * width_, 0.0f);
+    std::fill_n(tokens + row * tokens_ * width_, rows * tokens_ * width_, 0.0f);
     for (int64_t r = 0; r < rows; ++r) {
-      std::copy_n(from + r * width_, width_, ObservationRow(tokens, row + r, width_));
+      std::copy_n(from + r * width_, width_, DecidingRow(tokens, row + r));
     }
   };
   spread(lane.grad_sum.data(), grad_x_.data());
@@ -332,7 +336,8 @@ void CpuUpdate::ProjectBackward(Layer& layer, float* y, int64_t row, int64_t row
   float* const grad_qkv = grad_qkv_.data_ptr<float>() + row * 3 * width_;
   Epilogue epilogue = Epilogue::kStore;
   for (const Projection& p : layer.attention_in) {
-    const int64_t every = p.observations_only ? kTokensPerStep : 1, first = p.observations_only;
+    const int64_t every = p.deciding_only ? tokens_ : 1;
+    const int64_t first = p.deciding_only ? step_tokens::DecidingToken(tokens_) : 0;
     const ptrdiff_t at = first * 3 * width_ + p.linear.first(), stride = every * 3 * width_;
     const Rows grad{grad_qkv + at, stride};
     if (p.features != Epilogue::kStore) {
@@ -361,9 +366,8 @@ double CpuUpdate::Run(const Batch& batch, uint64_t dropout_key) {
   const torch::NoGradGuard no_grad;
   data_ = batch;
   dropout_key_ = dropout_key;
-  key_mask_ = batch.mask.unsqueeze(-1)
-                  .expand({batch_, options_.context, kTokensPerStep})
-                  .reshape({batch_, -1});
+  key_mask_ =
+      batch.mask.unsqueeze(-1).expand({batch_, options_.context, tokens_}).reshape({batch_, -1});
   share_ = 1 / (batch.mask.sum().item<double>() * static_cast<double>(options_.action_size));
   MakeLanes();
   embedding_.Take(batch);

@@ -41,13 +41,13 @@ class CpuUpdate {
   struct Projection {
     CpuLinear linear;
     kernels::Epilogue features = kernels::Epilogue::kStore;
-    bool observations_only = false;  // of observation tokens only
+    bool deciding_only = false;  // of deciding tokens only
   };
   struct Layer {
     std::vector<Projection> attention_in;
     CpuLinear attention_out, mlp_in, mlp_out;
     bool last;
-    int64_t rows;  // after the attention: in the last layer, observation tokens only
+    int64_t rows;  // after the attention: in the last layer, deciding tokens only
     Tensor qkv, mixed, normalizer;
     Floats dropped, hidden;
     CpuAddNorm after_attention, after_mlp;
@@ -71,6 +71,7 @@ class CpuUpdate {
   Tensor Heads(const Tensor& qkv, int64_t i) const;  // i of q, k, v as [B, H, L, d]
   CpuAddNorm& Before(size_t i);                      // the input of layer i
 
+  float* DecidingRow(float* tokens, int64_t row) const;
   void Project(Layer& layer, float* y, int64_t row, int64_t rows);
   void Attend(size_t i);
   void ForwardRows(size_t i, int64_t row, int64_t rows, Lane& lane);
@@ -88,7 +89,7 @@ class CpuUpdate {
   DecisionTransformerOptions options_;
   Tensor gradients_;
   bool bfloat16_;
-  int64_t batch_, rows_, width_;  // rows_: tokens of the batch
+  int64_t tokens_, batch_, rows_, width_;  // tokens_: per step; rows_: of the batch
   // of attention with kernels, which is given features of queries and keys
   std::optional<attention::LinearForm> form_;
   kernels::Epilogue features_ = kernels::Epilogue::kStore;
@@ -96,7 +97,7 @@ class CpuUpdate {
   std::vector<Layer> layers_;
   CpuLinear head_;
   Floats grad_x_;     // of the residual stream, [rows, width]
-  Floats grad_last_;  // of what the last layer's attention gives, at observation tokens
+  Floats grad_last_;  // of what the last layer's attention gives, at deciding tokens
   Tensor grad_mixed_, grad_qkv_;
   std::vector<Lane> lanes_;
 

@@ -48,16 +48,18 @@ Batch DeviceWindows::Gather(const Tensor& described) const {
   const Tensor mask = step >= 0;
   const Tensor since = step.clamp_min(0);
   const Tensor rows = (column(0) + since).flatten();
-  const auto gather = [&](const Tensor& from) {
-    const Tensor found = from.index_select(0, rows).unflatten(0, {batch, context});
-    const Tensor real = from.dim() == 1 ? mask : mask.unsqueeze(-1);
+  const Tensor timesteps = column(1) + since;
+  const auto gather = [&](const Tensor& from, const Tensor& at, const Tensor& present) {
+    const Tensor found = from.index_select(0, at).unflatten(0, {batch, context});
+    const Tensor real = from.dim() == 1 ? present : present.unsqueeze(-1);
     return torch::where(real, found, torch::zeros({}, found.options()));
   };
-  return {.returns_to_go = gather(returns_to_go_),
-          .observations = gather(observations_),
-          .actions = gather(actions_),
-          .timesteps = (column(1) + since).clamp_max(timestep_limit_ - 1) * mask,
-          .mask = mask};
+  return {.returns_to_go = gather(returns_to_go_, rows, mask),
+          .observations = gather(observations_, rows, mask),
+          .actions = gather(actions_, rows, mask),
+          .timesteps = timesteps.clamp_max(timestep_limit_ - 1) * mask,
+          .mask = mask,
+          .previous_actions = gather(actions_, (rows - 1).clamp_min(0), mask & (timesteps > 0))};
 }
 
 }  // namespace cosdt::agents

@@ -153,7 +153,8 @@ Trainer::Trainer(std::shared_ptr<Agent> agent, const datasets::Episodes& episode
             .observations = torch::empty({batch, steps, observation_size}),
             .actions = torch::empty({batch, steps, action_size}),
             .timesteps = torch::empty({batch, steps}, torch::kInt64),
-            .mask = torch::empty({batch, steps}, torch::kBool)};
+            .mask = torch::empty({batch, steps}, torch::kBool),
+            .previous_actions = torch::empty({batch, steps, action_size})};
 }
 
 Batch Trainer::NextBatch() {
@@ -165,7 +166,8 @@ Batch Trainer::NextBatch() {
                  .actions = Span<float>(batch_.actions),
                  .returns_to_go = Span<float>(batch_.returns_to_go),
                  .timesteps = Span<int64_t>(batch_.timesteps),
-                 .mask = Span<bool>(batch_.mask)});
+                 .mask = Span<bool>(batch_.mask),
+                 .previous_actions = Span<float>(batch_.previous_actions)});
   return batch_;
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "agents/models/step_tokens.h"
 #include "agents/training/update_ops.h"
 #include "attention/linear_op.h"
 
@@ -21,11 +22,6 @@ Tensor First(const Tensor& x, int64_t rows) { return x.defined() ? x.narrow(0, 0
 // A parameter's place in an array like the optimiser's.
 Tensor In(const Tensor& array, const Tensor& parameter) {
   return array.narrow(0, parameter.storage_offset(), parameter.numel()).view(parameter.sizes());
-}
-
-// Rows of observation tokens of [rows, width].
-Tensor ObservationRows(const Tensor& x) {
-  return x.view({-1, kTokensPerStep, x.size(1)}).select(1, 1);
 }
 
 // Weight and bias of each linear layer of the embeddings.
@@ -48,9 +44,10 @@ TransformerUpdate::TransformerUpdate(DecisionTransformer model, const AdamW& opt
       parameters_(optimizer.parameters()),
       gradients_(optimizer.gradients()),
       data_(std::move(data)),
+      tokens_per_step_(options_.tokens),
       batch_(batch_size),
       context_(options_.context),
-      rows_(kTokensPerStep * batch_size * context_),
+      rows_(tokens_per_step_ * batch_size * context_),
       width_(options_.width),
       type_(type),
       inputs_(std::move(inputs)),
@@ -101,7 +98,7 @@ void TransformerUpdate::MakeLayers() {
     const TransformerBlock& block = m.blocks[i];
     Layer layer;
     layer.last = i + 1 == m.blocks.size();
-    layer.rows = layer.last ? rows_ / kTokensPerStep : rows_;
+    layer.rows = layer.last ? rows_ / tokens_per_step_ : rows_;
     layer.attention_in = MakeLinear(block->attention_in);
     layer.attention_out = MakeLinear(block->attention_out);
     layer.mlp_in = MakeLinear(block->mlp_in);
@@ -155,7 +152,7 @@ void TransformerUpdate::MakeScratch() {
   grad_qkv_ = Compute({rows_, 3 * width_});
   grad_hidden_ = Compute({block_rows_, 4 * width_});
   grad_x_ = Empty({rows_, width_}, torch::kFloat32);
-  grad_x_last_ = Empty({rows_ / kTokensPerStep, width_}, torch::kFloat32);
+  grad_x_last_ = Empty({rows_ / tokens_per_step_, width_}, torch::kFloat32);
 }
 
 Tensor TransformerUpdate::Empty(torch::IntArrayRef shape, torch::ScalarType type) {
@@ -206,6 +203,12 @@ Tensor TransformerUpdate::Heads(const Tensor& qkv, int64_t i) const {
   return qkv.view({batch_, -1, 3, options_.heads, width_ / options_.heads})
       .select(2, i)
       .transpose(1, 2);
+}
+
+// Rows of deciding tokens of [rows, width].
+Tensor TransformerUpdate::DecidingRows(const Tensor& x) const {
+  return x.view({-1, tokens_per_step_, x.size(1)})
+      .select(1, step_tokens::DecidingToken(tokens_per_step_));
 }
 
 // The normalized rows, computed again if they are not kept: until the next call.
@@ -271,16 +274,17 @@ void TransformerUpdate::AttendBackward(size_t i, const Tensor& grad_mixed) {
 void TransformerUpdate::Forward() {
   const double p = options_.dropout;
   Tensor y = embedded_.y.defined() ? embedded_.y : y_;
-  const auto three = [&](const Tensor& x) { return x.view(tokens_.sizes()); };
-  ops::EmbedForward({data_, embed_weights_, inputs_, p}, model_->embed_norm->options.eps(), mask_,
-                    tokens_, statistics_0_, three(embedded_.sum), embedded_.statistics, three(y));
+  const auto in_batches = [&](const Tensor& x) { return x.view(tokens_.sizes()); };
+  ops::EmbedForward({data_, embed_weights_, inputs_, tokens_per_step_, p},
+                    model_->embed_norm->options.eps(), mask_, tokens_, statistics_0_,
+                    in_batches(embedded_.sum), embedded_.statistics, in_batches(y));
   Tensor x = embedded_.sum;
   for (size_t i = 0; i < layers_.size(); ++i) {
     Layer& layer = layers_[i];
     const auto place = static_cast<int64_t>(1 + 3 * i);  // of the layer's dropout
     Product(y, layer.attention_in, layer.qkv);
     Attend(i);
-    if (layer.last) x = ObservationRows(x);
+    if (layer.last) x = DecidingRows(x);
     Tensor dropped = layer.mixed;
     if (p > 0 || layer.last) {
       dropped = layer.dropped.defined() ? layer.dropped : First(y_, layer.rows);
@@ -361,11 +365,12 @@ void TransformerUpdate::Backward() {
                         layer.attention_in.grad_weight);
     torch::mm_out(grad_y_, grad_qkv_, layer.attention_in.weight);
   }
-  const auto three = [&](const Tensor& x) { return x.view({batch_, -1, width_}); };
-  const ops::Embedding embedding = {data_, embed_weights_, inputs_, p};
-  ops::EmbedBackward(embedding, tokens_, statistics_0_, three(embedded_.sum), embedded_.statistics,
-                     three(grad_y_), three(grad_sum), three(grad_x_), embed_norm_parts_);
-  ops::EmbedGradients(embedding, three(grad_x_), grad_table_, embed_parts_);
+  const auto in_batches = [&](const Tensor& x) { return x.view({batch_, -1, width_}); };
+  const ops::Embedding embedding = {data_, embed_weights_, inputs_, tokens_per_step_, p};
+  ops::EmbedBackward(embedding, tokens_, statistics_0_, in_batches(embedded_.sum),
+                     embedded_.statistics, in_batches(grad_y_), in_batches(grad_sum),
+                     in_batches(grad_x_), embed_norm_parts_);
+  ops::EmbedGradients(embedding, in_batches(grad_x_), grad_table_, embed_parts_);
   ops::SumParts(parts_, places_, inputs_, gradients_, results_);
 }
 

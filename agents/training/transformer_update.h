@@ -63,7 +63,7 @@ class TransformerUpdate {
   struct Layer {
     Linear attention_in, attention_out, mlp_in, mlp_out;
     bool last = false;
-    int64_t rows = 0;  // behind the attention: of the last layer, observation tokens alone
+    int64_t rows = 0;  // behind the attention: of the last layer, deciding tokens alone
     Tensor qkv, mixed, normalizer, dropped, hidden, activated;
     Sum after_attention, after_mlp;
     Tensor leaf, out;  // autograd's, of attention kinds without kernels
@@ -81,6 +81,7 @@ class TransformerUpdate {
   Sum MakeSum(int64_t rows, const torch::nn::LayerNorm& norm);
 
   Tensor Heads(const Tensor& qkv, int64_t i) const;  // i of q, k, v as [B, H, L, d]
+  Tensor DecidingRows(const Tensor& x) const;
   Tensor Y(const Sum& sum);
   void Product(const Tensor& x, const Linear& layer, Tensor to) const;
   void Activate(const Layer& layer, const Tensor& x, Tensor hidden, Tensor activated) const;
@@ -94,7 +95,7 @@ class TransformerUpdate {
   DecisionTransformerOptions options_;
   Tensor parameters_, gradients_;
   std::vector<Tensor> data_;
-  int64_t batch_, context_, rows_, width_;  // rows_: tokens of the batch
+  int64_t tokens_per_step_, batch_, context_, rows_, width_;  // rows_: tokens of the batch
   torch::ScalarType type_;
   Tensor inputs_, results_, bfloat16_copy_;
   bool frugal_ = false;  // large: what is cheap to compute again is not kept

@@ -22,8 +22,9 @@ using torch::Tensor;
 
 constexpr int64_t kBatch = 3, kContext = 23, kKeys = 4, kObservations = 11, kActions = 3;
 constexpr int64_t kDataRows = 60;
-constexpr int64_t kLimit = 12;  // of timesteps; windows go beyond
-constexpr int64_t kRows = 3 * kBatch * kContext;
+constexpr int64_t kLimit = 12;            // of timesteps; windows go beyond
+constexpr int64_t kTokens[] = {3, 2, 1};  // per step
+constexpr int64_t kRows = 210;            // of the operations that know no steps
 constexpr double kP = 0.1, kEpsilon = 1e-5;
 
 // The arrays of one operation, the same values on any device.
@@ -65,7 +66,7 @@ class Arrays {
     for (int64_t i = 0; i < kKeys; ++i) {
       row[in::kKeys + i] = static_cast<int64_t>(0x9e3779b97f4a7c15 * static_cast<uint64_t>(i + 1));
     }
-    const int64_t windows[3][3] = {{0, 3, context}, {20, 4, 2}, {30, kLimit - 2, context}};
+    const int64_t windows[3][3] = {{0, 0, context}, {20, 4, 2}, {30, kLimit - 2, context}};
     for (int64_t i = 0; i < batch; ++i) {
       std::copy_n(windows[i % 3], 3, row + in::kKeys + kKeys + 3 * i);
       row[in::kReal] += windows[i % 3][2];
@@ -99,29 +100,33 @@ struct Case {
 Tensor Sum(const Tensor& parts) { return parts.sum(0); }
 
 Results EmbedForward(Arrays& a) {
+  Results out;
   const auto data = a.Data(), weights = a.EmbedWeights();
-  const std::vector<int64_t> shape = {kBatch, 3 * kContext, a.width()};
-  const Results out = {a.Result({kBatch, 3 * kContext}, torch::kBool),
-                       a.Result(shape),
-                       a.Result({2, kRows}),
-                       a.Result(shape),
-                       a.Result({2, kRows}),
-                       a.RoundedResult(shape)};
-  ops::EmbedForward({data, weights, a.Inputs(), kP}, kEpsilon, out[0], out[1], out[2], out[3],
-                    out[4], out[5]);
+  for (const int64_t tokens : kTokens) {
+    const int64_t length = tokens * kContext;
+    const std::vector<int64_t> shape = {kBatch, length, a.width()};
+    const Results of_tokens = {a.Result({kBatch, length}, torch::kBool), a.Result(shape),
+                               a.Result({2, kBatch * length}),           a.Result(shape),
+                               a.Result({2, kBatch * length}),           a.RoundedResult(shape)};
+    ops::EmbedForward({data, weights, a.Inputs(), tokens, kP}, kEpsilon, of_tokens[0], of_tokens[1],
+                      of_tokens[2], of_tokens[3], of_tokens[4], of_tokens[5]);
+    out.insert(out.end(), of_tokens.begin(), of_tokens.end());
+  }
   return out;
 }
 
 Results EmbedBackward(Arrays& a) {
   Results out;
   const auto weights = a.EmbedWeights();
-  const std::vector<int64_t> shape = {kBatch, 3 * kContext, a.width()};
-  const Tensor tokens = a.Values(shape), x = a.Values(shape), grad_y = a.Rounded(shape);
-  for (const Tensor& grad_x : {a.Values(shape), a.Values({kBatch, kContext, a.width()})}) {
-    const Tensor grad = a.Result(shape), parts = a.Parts(4 * a.width());
-    ops::EmbedBackward({{}, weights, a.Inputs(), kP}, tokens, a.Statistics(tokens), x,
-                       a.Statistics(x), grad_y, grad_x, grad, parts);
-    out.insert(out.end(), {grad, Sum(parts)});
+  for (const int64_t tokens_per_step : kTokens) {
+    const std::vector<int64_t> shape = {kBatch, tokens_per_step * kContext, a.width()};
+    const Tensor tokens = a.Values(shape), x = a.Values(shape), grad_y = a.Rounded(shape);
+    for (const Tensor& grad_x : {a.Values(shape), a.Values({kBatch, kContext, a.width()})}) {
+      const Tensor grad = a.Result(shape), parts = a.Parts(4 * a.width());
+      ops::EmbedBackward({{}, weights, a.Inputs(), tokens_per_step, kP}, tokens,
+                         a.Statistics(tokens), x, a.Statistics(x), grad_y, grad_x, grad, parts);
+      out.insert(out.end(), {grad, Sum(parts)});
+    }
   }
   return out;
 }
@@ -129,14 +134,16 @@ Results EmbedBackward(Arrays& a) {
 Results EmbedGradients(Arrays& a) {
   Results out;
   const auto data = a.Data();
-  for (const auto& [batch, context] : {std::pair{kBatch, kContext}, {int64_t{131}, int64_t{2}}}) {
-    const Tensor grad = a.Values({batch, 3 * context, a.width()});
-    const Tensor table = a.Result({kLimit, a.width()});
-    const Tensor parts = a.Parts((1 + kObservations + kActions + 3) * a.width());
-    // padding has no gradient
-    grad.narrow(0, 1, 1).narrow(1, 0, 3 * (context - 2)).zero_();
-    ops::EmbedGradients({data, {}, a.Inputs(batch, context), kP}, grad, table, parts);
-    out.insert(out.end(), {table, Sum(parts)});
+  for (const int64_t tokens : kTokens) {
+    for (const auto& [batch, context] : {std::pair{kBatch, kContext}, {int64_t{131}, int64_t{2}}}) {
+      const Tensor grad = a.Values({batch, tokens * context, a.width()});
+      const Tensor table = a.Result({kLimit, a.width()});
+      const Tensor parts = a.Parts((1 + kObservations + kActions + 3) * a.width());
+      // padding has no gradient
+      grad.narrow(0, 1, 1).narrow(1, 0, tokens * (context - 2)).zero_();
+      ops::EmbedGradients({data, {}, a.Inputs(batch, context), tokens, kP}, grad, table, parts);
+      out.insert(out.end(), {table, Sum(parts)});
+    }
   }
   return out;
 }
@@ -166,7 +173,8 @@ Results AddNormBackward(Arrays& a) {
   Results out;
   const Tensor sum = a.Values({kRows, a.width()}), gamma = a.Values({a.width()});
   const Tensor grad_y = a.Rounded({kRows, a.width()}), whole = a.Values({kRows, a.width()});
-  for (const Tensor& grad_sum : {Tensor(), a.Values({kRows / 3, a.width()}), whole}) {
+  for (const Tensor& grad_sum :
+       {Tensor(), a.Values({kRows / 3, a.width()}), a.Values({kRows / 2, a.width()}), whole}) {
     const Tensor grad_x = grad_sum.is_same(whole) ? whole : a.Result({kRows, a.width()});
     const Tensor update = a.RoundedResult({kRows, a.width()});
     const Tensor norm = a.Parts(2 * a.width()), bias = a.Parts(a.width());
@@ -179,7 +187,11 @@ Results AddNormBackward(Arrays& a) {
 
 Results DropRows(Arrays& a) {
   Results out;
-  for (const auto& [from, to] : {std::pair{kRows, kRows}, {kRows, kRows / 3}, {kRows / 3, kRows}}) {
+  for (const auto& [from, to] : {std::pair{kRows, kRows},
+                                 {kRows, kRows / 3},
+                                 {kRows / 3, kRows},
+                                 {kRows, kRows / 2},
+                                 {kRows / 2, kRows}}) {
     out.push_back(a.RoundedResult({to, a.width()}));
     ops::DropRows(a.Rounded({from, a.width()}), a.Inputs(), 1, kP, out.back());
   }

@@ -10,14 +10,34 @@ namespace {
 struct Step {
   bool real;
   int64_t row, timestep;
+  int64_t action_row;  // of its action input, -1: none
+
+  __device__ int64_t RowOf(int input) const {
+    return !real ? -1 : input == step_tokens::kAction ? action_row : row;
+  }
 };
 
 __device__ Step StepAt(const EmbedShape& s, const UpdateInputs& inputs, int64_t step) {
   const int64_t b = step / s.context, k = step % s.context;
   const in::Window window = in::WindowAt(inputs.words, inputs.width, s.batch, b);
-  if (!window.IsReal(k, s.context)) return {false, 0, 0};
-  const int64_t since = window.Since(k, s.context);
-  return {true, window.row + since, min(window.timestep + since, s.timestep_limit - 1)};
+  if (!window.IsReal(k, s.context)) return {false, 0, 0, -1};
+  const int64_t since = window.Since(k, s.context), row = window.row + since;
+  const int64_t timestep = window.timestep + since;
+  int64_t action_row = row;
+  if (step_tokens::ReadsActionBefore(s.tokens_per_step)) action_row = timestep > 0 ? row - 1 : -1;
+  return {true, row, min(timestep, s.timestep_limit - 1), action_row};
+}
+
+// One of a step's inputs: data [data rows, size].
+struct StepInput {
+  const float* data;
+  int64_t size;
+};
+
+__device__ StepInput InputOf(const EmbedShape& s, int input) {
+  if (input == step_tokens::kReturnToGo) return {s.returns_to_go, 1};
+  if (input == step_tokens::kObservation) return {s.observations, s.observation_size};
+  return {s.actions, s.action_size};
 }
 
 template <class T, int kGroups, bool kVector>
@@ -28,33 +48,26 @@ __global__ void EmbedForwardKernel(EmbedForward op) {
   const int64_t rows = s.tokens(), step = int64_t{gridDim.x} * Warps();
   for (int64_t row = int64_t{blockIdx.x} * Warps() + Warp(); row < rows; row += step) {
     const int64_t at = row * width;
-    const int token = static_cast<int>(row % 3);
-    const Step source = StepAt(s, op.inputs, row / 3);
-    const float *features = s.returns_to_go + source.row, *weight = op.return_weight,
-                *bias = op.return_bias;
-    int size = 1;
-    if (token == 1) {
-      size = static_cast<int>(s.observation_size);
-      features = s.observations + source.row * size;
-      weight = op.observation_weight;
-      bias = op.observation_bias;
-    } else if (token == 2) {
-      size = static_cast<int>(s.action_size);
-      features = s.actions + source.row * size;
-      weight = op.action_weight;
-      bias = op.action_bias;
-    }
-    RowPart<kGroups> x, time;
-    x.template Read<kVector>(bias, width);
-    time.template Read<kVector>(op.table + source.timestep * width, width);
-    if (source.real) {
+    const Step source = StepAt(s, op.inputs, row / s.tokens_per_step);
+    RowPart<kGroups> x, part;
+    x.Clear();
+    for (int input = 0; input < step_tokens::kInputs; ++input) {
+      if (step_tokens::TokenOf(input, s.tokens_per_step) != row % s.tokens_per_step) continue;
+      const float* const weight = op.weights[input];
+      part.template Read<kVector>(op.biases[input], width);
+      ForValues(x, width, [&](float& v, int, int g, int i) { v += part.v[g][i]; });
+      const int64_t from = source.RowOf(input);
+      if (from < 0) continue;
+      const StepInput data = InputOf(s, input);
+      const int size = static_cast<int>(data.size);
       for (int f = 0; f < size; ++f) {
-        const float feature = features[f];
+        const float feature = data.data[from * size + f];
         ForValues(x, width,
                   [&](float& v, int c, int, int) { v += feature * weight[c * size + f]; });
       }
     }
-    ForValues(x, width, [&](float& v, int, int g, int i) { v += time.v[g][i]; });
+    part.template Read<kVector>(op.table + source.timestep * width, width);
+    ForValues(x, width, [&](float& v, int, int g, int i) { v += part.v[g][i]; });
     x.template Write<kVector>(op.tokens + at, width);
     float mean_0, inverse_0, mean, inverse;
     Moments(x, width, static_cast<float>(op.epsilon_0), mean_0, inverse_0);
@@ -88,6 +101,8 @@ __global__ void EmbedBackwardKernel(EmbedBackward op) {
   beta.Clear();
   gamma_0.Clear();
   beta_0.Clear();
+  const int64_t tokens = op.sparse ? op.shape.tokens_per_step : 1;
+  const int64_t deciding = step_tokens::DecidingToken(tokens);
   for (int64_t r = part * each + Warp(); r < end; r += Warps()) {
     const int64_t at = r * width;
     RowPart<kGroups> row, grad;
@@ -95,8 +110,8 @@ __global__ void EmbedBackwardKernel(EmbedBackward op) {
     grad.template Read<kVector>(static_cast<const T*>(op.grad_y) + at, width);
     NormBackward<kGroups, kVector>(row, grad, width, op.statistics[r], op.statistics[rows + r],
                                    op.gamma, gamma, beta);
-    if (!op.sparse || r % 3 == 1) {
-      grad.template Read<kVector>(op.grad_x + (op.sparse ? r / 3 * width : at), width);
+    if (r % tokens == deciding) {
+      grad.template Read<kVector>(op.grad_x + r / tokens * width, width);
       ForValues(row, width, [&](float& v, int, int g, int i) { v += grad.v[g][i]; });
     }
     ForValues(row, width,
@@ -140,8 +155,9 @@ __device__ void SumTableRow(const EmbedGradients& op, int64_t timestep) {
       __syncthreads();
       if (c < s.width) {
         for (int i = 0; i < min(s.batch - b0, int64_t{kTile}); ++i) {
-          const float* from = op.grad_tokens + 3 * first[i] * s.width + c;
-          for (int row = 0; row < 3 * count[i]; ++row, from += s.width) sum += *from;
+          const float* from = op.grad_tokens + s.tokens_per_step * first[i] * s.width + c;
+          for (int row = 0; row < s.tokens_per_step * count[i]; ++row, from += s.width)
+            sum += *from;
         }
       }
       __syncthreads();
@@ -154,7 +170,7 @@ constexpr int kStepTile = 16;  // steps whose gradients a thread holds
 
 // A part of the gradients of the embeddings' linear layers.
 __device__ void SumFeatures(const EmbedGradients& op, int64_t part) {
-  __shared__ int64_t source[kStepTile];  // row of the data, or -1
+  __shared__ Step source[kStepTile];
   const EmbedShape& s = op.shape;
   const int64_t steps = s.batch * s.context, width = s.width;
   const int64_t each = (steps + op.parts.count - 1) / op.parts.count;
@@ -163,28 +179,26 @@ __device__ void SumFeatures(const EmbedGradients& op, int64_t part) {
   do {
     if (threadIdx.x < kStepTile) {
       const int64_t at = s0 + threadIdx.x;
-      const Step step = at < end ? StepAt(s, op.inputs, at) : Step{false, 0, 0};
-      source[threadIdx.x] = step.real ? step.row : -1;
+      source[threadIdx.x] = at < end ? StepAt(s, op.inputs, at) : Step{false, 0, 0, -1};
     }
     __syncthreads();
     for (int64_t c = threadIdx.x; c < width; c += blockDim.x) {
       float* at = op.parts.at + part * op.parts.stride;
-      for (int token = 0; token < 3; ++token) {
-        const int64_t size = token == 0 ? 1 : token == 1 ? s.observation_size : s.action_size;
-        const float* const data = token == 0   ? s.returns_to_go
-                                  : token == 1 ? s.observations
-                                               : s.actions;
+      for (int input = 0; input < step_tokens::kInputs; ++input) {
+        const StepInput data = InputOf(s, input);
+        const int64_t size = data.size, token = step_tokens::TokenOf(input, s.tokens_per_step);
         float grad[kStepTile];
         COSDT_UNROLL
         for (int i = 0; i < kStepTile; ++i) {
-          grad[i] = source[i] < 0 ? 0.0f : op.grad_tokens[(3 * (s0 + i) + token) * width + c];
+          const int64_t row = s.tokens_per_step * (s0 + i) + token;
+          grad[i] = source[i].real ? op.grad_tokens[row * width + c] : 0.0f;
         }
         for (int64_t f = 0; f <= size; ++f) {  // the last one is the bias
           float sum = 0;
           COSDT_UNROLL
           for (int i = 0; i < kStepTile; ++i) {
-            const int64_t row = source[i] < 0 ? 0 : source[i];
-            sum += (f < size ? data[row * size + f] : 1.0f) * grad[i];
+            const int64_t row = source[i].RowOf(input);
+            sum += (f == size ? 1.0f : row < 0 ? 0.0f : data.data[row * size + f]) * grad[i];
           }
           float* const to = f < size ? at + c * size + f : at + width * size + c;
           *to = s0 == begin ? sum : *to + sum;

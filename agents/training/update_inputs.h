@@ -10,11 +10,7 @@
 
 #include <cstdint>
 
-#if defined(__CUDACC__)
-#define COSDT_BOTH __host__ __device__ __forceinline__
-#else
-#define COSDT_BOTH inline
-#endif
+#include "agents/kernels/host_device.h"
 
 namespace cosdt::agents::update_inputs {
 

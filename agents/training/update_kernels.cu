@@ -68,8 +68,8 @@ constexpr int kRowWarps = 4;  // of a block whose warps take a row each
 void Run(const EmbedForward& op, CUstream_st* stream) {
   const int64_t width = op.shape.width;
   const bool vector =
-      VectorsFit(width, op.table, op.return_bias, op.observation_bias, op.action_bias, op.gamma_0,
-                 op.beta_0, op.gamma, op.beta, op.tokens, op.x, static_cast<const float*>(op.y));
+      VectorsFit(width, op.table, op.biases[0], op.biases[1], op.biases[2], op.gamma_0, op.beta_0,
+                 op.gamma, op.beta, op.tokens, op.x, static_cast<const float*>(op.y));
   Choose(op.bfloat16, width, vector, [&](auto type, auto groups, auto fits) {
     Launch(EmbedForwardKernel<decltype(type), groups(), fits()>,
            WalkBlocks(Blocks(op.shape.tokens(), kRowWarps)), kRowWarps * kLanes, 0, stream, op);

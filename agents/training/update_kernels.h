@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "agents/models/step_tokens.h"
 #include "agents/training/update_inputs.h"
 
 struct CUstream_st;
@@ -27,15 +28,16 @@ struct UpdateInputs {
   int64_t rows = 0;
 };
 
-// A step's three tokens from the data and their embeddings; the row of tokens is
+// A step's tokens (step_tokens.h) from the data and their embeddings; the row of tokens is
 // (window, step, token).
 struct EmbedShape {
+  int64_t tokens_per_step = 3;
   int64_t batch = 0, context = 0, width = 0, observation_size = 0, action_size = 0;
   int64_t timestep_limit = 0;            // rows of the timestep table
   const float* returns_to_go = nullptr;  // [data rows]
   const float* observations = nullptr;   // [data rows, observation_size]
   const float* actions = nullptr;        // [data rows, action_size]
-  COSDT_BOTH int64_t tokens() const { return 3 * batch * context; }
+  COSDT_BOTH int64_t tokens() const { return tokens_per_step * batch * context; }
 };
 
 struct EmbedForward {
@@ -43,9 +45,8 @@ struct EmbedForward {
   UpdateInputs inputs;
   double p = 0;
   bool bfloat16 = false;  // y is bfloat16
-  const float *table = nullptr, *return_weight = nullptr, *return_bias = nullptr,
-              *observation_weight = nullptr, *observation_bias = nullptr, *action_weight = nullptr,
-              *action_bias = nullptr;
+  const float* table = nullptr;
+  const float *weights[step_tokens::kInputs] = {}, *biases[step_tokens::kInputs] = {};
   const float *gamma_0 = nullptr, *beta_0 = nullptr;  // of the embeddings' LayerNorm
   const float *gamma = nullptr, *beta = nullptr;      // of the first block's
   double epsilon_0 = 0, epsilon = 0;
@@ -66,7 +67,7 @@ struct EmbedBackward {
   const float *tokens = nullptr, *statistics_0 = nullptr, *x = nullptr, *statistics = nullptr;
   const void* grad_y = nullptr;
   const float* grad_x = nullptr;  // of the residual stream
-  bool sparse = false;            // grad_x has rows of observation tokens alone
+  bool sparse = false;            // grad_x has rows of deciding tokens alone
   float* grad_tokens = nullptr;
   Parts parts;  // 4 width: gamma, beta, gamma_0, beta_0
 };
@@ -76,7 +77,7 @@ struct EmbedGradients {
   UpdateInputs inputs;
   const float* grad_tokens = nullptr;
   float* grad_table = nullptr;  // [timestep_limit, width], written whole
-  Parts parts;                  // weight and bias of returns-to-go, of observations, of actions
+  Parts parts;                  // weight and bias of each input
 };
 
 // x + drop(update) and its LayerNorm.
@@ -111,18 +112,19 @@ struct AddNormBackward {
   const float *sum = nullptr, *statistics = nullptr, *gamma = nullptr;
   const void* grad_y = nullptr;
   const float* grad_sum = nullptr;  // or null: 0; may be grad_x unless sparse
-  bool sparse = false;              // of every three rows it has the second
+  int64_t tokens = 1;               // above 1: it has rows of deciding tokens alone, of so many
   float* grad_x = nullptr;
   void* grad_update = nullptr;
   Parts norm;  // 2 width: gamma, beta
   Parts bias;  // width: sums of grad_update's columns
 };
 
-// Drops values of `rows` rows. With kGather, row r is read from row 3 r + 1; with kScatter, it is
-// written to row 3 r + 1 and the others become zeros.
+// Drops values of `rows` rows. With kGather, row r is read from that of step r's deciding token;
+// with kScatter, it is written there and the rows of other tokens become zeros.
 struct DropRows {
   enum Mode { kPlain, kGather, kScatter };
   Mode mode = kPlain;
+  int64_t tokens = 1;  // per step
   int64_t rows = 0, width = 0;
   bool bfloat16 = false;
   UpdateInputs inputs;

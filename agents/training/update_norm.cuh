@@ -93,6 +93,7 @@ __global__ void AddNormBackwardKernel(AddNormBackward op) {
   gamma.Clear();
   beta.Clear();
   bias.Clear();
+  const int64_t deciding = step_tokens::DecidingToken(op.tokens);
   for (int64_t r = part * each + Warp(); r < end; r += Warps()) {
     const int64_t at = r * width;
     RowPart<kGroups> row, grad;
@@ -100,8 +101,8 @@ __global__ void AddNormBackwardKernel(AddNormBackward op) {
     grad.template Read<kVector>(static_cast<const T*>(op.grad_y) + at, width);
     NormBackward<kGroups, kVector>(row, grad, width, op.statistics[r], op.statistics[op.rows + r],
                                    op.gamma, gamma, beta);
-    if (op.grad_sum && (!op.sparse || r % 3 == 1)) {
-      grad.template Read<kVector>(op.grad_sum + (op.sparse ? r / 3 * width : at), width);
+    if (op.grad_sum && r % op.tokens == deciding) {
+      grad.template Read<kVector>(op.grad_sum + r / op.tokens * width, width);
       ForValues(row, width, [&](float& v, int, int g, int i) { v += grad.v[g][i]; });
     }
     row.template Write<kVector>(op.grad_x + at, width);
@@ -124,21 +125,23 @@ __global__ void DropRowsKernel(DropRows op) {
   const int width = static_cast<int>(op.width);
   const T* const from = static_cast<const T*>(op.from);
   T* const to = static_cast<T*>(op.to);
+  const int64_t deciding = step_tokens::DecidingToken(op.tokens);
   for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < all;
        i += int64_t{gridDim.x} * blockDim.x) {
     const int64_t row = i / groups;
     const int c = static_cast<int>(i % groups) * kGroup;
     float v[kGroup];
-    Load<kVector>(from + (op.mode == DropRows::kGather ? 3 * row + 1 : row) * width, c, width, v);
+    const int64_t among_all = op.tokens * row + deciding;
+    Load<kVector>(from + (op.mode == DropRows::kGather ? among_all : row) * width, c, width, v);
     for (int j = 0; j < kGroup; ++j) v[j] = drop(v[j], row * width + c + j);
     if (op.mode != DropRows::kScatter) {
       Store<kVector>(to + row * width, c, width, v);
       continue;
     }
     const float zeros[kGroup] = {};
-    Store<kVector>(to + 3 * row * width, c, width, zeros);
-    Store<kVector>(to + (3 * row + 1) * width, c, width, v);
-    Store<kVector>(to + (3 * row + 2) * width, c, width, zeros);
+    for (int64_t r = op.tokens * row; r < op.tokens * (row + 1); ++r) {
+      Store<kVector>(to + r * width, c, width, r == among_all ? v : zeros);
+    }
   }
 }
 

@@ -21,16 +21,18 @@ struct None<Function> {
 
 TORCH_LIBRARY_FRAGMENT(cosdt, library) {
   library.def(
-      "embed_forward(Tensor[] data, Tensor[] weights, Tensor inputs, float p, float epsilon, "
+      "embed_forward(Tensor[] data, Tensor[] weights, Tensor inputs, int tokens_per_step, float p, "
+      "float epsilon, "
       "Tensor(a!) mask, Tensor(b!) tokens, Tensor(c!) statistics_0, Tensor(d!) x, "
       "Tensor(e!) statistics, Tensor(f!) y) -> ()");
   library.def(
-      "embed_backward(Tensor[] weights, Tensor inputs, float p, Tensor tokens, "
+      "embed_backward(Tensor[] weights, Tensor inputs, int tokens_per_step, float p, Tensor "
+      "tokens, "
       "Tensor statistics_0, Tensor x, Tensor statistics, Tensor grad_y, Tensor grad_x, "
       "Tensor(a!) grad_tokens, Tensor(b!) parts) -> ()");
   library.def(
-      "embed_gradients(Tensor[] data, Tensor inputs, Tensor grad_tokens, Tensor(a!) grad_table, "
-      "Tensor(b!) parts) -> ()");
+      "embed_gradients(Tensor[] data, Tensor inputs, int tokens_per_step, Tensor grad_tokens, "
+      "Tensor(a!) grad_table, Tensor(b!) parts) -> ()");
   library.def(
       "add_norm_forward(Tensor x, Tensor update, Tensor inputs, int layer, float p, Tensor gamma, "
       "Tensor beta, float epsilon, Tensor(a!) sum, Tensor(b!) statistics, Tensor(c!) y) -> ()");
@@ -115,21 +117,21 @@ int64_t PartsFor(int64_t rows) {
 
 void EmbedForward(const Embedding& e, double epsilon, Tensor mask, Tensor tokens,
                   Tensor statistics_0, Tensor x, Tensor statistics, Tensor y) {
-  Call<EmbedForwardCpu>("cosdt::embed_forward", e.data, e.weights, e.inputs, e.p, epsilon, mask,
-                        tokens, statistics_0, x, statistics, y);
+  Call<EmbedForwardCpu>("cosdt::embed_forward", e.data, e.weights, e.inputs, e.tokens_per_step, e.p,
+                        epsilon, mask, tokens, statistics_0, x, statistics, y);
 }
 
 void EmbedBackward(const Embedding& e, const Tensor& tokens, const Tensor& statistics_0,
                    const Tensor& x, const Tensor& statistics, const Tensor& grad_y,
                    const Tensor& grad_x, Tensor grad_tokens, Tensor parts) {
-  Call<EmbedBackwardCpu>("cosdt::embed_backward", e.weights, e.inputs, e.p, tokens, statistics_0, x,
-                         statistics, grad_y, grad_x, grad_tokens, parts);
+  Call<EmbedBackwardCpu>("cosdt::embed_backward", e.weights, e.inputs, e.tokens_per_step, e.p,
+                         tokens, statistics_0, x, statistics, grad_y, grad_x, grad_tokens, parts);
 }
 
 void EmbedGradients(const Embedding& e, const Tensor& grad_tokens, Tensor grad_table,
                     Tensor parts) {
-  Call<EmbedGradientsCpu>("cosdt::embed_gradients", e.data, e.inputs, grad_tokens, grad_table,
-                          parts);
+  Call<EmbedGradientsCpu>("cosdt::embed_gradients", e.data, e.inputs, e.tokens_per_step,
+                          grad_tokens, grad_table, parts);
 }
 
 void AddNormForward(const Tensor& x, const Tensor& update, const Tensor& inputs, int64_t layer,

@@ -23,13 +23,14 @@ int64_t PartsFor(int64_t rows);
 struct Embedding {
   torch::TensorList data, weights;
   torch::Tensor inputs;
+  int64_t tokens_per_step;
   double p;
 };
-// tokens, x [B, 3 K, width], y the same in the compute type, mask [B, 3 K].
+// With L = tokens_per_step K: tokens, x [B, L, width], y the same in the compute type, mask [B, L].
 void EmbedForward(const Embedding& embedding, double epsilon, torch::Tensor mask,
                   torch::Tensor tokens, torch::Tensor statistics_0, torch::Tensor x,
                   torch::Tensor statistics, torch::Tensor y);
-// grad_x is [B, 3 K, width] or, of only observation tokens, [B, K, width]; parts 4 width.
+// grad_x is [B, L, width] or, of only deciding tokens, [B, K, width]; parts 4 width.
 void EmbedBackward(const Embedding& embedding, const torch::Tensor& tokens,
                    const torch::Tensor& statistics_0, const torch::Tensor& x,
                    const torch::Tensor& statistics, const torch::Tensor& grad_y,
@@ -46,16 +47,16 @@ void AddNormForward(const torch::Tensor& x, const torch::Tensor& update,
 // y again.
 void Normalize(const torch::Tensor& sum, const torch::Tensor& statistics,
                const torch::Tensor& gamma, const torch::Tensor& beta, torch::Tensor y);
-// grad_sum undefined: 0; with a third of the rows: of rows 1, 4, .. alone. It may be grad_x if
-// it has all rows. Parts: gamma and beta, and the column sums of grad_update.
+// grad_sum undefined: 0; with fewer rows: of deciding tokens alone. It may be grad_x if it has all
+// rows. Parts: gamma and beta, and the column sums of grad_update.
 void AddNormBackward(const torch::Tensor& sum, const torch::Tensor& statistics,
                      const torch::Tensor& gamma, const torch::Tensor& grad_y,
                      const torch::Tensor& grad_sum, const torch::Tensor& inputs, int64_t layer,
                      double p, torch::Tensor grad_x, torch::Tensor grad_update,
                      torch::Tensor norm_parts, torch::Tensor bias_parts);
 
-// Equally many rows [rows, width]: drops. Fewer in `to`: of rows 1, 4, .. of `from`. Fewer in
-// `from`: to these rows, and zeros to the others.
+// Equally many rows [rows, width]: drops. Fewer in `to`: of the rows of deciding tokens of `from`.
+// Fewer in `from`: to these rows, and zeros to the others.
 void DropRows(const torch::Tensor& from, const torch::Tensor& inputs, int64_t layer, double p,
               torch::Tensor to);
 

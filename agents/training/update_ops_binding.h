@@ -32,11 +32,13 @@ struct Binding {
     return {inputs.data_ptr<int64_t>(), inputs.size(1), inputs.size(0)};
   }
 
-  // `x` is [B, 3 K, width].
-  static kernels::EmbedShape ShapeOf(TensorList data, const Tensor& x, int64_t timestep_limit) {
+  // `x` is [B, tokens K, width].
+  static kernels::EmbedShape ShapeOf(TensorList data, const Tensor& x, int64_t tokens_per_step,
+                                     int64_t timestep_limit) {
     kernels::EmbedShape shape;
+    shape.tokens_per_step = tokens_per_step;
     shape.batch = x.size(0);
-    shape.context = x.size(1) / 3;
+    shape.context = x.size(1) / tokens_per_step;
     shape.width = x.size(2);
     shape.timestep_limit = timestep_limit;
     if (!data.empty()) {
@@ -49,26 +51,18 @@ struct Binding {
     return shape;
   }
 
-  static void EmbedForward(TensorList data, TensorList weights, const Tensor& inputs, double p,
-                           double epsilon, const Tensor& mask, const Tensor& tokens,
-                           const Tensor& statistics_0, const Tensor& x, const Tensor& statistics,
-                           const Tensor& y) {
+  static void EmbedForward(TensorList data, TensorList weights, const Tensor& inputs,
+                           int64_t tokens_per_step, double p, double epsilon, const Tensor& mask,
+                           const Tensor& tokens, const Tensor& statistics_0, const Tensor& x,
+                           const Tensor& statistics, const Tensor& y) {
     kernels::EmbedForward op;
-    op.shape = ShapeOf(data, x, weights[0].size(0));
+    op.shape = ShapeOf(data, x, tokens_per_step, weights[0].size(0));
     op.inputs = InputsOf(inputs);
     op.p = p;
     op.bfloat16 = IsBFloat16(y);
-    const float** const places[] = {&op.table,
-                                    &op.return_weight,
-                                    &op.return_bias,
-                                    &op.observation_weight,
-                                    &op.observation_bias,
-                                    &op.action_weight,
-                                    &op.action_bias,
-                                    &op.gamma_0,
-                                    &op.beta_0,
-                                    &op.gamma,
-                                    &op.beta};
+    const float** const places[] = {&op.table,     &op.weights[0], &op.biases[0], &op.weights[1],
+                                    &op.biases[1], &op.weights[2], &op.biases[2], &op.gamma_0,
+                                    &op.beta_0,    &op.gamma,      &op.beta};
     for (size_t i = 0; i < std::size(places); ++i) *places[i] = Floats(weights[i]);
     op.epsilon_0 = op.epsilon = epsilon;
     op.mask = mask.data_ptr<bool>();
@@ -80,12 +74,12 @@ struct Binding {
     Device::Launch(op, x);
   }
 
-  static void EmbedBackward(TensorList weights, const Tensor& inputs, double p,
-                            const Tensor& tokens, const Tensor& statistics_0, const Tensor& x,
-                            const Tensor& statistics, const Tensor& grad_y, const Tensor& grad_x,
-                            const Tensor& grad_tokens, const Tensor& parts) {
+  static void EmbedBackward(TensorList weights, const Tensor& inputs, int64_t tokens_per_step,
+                            double p, const Tensor& tokens, const Tensor& statistics_0,
+                            const Tensor& x, const Tensor& statistics, const Tensor& grad_y,
+                            const Tensor& grad_x, const Tensor& grad_tokens, const Tensor& parts) {
     kernels::EmbedBackward op;
-    op.shape = ShapeOf({}, x, weights[0].size(0));
+    op.shape = ShapeOf({}, x, tokens_per_step, weights[0].size(0));
     op.inputs = InputsOf(inputs);
     op.p = p;
     op.bfloat16 = IsBFloat16(grad_y);
@@ -103,10 +97,11 @@ struct Binding {
     Device::Launch(op, x);
   }
 
-  static void EmbedGradients(TensorList data, const Tensor& inputs, const Tensor& grad_tokens,
-                             const Tensor& grad_table, const Tensor& parts) {
+  static void EmbedGradients(TensorList data, const Tensor& inputs, int64_t tokens_per_step,
+                             const Tensor& grad_tokens, const Tensor& grad_table,
+                             const Tensor& parts) {
     kernels::EmbedGradients op;
-    op.shape = ShapeOf(data, grad_tokens, grad_table.size(0));
+    op.shape = ShapeOf(data, grad_tokens, tokens_per_step, grad_table.size(0));
     op.inputs = InputsOf(inputs);
     op.grad_tokens = Floats(grad_tokens);
     op.grad_table = Floats(grad_table);
@@ -168,7 +163,7 @@ struct Binding {
     op.gamma = Floats(gamma);
     op.grad_y = grad_y.data_ptr();
     op.grad_sum = grad_sum ? Floats(*grad_sum) : nullptr;
-    op.sparse = grad_sum && grad_sum->numel() < sum.numel();
+    op.tokens = grad_sum ? sum.numel() / grad_sum->numel() : 1;
     op.grad_x = Floats(grad_x);
     op.grad_update = grad_update.data_ptr();
     op.norm = PartsOf(norm_parts);
@@ -183,6 +178,7 @@ struct Binding {
               : from.size(0) < to.size(0) ? kernels::DropRows::kScatter
                                           : kernels::DropRows::kPlain;
     op.rows = std::min(from.size(0), to.size(0));
+    op.tokens = std::max(from.size(0), to.size(0)) / op.rows;
     op.width = to.size(1);
     op.bfloat16 = IsBFloat16(to);
     op.inputs = InputsOf(inputs);

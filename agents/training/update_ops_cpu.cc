@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "agents/kernels/fused_norm.h"
+#include "agents/models/decision_transformer.h"
+#include "agents/models/step_tokens.h"
 #include "agents/training/update_inputs.h"
 #include "agents/training/update_math.h"
 #include "attention/parallel.h"
@@ -15,8 +17,6 @@ namespace cosdt::agents::update_ops {
 namespace {
 
 namespace in = update_inputs;
-
-constexpr int64_t kTokens = 3;  // of a step
 
 bool IsBFloat16(const Tensor& x) { return x.scalar_type() == torch::kBFloat16; }
 
@@ -38,12 +38,14 @@ Tensor DropValues(const Tensor& x_any, const Tensor& inputs, int64_t layer, doub
 struct Steps {
   Tensor mask;             // [B, K]
   Tensor rows, timesteps;  // int64 [B K]; 0 at padding
+  Tensor firsts;           // bool [B, K]: of an episode
 
   Steps(const Tensor& inputs, int64_t batch, int64_t context, int64_t limit)
       : mask(torch::zeros({batch, context}, torch::kBool)),
         rows(torch::zeros({batch * context}, torch::kInt64)),
-        timesteps(torch::zeros({batch * context}, torch::kInt64)) {
-    bool* const real = mask.data_ptr<bool>();
+        timesteps(torch::zeros({batch * context}, torch::kInt64)),
+        firsts(torch::zeros({batch, context}, torch::kBool)) {
+    bool *const real = mask.data_ptr<bool>(), *const first = firsts.data_ptr<bool>();
     int64_t *const row = rows.data_ptr<int64_t>(), *const time = timesteps.data_ptr<int64_t>();
     for (int64_t b = 0; b < batch; ++b) {
       const in::Window window =
@@ -54,6 +56,7 @@ struct Steps {
         real[at] = true;
         row[at] = window.row + since;
         time[at] = std::min(window.timestep + since, limit - 1);
+        first[at] = window.timestep + since == 0;
       }
     }
   }
@@ -61,6 +64,17 @@ struct Steps {
   // [B, K, n] of data [rows, n]; zeros at padding.
   Tensor Gather(const Tensor& data) const {
     return data.index_select(0, rows).view({mask.size(0), mask.size(1), -1}) * mask.unsqueeze(-1);
+  }
+
+  // What a step's tokens have of input `i`.
+  Tensor Input(TensorList data, int64_t i, int64_t tokens_per_step) const {
+    if (i == step_tokens::kReturnToGo) return Gather(data[0].unsqueeze(-1));
+    if (i != step_tokens::kAction || !step_tokens::ReadsActionBefore(tokens_per_step)) {
+      return Gather(data[i]);
+    }
+    const Tensor before = (rows - 1).clamp_min(0);
+    return data[i].index_select(0, before).view({mask.size(0), mask.size(1), -1}) *
+           (mask & firsts.logical_not()).unsqueeze(-1);
   }
 };
 
@@ -74,11 +88,14 @@ std::tuple<Tensor, Tensor, Tensor> NormBackward(const Tensor& grad, const Tensor
                                            torch::zeros_like(gamma), {true, true, true});
 }
 
-// Gradients [B, K, width] of observation tokens among zeros [B, 3 K, width].
+// Gradients [.., rows, width] of deciding tokens among zeros of a shape with more rows.
 Tensor AmongAll(const Tensor& grad, at::IntArrayRef shape) {
   if (grad.sizes() == shape) return grad;
   const Tensor all = torch::zeros(shape, grad.options());
-  all.view({-1, kTokens, shape.back()}).select(1, 1).copy_(grad.reshape({-1, shape.back()}));
+  const int64_t tokens = all.numel() / grad.numel();
+  all.view({-1, tokens, shape.back()})
+      .select(1, step_tokens::DecidingToken(tokens))
+      .copy_(grad.reshape({-1, shape.back()}));
   return all;
 }
 
@@ -99,20 +116,21 @@ kernels::AddNorm MakeAddNorm(const Tensor& sum, const Tensor& statistics, const 
 
 }  // namespace
 
-void EmbedForwardCpu(TensorList data, TensorList weights, const Tensor& inputs, double p,
-                     double epsilon, const Tensor& mask, const Tensor& tokens,
-                     const Tensor& statistics_0, const Tensor& x, const Tensor& statistics,
-                     const Tensor& y) {
-  const int64_t batch = x.size(0), context = x.size(1) / kTokens, width = x.size(2);
+void EmbedForwardCpu(TensorList data, TensorList weights, const Tensor& inputs,
+                     int64_t tokens_per_step, double p, double epsilon, const Tensor& mask,
+                     const Tensor& tokens, const Tensor& statistics_0, const Tensor& x,
+                     const Tensor& statistics, const Tensor& y) {
+  const int64_t batch = x.size(0), context = x.size(1) / tokens_per_step, width = x.size(2);
   const Steps steps(inputs, batch, context, weights[0].size(0));
   const Tensor time = weights[0].index_select(0, steps.timesteps).view({batch, context, width});
   std::vector<Tensor> parts;
-  for (int64_t i = 0; i < kTokens; ++i) {
-    const Tensor features = steps.Gather(i == 0 ? data[0].unsqueeze(-1) : data[i]);
-    parts.push_back(torch::linear(features, weights[1 + 2 * i], weights[2 + 2 * i]) + time);
+  for (int64_t i = 0; i < step_tokens::kInputs; ++i) {
+    parts.push_back(torch::linear(steps.Input(data, i, tokens_per_step), weights[1 + 2 * i],
+                                  weights[2 + 2 * i]));
   }
-  tokens.copy_(torch::stack(parts, 2).view(tokens.sizes()));
-  mask.copy_(steps.mask.unsqueeze(-1).expand({batch, context, kTokens}).reshape(mask.sizes()));
+  tokens.copy_(StackStepTokens(parts, time, tokens_per_step).view(tokens.sizes()));
+  mask.copy_(
+      steps.mask.unsqueeze(-1).expand({batch, context, tokens_per_step}).reshape(mask.sizes()));
   const auto norm = [&](const Tensor& from, int64_t gamma, const Tensor& to) {
     const auto [out, mean, inverse] =
         torch::native_layer_norm(from, {width}, weights[gamma], weights[gamma + 1], epsilon);
@@ -124,10 +142,10 @@ void EmbedForwardCpu(TensorList data, TensorList weights, const Tensor& inputs, 
   y.copy_(norm(x, 9, statistics));
 }
 
-void EmbedBackwardCpu(TensorList weights, const Tensor& inputs, double p, const Tensor& tokens,
-                      const Tensor& statistics_0, const Tensor& x, const Tensor& statistics,
-                      const Tensor& grad_y, const Tensor& grad_x, const Tensor& grad_tokens,
-                      const Tensor& parts) {
+void EmbedBackwardCpu(TensorList weights, const Tensor& inputs, int64_t /*tokens_per_step*/,
+                      double p, const Tensor& tokens, const Tensor& statistics_0, const Tensor& x,
+                      const Tensor& statistics, const Tensor& grad_y, const Tensor& grad_x,
+                      const Tensor& grad_tokens, const Tensor& parts) {
   auto [grad, gamma, beta] = NormBackward(grad_y.to(torch::kFloat32), x, statistics, weights[9]);
   grad = DropValues(grad + AmongAll(grad_x, x.sizes()), inputs, 0, p)
              .to(grad_y.scalar_type())
@@ -137,19 +155,19 @@ void EmbedBackwardCpu(TensorList weights, const Tensor& inputs, double p, const 
   WriteParts(torch::cat({gamma, beta, gamma_0, beta_0}), parts);
 }
 
-void EmbedGradientsCpu(TensorList data, const Tensor& inputs, const Tensor& grad_tokens,
-                       const Tensor& grad_table, const Tensor& parts) {
-  const int64_t batch = grad_tokens.size(0), context = grad_tokens.size(1) / kTokens;
+void EmbedGradientsCpu(TensorList data, const Tensor& inputs, int64_t tokens_per_step,
+                       const Tensor& grad_tokens, const Tensor& grad_table, const Tensor& parts) {
+  const int64_t batch = grad_tokens.size(0), context = grad_tokens.size(1) / tokens_per_step;
   const int64_t width = grad_tokens.size(2);
   const Steps steps(inputs, batch, context, grad_table.size(0));
   const Tensor mask = steps.mask.view({-1, 1});
-  const Tensor grad = grad_tokens.view({-1, kTokens, width});
+  const Tensor grad = grad_tokens.view({-1, tokens_per_step, width});
   grad_table.zero_();
   grad_table.index_add_(0, steps.timesteps, grad.sum(1) * mask);
   std::vector<Tensor> sums;
-  for (int64_t i = 0; i < kTokens; ++i) {
-    const Tensor features = steps.Gather(i == 0 ? data[0].unsqueeze(-1) : data[i]);
-    const Tensor of_token = grad.select(1, i) * mask;
+  for (int i = 0; i < step_tokens::kInputs; ++i) {
+    const Tensor features = steps.Input(data, i, tokens_per_step);
+    const Tensor of_token = grad.select(1, step_tokens::TokenOf(i, tokens_per_step)) * mask;
     sums.push_back(torch::mm(of_token.t(), features.flatten(0, 1)).flatten());
     sums.push_back(of_token.sum(0));
   }
@@ -200,7 +218,9 @@ void AddNormBackwardCpu(const Tensor& sum, const Tensor& statistics, const Tenso
 void DropRowsCpu(const Tensor& from, const Tensor& inputs, int64_t layer, double p,
                  const Tensor& to) {
   if (from.size(0) > to.size(0)) {
-    const Tensor some = from.view({-1, kTokens, from.size(1)}).select(1, 1);
+    const int64_t tokens = from.size(0) / to.size(0);
+    const Tensor some =
+        from.view({-1, tokens, from.size(1)}).select(1, step_tokens::DecidingToken(tokens));
     to.copy_(DropValues(some, inputs, layer, p));
   } else {
     to.copy_(AmongAll(DropValues(from, inputs, layer, p), to.sizes()));

@@ -13,16 +13,16 @@ using torch::Tensor;
 using torch::TensorList;
 using Maybe = std::optional<Tensor>;
 
-void EmbedForwardCpu(TensorList data, TensorList weights, const Tensor& inputs, double p,
-                     double epsilon, const Tensor& mask, const Tensor& tokens,
-                     const Tensor& statistics_0, const Tensor& x, const Tensor& statistics,
-                     const Tensor& y);
-void EmbedBackwardCpu(TensorList weights, const Tensor& inputs, double p, const Tensor& tokens,
-                      const Tensor& statistics_0, const Tensor& x, const Tensor& statistics,
-                      const Tensor& grad_y, const Tensor& grad_x, const Tensor& grad_tokens,
-                      const Tensor& parts);
-void EmbedGradientsCpu(TensorList data, const Tensor& inputs, const Tensor& grad_tokens,
-                       const Tensor& grad_table, const Tensor& parts);
+void EmbedForwardCpu(TensorList data, TensorList weights, const Tensor& inputs,
+                     int64_t tokens_per_step, double p, double epsilon, const Tensor& mask,
+                     const Tensor& tokens, const Tensor& statistics_0, const Tensor& x,
+                     const Tensor& statistics, const Tensor& y);
+void EmbedBackwardCpu(TensorList weights, const Tensor& inputs, int64_t tokens_per_step, double p,
+                      const Tensor& tokens, const Tensor& statistics_0, const Tensor& x,
+                      const Tensor& statistics, const Tensor& grad_y, const Tensor& grad_x,
+                      const Tensor& grad_tokens, const Tensor& parts);
+void EmbedGradientsCpu(TensorList data, const Tensor& inputs, int64_t tokens_per_step,
+                       const Tensor& grad_tokens, const Tensor& grad_table, const Tensor& parts);
 void AddNormForwardCpu(const Tensor& x, const Tensor& update, const Tensor& inputs, int64_t layer,
                        double p, const Tensor& gamma, const Tensor& beta, double epsilon,
                        const Tensor& sum, const Tensor& statistics, const Tensor& y);

@@ -85,10 +85,11 @@ BenchRow WindowRow(const datasets::Episodes& episodes, int context, int repeats)
   std::vector<datasets::Window> windows(kBatch);
   std::vector<float> observations(steps * episodes.observation_size);
   std::vector<float> actions(steps * episodes.action_size), returns_to_go(steps);
+  std::vector<float> previous_actions(actions.size());
   std::vector<int64_t> timesteps(steps);
   const std::unique_ptr<bool[]> mask = std::make_unique<bool[]>(steps);
-  const datasets::WindowBatch batch{
-      observations, actions, returns_to_go, timesteps, {mask.get(), steps}};
+  const datasets::WindowBatch batch{observations,        actions,         returns_to_go, timesteps,
+                                    {mask.get(), steps}, previous_actions};
   const auto batches = [&] {
     return Rate(kSamplerSeconds, [&] {
       sampler.Sample(windows);
@@ -97,7 +98,7 @@ BenchRow WindowRow(const datasets::Episodes& episodes, int context, int repeats)
     });
   };
   // the least that any sampler must do: copy as many bytes
-  const std::vector<float> source(observations.size() + actions.size() + 4 * steps);
+  const std::vector<float> source(observations.size() + 2 * actions.size() + 4 * steps);
   std::vector<float> target(source.size());
   const auto copies = [&] {
     return Rate(kSamplerSeconds, [&] {

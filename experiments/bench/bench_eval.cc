@@ -36,7 +36,7 @@ agents::AgentSession MakeSession(const envs::EnvSpec& spec, const agents::Sessio
   agents::AgentOptions agent;
   agent.SetSizes(spec.observation_size, spec.action_size);
   if (options.decode == agents::DecodeMode::kRecurrent) {
-    agent.dt.attention.reweight_length = 2 * agents::kTokensPerStep * options.horizon;
+    agent.dt.attention.reweight_length = 2 * agent.dt.tokens * options.horizon;
   }
   agents::Checkpoint checkpoint{agents::MakeAgent(agent), {}};
   checkpoint.agent->module().eval();

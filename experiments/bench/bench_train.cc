@@ -71,7 +71,8 @@ class Training {
         trainer_(Draw(episodes, attention, context, StartOver(device)), episodes,
                  datasets::MakeNormalizer(episodes),
                  {.batch_size = batch_size, .precision = precision}),
-        tokens_(static_cast<double>(agents::kTokensPerStep * batch_size * context)) {
+        tokens_(static_cast<double>(trainer_.agent().options().tokens_per_step() * batch_size *
+                                    context)) {
     trainer_.Update(kWarmUp);
     if (device_.is_cpu()) return;
     // a GPU is given many updates at once, as in training
@@ -87,9 +88,12 @@ class Training {
   double FlopsPerUpdate() {
     const agents::DecisionTransformerOptions& o = trainer_.agent().options().dt;
     const auto width = static_cast<double>(o.width);
-    const double blocks = 12 * static_cast<double>(o.layers - 1) + 2 + 10.0 / 3;
+    const double blocks =
+        12 * static_cast<double>(o.layers - 1) + 2 + 10 / static_cast<double>(o.tokens);
     return 3 * 2 * tokens_ * blocks * width * width;
   }
+
+  double tokens() const { return tokens_; }  // of an update
 
   double UpdatesPerSecond() {
     return Rate(Seconds(device_), [&] {
@@ -239,7 +243,7 @@ void AddContextRows(const BenchTrainCommand& command, const c10::Device& device,
                       "MB", "", 0, 0});
     }
     Training shorter(episodes, attention, "fp32", 100, steps / 100, device);
-    const double tokens = static_cast<double>(steps * agents::kTokensPerStep);
+    const double tokens = shorter.tokens();
     rows.push_back(CompareRates(
         attention + ", K = 1000", "tokens", attention + ", K = 100",
         [&] { return tokens * longer.UpdatesPerSecond(); },

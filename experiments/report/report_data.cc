@@ -262,6 +262,10 @@ RunResult ReadRun(const std::string& folder) {
   run.ms_per_update = result["ms_per_update"].Number();
   run.tokens_per_update = result["tokens_per_update"].Number();
   if (!(run.tokens_per_update > 0)) result["tokens_per_update"].Fail("a number above 0");
+  // the bare name is for the Decision Transformer's three tokens per step
+  const double steps = static_cast<double>(run.batch_size) * static_cast<double>(run.context);
+  if (!run.cloning && run.tokens_per_update == 2 * steps) run.algorithm += ", 2 tokens";
+  if (!run.cloning && run.tokens_per_update == steps) run.algorithm += ", 1 token";
   run.training_bytes = result["training_bytes"].NumberOrNan();
   run.rollout_bytes = result["rollout_bytes"].NumberOrNan();
   run.window_ms = result["ms_per_decision"]["window"].Number();

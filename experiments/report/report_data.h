@@ -31,10 +31,11 @@ struct RunResult {
   std::string dataset, dataset_sha256;
   std::string env, physics;  // no physics: "" (T-maze)
   std::string mujoco_version, torch_version;
-  std::string algorithm;  // "cosFormer", "cosFormer (ReLU)", "softmax", .., "BC", "10% BC"
-  bool cloning = false;   // behavior cloning
-  double top = 100;       // percentage of the episodes, the best by return, that it learned from
-  int64_t context = 0;    // in environment steps
+  // "cosFormer", "cosFormer (ReLU)", "softmax", "softmax, 1 token", .., "BC", "10% BC"
+  std::string algorithm;
+  bool cloning = false;  // behavior cloning
+  double top = 100;      // percentage of the episodes, the best by return, that it learned from
+  int64_t context = 0;   // in environment steps
   uint64_t seed = 0;
   int64_t updates = 0, batch_size = 0, parameters = 0;
   double updates_per_second = 0;

@@ -80,7 +80,7 @@ DecisionCost MeasureDecisions(agents::AgentOptions agent, const envs::EnvSpec& s
   DecisionCost cost{DecisionMilliseconds(agent, agents::DecodeMode::kWindow, spec), std::nullopt};
   if (!agent.attention()) return cost;
   agent.dt.attention.reweight_length =
-      2 * agents::kTokensPerStep * std::max<int64_t>(spec.horizon, agent.dt.context);
+      2 * agent.dt.tokens * std::max<int64_t>(spec.horizon, agent.dt.context);
   cost.recurrent = DecisionMilliseconds(agent, agents::DecodeMode::kRecurrent, spec);
   return cost;
 }

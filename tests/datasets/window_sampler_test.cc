@@ -43,11 +43,14 @@ struct Arrays {
         returns_to_go(windows * context, -7),
         timesteps(windows * context, -7),
         mask(std::make_unique<bool[]>(windows * context)),
-        batch{observations, actions, returns_to_go, timesteps, {mask.get(), windows * context}} {}
+        previous_actions(windows * context, -7),
+        batch{observations,    actions, returns_to_go, timesteps, {mask.get(), windows * context},
+              previous_actions} {}
 
   std::vector<float> observations, actions, returns_to_go;
   std::vector<int64_t> timesteps;
   std::unique_ptr<bool[]> mask;
+  std::vector<float> previous_actions;
   WindowBatch batch;
 };
 
@@ -61,6 +64,17 @@ TEST(WindowSamplerTest, PadsOnTheLeftWithAMask) {
   EXPECT_THAT(arrays.returns_to_go, ElementsAre(0, 2, 1, 4, 3, 2));
   EXPECT_THAT(arrays.timesteps, ElementsAre(0, 1, 2, 0, 1, 2));
   EXPECT_THAT(arrays.batch.mask, ElementsAre(false, true, true, true, true, true));
+}
+
+TEST(WindowSamplerTest, PreviousActionsAreThoseOfTheEpisodesStepsBefore) {
+  const Episodes episodes = Counting({4, 3});
+  const WindowSampler sampler(episodes, {.context = 3});
+  Arrays arrays(4, 3);
+  sampler.Fill(std::vector<Window>{{1, 1, 2}, {0, 0, 3}, {1, 0, 3}, {0, 3, 1}}, nullptr,
+               arrays.batch);
+  EXPECT_THAT(arrays.previous_actions, ElementsAre(0, -4, -5, 0, 0, -1, 0, -4, -5, 0, 0, -2));
+  arrays.batch.previous_actions = arrays.batch.previous_actions.first(11);
+  EXPECT_THROW(sampler.Fill(std::vector<Window>(4), nullptr, arrays.batch), std::invalid_argument);
 }
 
 TEST(WindowSamplerTest, NormalisesRowsButNotThePadding) {

@@ -18,13 +18,15 @@ constexpr int64_t kContext = 24;  // more tokens than the kernels' blocks have
 constexpr int64_t kSteps = 60;
 constexpr int64_t kObservations = 5, kActions = 2;
 
-AgentOptions SmallAgent(const std::string& kind, const std::string& feature_map = "elu") {
+AgentOptions SmallAgent(const std::string& kind, const std::string& feature_map = "elu",
+                        int64_t tokens = 3) {
   AgentOptions options;
   options.dt = SmallOptions(kind);
   options.dt.attention.feature_map = feature_map;
   options.dt.context = kContext;
   options.dt.max_timestep = kSteps - 7;  // some timesteps are clamped
-  options.dt.attention.reweight_length = kTokensPerStep * kSteps + 1;
+  options.dt.tokens = tokens;
+  options.dt.attention.reweight_length = tokens * kSteps + 1;
   return options;
 }
 
@@ -89,11 +91,18 @@ struct Case {
   std::string kind;
   DecodeMode mode;
   std::string feature_map = "elu";
+  int64_t tokens = 3;
 };
+
+// Of all steps, the actions of the steps before.
+Tensor Before(const Tensor& actions) {
+  return torch::cat({torch::zeros_like(actions.narrow(0, 0, 1)), actions.slice(0, 0, -1)});
+}
 
 class DecoderTest : public testing::TestWithParam<Case> {
  protected:
-  DecoderTest() : agent_(MakeAgent(SmallAgent(GetParam().kind, GetParam().feature_map))) {
+  DecoderTest()
+      : agent_(MakeAgent(SmallAgent(GetParam().kind, GetParam().feature_map, GetParam().tokens))) {
     Roughen(*agent_);
   }
 
@@ -127,7 +136,8 @@ class DecoderTest : public testing::TestWithParam<Case> {
                                    cut(episodes.observations),
                                    cut(actions),
                                    times,
-                                   {}})
+                                   {},
+                                   cut(Before(actions))})
                         .select(1, -1);
     }
     return expected;
@@ -145,12 +155,18 @@ INSTANTIATE_TEST_SUITE_P(Kinds, DecoderTest, testing::ValuesIn([] {
                            }
                            for (const DecodeMode mode : kAllDecodeModes) {
                              cases.push_back({"cosformer", mode, "relu"});
+                             for (const char* kind : {"cosformer", "softmax", "performer"}) {
+                               for (const int64_t tokens : {2, 1}) {
+                                 cases.push_back({kind, mode, "elu", tokens});
+                               }
+                             }
                            }
                            return cases;
                          }()),
                          [](const auto& test) {
                            return test.param.kind +
                                   (test.param.feature_map == "relu" ? "_relu_" : "_") +
+                                  std::to_string(test.param.tokens) + "_" +
                                   DecodeModeName(test.param.mode);
                          });
 
@@ -213,8 +229,9 @@ TEST_P(KernelDecoderTest, BFloat16IsFloat32ToItsRounding) {
 // Sizes that are no whole panels or odd, more heads, gelu, no reweighting, one layer, one step.
 TEST(DecoderShapesTest, AllEqualRecomputing) {
   for (const std::string kind : {"cosformer", "softmax", "linear"}) {
-    for (const int64_t context : {1, 24}) {
-      AgentOptions options = SmallAgent(kind);
+    for (const auto& [context, tokens] :
+         {std::pair<int64_t, int64_t>{1, 3}, {1, 2}, {1, 1}, {24, 3}, {24, 1}}) {
+      AgentOptions options = SmallAgent(kind, "elu", tokens);
       options.dt.context = context;
       options.dt.layers = context == 1 ? 1 : 3;
       options.dt.width = context == 1 ? 45 : 42;
@@ -228,20 +245,20 @@ TEST(DecoderShapesTest, AllEqualRecomputing) {
       for (const torch::ScalarType type : {torch::kFloat32, torch::kBFloat16}) {
         if (type == torch::kBFloat16 && !kernels::ProcessorHasBFloat16()) continue;
         const Tensor actions = Decode(agent, DecodeMode::kWindow, episodes, 1, {}, type);
-        const auto cut = [&](const Tensor& x) {
-          return x.slice(0, kSteps - context, kSteps).transpose(0, 1);
-        };
+        const int64_t begin = kSteps - context;
+        const auto cut = [&](const Tensor& x) { return x.slice(0, begin, kSteps).transpose(0, 1); };
         const Tensor times = torch::arange(kSteps - context, kSteps).unsqueeze(0).expand({2, -1});
         const Tensor expected = agent
                                     ->Predict({cut(episodes.returns_to_go),
                                                cut(episodes.observations),
                                                cut(actions),
                                                times,
-                                               {}})
+                                               {},
+                                               cut(Before(actions))})
                                     .select(1, -1);
         EXPECT_LT((actions[kSteps - 1] - expected).abs().max().item<float>(),
                   type == torch::kFloat32 ? 1e-5 : 0x1p-4)
-            << kind << context << type;
+            << kind << context << tokens << type;
       }
     }
   }
@@ -249,7 +266,7 @@ TEST(DecoderShapesTest, AllEqualRecomputing) {
 
 TEST(DecoderFactoryTest, RefusesWhatTheAgentCannotDo) {
   AgentOptions options = SmallAgent("cosformer");
-  options.dt.attention.reweight_length = kTokensPerStep * kSteps;
+  options.dt.attention.reweight_length = 3 * kSteps;
   const auto message = [&](DecodeMode mode) -> std::string {
     try {
       DecoderFactory(MakeAgent(options), mode, kSteps);

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <tuple>
+
 #include "attention/registry.h"
 #include "tests/agents/training/small_batch.h"
 
@@ -10,10 +12,12 @@ namespace {
 
 using torch::Tensor;
 
-class TorchStepperTest : public testing::TestWithParam<std::string> {
+// A kind of attention, and tokens per step.
+class TorchStepperTest : public testing::TestWithParam<std::tuple<std::string, int64_t>> {
  protected:
-  TorchStepperTest() : options_(SmallOptions(GetParam())) {
+  TorchStepperTest() : options_(SmallOptions(std::get<0>(GetParam()))) {
     torch::manual_seed(4);
+    options_.tokens = std::get<1>(GetParam());
     options_.context = 30;
     model_ = DecisionTransformer(options_);
     const torch::NoGradGuard no_grad;
@@ -38,8 +42,9 @@ class TorchStepperTest : public testing::TestWithParam<std::string> {
   Tensor Window(int64_t begin, int64_t end) {
     const torch::NoGradGuard no_grad;
     const auto cut = [&](const Tensor& x) { return x.slice(1, begin, end); };
-    return model_(cut(batch_.returns_to_go), cut(batch_.observations), cut(batch_.actions),
-                  cut(batch_.timesteps));
+    const Tensor before = torch::constant_pad_nd(batch_.actions, {0, 0, 1, -1});
+    return model_(cut(batch_.returns_to_go), cut(batch_.observations),
+                  cut(options_.tokens == 1 ? before : batch_.actions), cut(batch_.timesteps));
   }
 
   static double Difference(const Tensor& a, const Tensor& b) {
@@ -51,14 +56,19 @@ class TorchStepperTest : public testing::TestWithParam<std::string> {
   SmallBatch batch_;
 };
 
-INSTANTIATE_TEST_SUITE_P(Kinds, TorchStepperTest, testing::ValuesIn([] {
-                           std::vector<std::string> names;
-                           for (const auto& kind : attention::AttentionKinds()) {
-                             names.push_back(kind.name);
-                           }
-                           return names;
-                         }()),
-                         [](const auto& test) { return test.param; });
+INSTANTIATE_TEST_SUITE_P(Kinds, TorchStepperTest,
+                         testing::Combine(testing::ValuesIn([] {
+                                            std::vector<std::string> names;
+                                            for (const auto& kind : attention::AttentionKinds()) {
+                                              names.push_back(kind.name);
+                                            }
+                                            return names;
+                                          }()),
+                                          testing::Values(3, 2, 1)),
+                         [](const auto& test) {
+                           return std::get<0>(test.param) + "_" +
+                                  std::to_string(std::get<1>(test.param));
+                         });
 
 TEST_P(TorchStepperTest, EqualsTheParallelForm) {
   TorchStepper stepper(model_, 3);
@@ -73,6 +83,17 @@ TEST_P(TorchStepperTest, ComputesInTheModelsType) {
   const Tensor rounded = Feed(in_bfloat16, 0, 8);
   EXPECT_EQ(rounded.scalar_type(), torch::kBFloat16);
   EXPECT_LT(Difference(rounded, exact), 0.1);
+}
+
+TEST_P(TorchStepperTest, ReadsTheActionBeforeItsFirstStepWithOneToken) {
+  const Tensor before = torch::full({3, 2}, 0.7f);
+  TorchStepper with(model_, 3, before), without(model_, 3);
+  const Tensor a = Feed(with, 0, 2), b = Feed(without, 0, 2);
+  if (options_.tokens == 1) {
+    EXPECT_GT(Difference(a, b), 1e-4);
+  } else {
+    EXPECT_TRUE(torch::equal(a, b));
+  }
 }
 
 TEST(TorchStepperTurnsTest, AreKept) {

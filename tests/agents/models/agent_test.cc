@@ -11,7 +11,7 @@ namespace {
 constexpr char kTransformer[] =
     R"({"action_size":3,"activation":"gelu","attention":"performer","context":7,"dropout":0.25,)"
     R"("feature_map":"relu","feature_seed":11,"features":5,"heads":2,"kind":"dt","layers":4,)"
-    R"("max_timestep":30,"observation_size":6,"reweight":false,"reweight_length":40,"width":8,)"
+    R"("max_timestep":30,"observation_size":6,"reweight":false,"reweight_length":40,"tokens":2,"width":8,)"
     R"("window":9})";
 constexpr char kCloning[] =
     R"({"action_size":3,"kind":"bc","layers":4,"observation_size":6,"width":8})";
@@ -24,6 +24,7 @@ TEST(AgentOptionsTest, JsonIsThatOfCheckpoints) {
                 .heads = 2,
                 .width = 8,
                 .context = 7,
+                .tokens = 2,
                 .activation = "gelu",
                 .dropout = 0.25,
                 .max_timestep = 30,
@@ -47,6 +48,12 @@ TEST(AgentOptionsTest, ReadsTheJsonThatItWrites) {
   }
   EXPECT_EQ(ParseAgentOptions("file", kTransformer).dt.timestep_std,
             DecisionTransformerOptions().timestep_std);
+}
+
+TEST(AgentOptionsTest, AnOlderCheckpointHasThreeTokensPerStep) {
+  std::string json = kTransformer;
+  json.erase(json.find(R"("tokens":2,)"), 11);
+  EXPECT_EQ(ParseAgentOptions("file", json).dt.tokens, 3);
 }
 
 TEST(AgentOptionsTest, ShapeIsThatOfAllKinds) {

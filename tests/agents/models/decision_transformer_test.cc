@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <tuple>
+
 #include "attention/registry.h"
 #include "tests/agents/training/small_batch.h"
 
@@ -19,11 +21,18 @@ Tensor PredictFromEverything(DecisionTransformer& model, const SmallBatch& b) {
   for (int64_t t = 0; t < steps; ++t) {
     const Tensor time =
         model->embed_timestep(b.timesteps.select(1, t).clamp_max(options.max_timestep - 1));
-    tokens.push_back(model->embed_return(b.returns_to_go.narrow(1, t, 1)) + time);
-    tokens.push_back(model->embed_observation(b.observations.select(1, t)) + time);
-    tokens.push_back(model->embed_action(b.actions.select(1, t)) + time);
+    const Tensor to_go = model->embed_return(b.returns_to_go.narrow(1, t, 1));
+    const Tensor seen = model->embed_observation(b.observations.select(1, t));
+    const Tensor done = model->embed_action(b.actions.select(1, t));
+    if (options.tokens == 1) {
+      tokens.push_back(to_go + seen + done + time);
+    } else if (options.tokens == 2) {
+      tokens.insert(tokens.end(), {to_go + seen + time, done + time});
+    } else {
+      tokens.insert(tokens.end(), {to_go + time, seen + time, done + time});
+    }
   }
-  const Tensor key_mask = b.mask.repeat_interleave(kTokensPerStep, 1);
+  const Tensor key_mask = b.mask.repeat_interleave(options.tokens, 1);
   Tensor x = model->embed_norm(torch::stack(tokens, 1));
   for (TransformerBlock& block : model->blocks) {
     const std::vector<Tensor> qkv =
@@ -36,7 +45,11 @@ Tensor PredictFromEverything(DecisionTransformer& model, const SmallBatch& b) {
     const Tensor hidden = block->mlp_in(block->norm_2(x));
     x = x + block->mlp_out(options.activation == "relu" ? hidden.relu() : torch::gelu(hidden));
   }
-  return model->head(model->norm(x)).tanh().view({batch, steps, 3, -1}).select(2, 1);
+  const int64_t deciding = options.tokens == 3 ? 1 : 0;
+  return model->head(model->norm(x))
+      .tanh()
+      .view({batch, steps, options.tokens, -1})
+      .select(2, deciding);
 }
 
 std::vector<std::string> KindNames() {
@@ -47,9 +60,16 @@ std::vector<std::string> KindNames() {
   return names;
 }
 
-class DecisionTransformerTest : public testing::TestWithParam<std::string> {
+// A kind of attention, and tokens per step.
+class DecisionTransformerTest : public testing::TestWithParam<std::tuple<std::string, int64_t>> {
  protected:
   DecisionTransformerTest() { torch::manual_seed(3); }
+
+  static DecisionTransformerOptions Options() {
+    DecisionTransformerOptions options = SmallOptions(std::get<0>(GetParam()));
+    options.tokens = std::get<1>(GetParam());
+    return options;
+  }
 
   // Far from the initial weights, which leave blocks next to nothing to do.
   static DecisionTransformer MakeModel(const DecisionTransformerOptions& options,
@@ -67,12 +87,16 @@ class DecisionTransformerTest : public testing::TestWithParam<std::string> {
   }
 };
 
-INSTANTIATE_TEST_SUITE_P(Kinds, DecisionTransformerTest, testing::ValuesIn(KindNames()),
-                         [](const auto& test) { return test.param; });
+INSTANTIATE_TEST_SUITE_P(Kinds, DecisionTransformerTest,
+                         testing::Combine(testing::ValuesIn(KindNames()), testing::Values(3, 2, 1)),
+                         [](const auto& test) {
+                           return std::get<0>(test.param) + "_" +
+                                  std::to_string(std::get<1>(test.param));
+                         });
 
 TEST_P(DecisionTransformerTest, LeavingOutWhatNobodyReadsChangesNothing) {
   for (const char* activation : {"relu", "gelu"}) {
-    DecisionTransformerOptions options = SmallOptions(GetParam());
+    DecisionTransformerOptions options = Options();
     options.activation = activation;
     DecisionTransformer model = MakeModel(options, torch::kFloat64);
     const SmallBatch b = MakeSmallBatch(options, {6, 3, 1}, torch::kFloat64);
@@ -93,7 +117,7 @@ TEST_P(DecisionTransformerTest, LeavingOutWhatNobodyReadsChangesNothing) {
 }
 
 TEST_P(DecisionTransformerTest, PredictionsReadNoLaterTokenAndNoPadding) {
-  const DecisionTransformerOptions options = SmallOptions(GetParam());
+  const DecisionTransformerOptions options = Options();
   DecisionTransformer model = MakeModel(options);
   const SmallBatch b = MakeSmallBatch(options, {6, 4});
   const Tensor before = Predict(model, b);
@@ -104,8 +128,8 @@ TEST_P(DecisionTransformerTest, PredictionsReadNoLaterTokenAndNoPadding) {
   changed.observations = b.observations.masked_fill(padding.unsqueeze(-1), -55);
   changed.actions = b.actions.masked_fill(padding.unsqueeze(-1), 33);
   changed.timesteps = b.timesteps.masked_fill(padding, 9);
-  // step 3's action and all of steps 4 and 5
-  changed.actions.narrow(1, 3, 3).fill_(0.9);
+  // step 3's action, unless that is the one before, and all of steps 4 and 5
+  changed.actions.slice(1, options.tokens == 1 ? 4 : 3).fill_(0.9);
   changed.returns_to_go.narrow(1, 4, 2).fill_(8);
   changed.observations.narrow(1, 4, 2).fill_(8);
   changed.timesteps.narrow(1, 4, 2).fill_(3);
@@ -118,7 +142,7 @@ TEST_P(DecisionTransformerTest, PredictionsReadNoLaterTokenAndNoPadding) {
 }
 
 TEST_P(DecisionTransformerTest, TimestepsBeyondTheTableAreItsLast) {
-  const DecisionTransformerOptions options = SmallOptions(GetParam());
+  const DecisionTransformerOptions options = Options();
   DecisionTransformer model = MakeModel(options);
   SmallBatch b = MakeSmallBatch(options, {6});
   b.timesteps.fill_(39);
@@ -179,10 +203,19 @@ TEST(DecisionTransformerOptionsTest, SaysWhatIsWrong) {
   EXPECT_THAT(message([](auto& o) { o.dropout = 1; }), HasSubstr("[0, 1), found 1"));
   EXPECT_THAT(message([](auto& o) { o.timestep_std = -1; }), HasSubstr("timestep_std: expected"));
   EXPECT_THAT(message([](auto& o) { o.layers = 0; }), HasSubstr("layers: expected at least 1"));
+  for (const int64_t tokens : {0, 4}) {
+    EXPECT_THAT(message([&](auto& o) { o.tokens = tokens; }),
+                HasSubstr("tokens: expected 1, 2 or 3, found " + std::to_string(tokens)));
+  }
   EXPECT_THAT(message([](auto& o) { o.attention.kind = "cosine"; }), HasSubstr("cosine"));
   EXPECT_THAT(message([](auto& o) { o.attention.causal = false; }), HasSubstr("causal"));
   EXPECT_THAT(message([](auto& o) { o.attention.reweight_length = 17; }),
               HasSubstr("reweight_length: expected at least 18, found 17"));
+  EXPECT_EQ(message([](auto& o) {
+              o.tokens = 2;
+              o.attention.reweight_length = 17;
+            }),
+            "");
 }
 
 TEST(DecisionTransformerInputsTest, SaysWhatIsWrong) {

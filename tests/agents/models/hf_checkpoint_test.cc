@@ -191,6 +191,9 @@ TEST(HfCheckpointErrorsTest, SayWhatIsWrong) {
   EXPECT_THROW(ImportHfCheckpoint(folder), std::runtime_error);
   fs::remove_all(folder);
   EXPECT_THROW(ImportHfCheckpoint(folder), std::runtime_error);
+  DecisionTransformerOptions two = SmallOptions("softmax");
+  two.tokens = 2;
+  EXPECT_THROW(ExportHfCheckpoint(DecisionTransformer(two), folder), std::invalid_argument);
   EXPECT_THROW(ExportHfCheckpoint(DecisionTransformer(SmallOptions("cosformer")), folder),
                std::invalid_argument);
 }

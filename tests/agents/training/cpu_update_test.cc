@@ -25,6 +25,15 @@ TEST_P(CpuUpdateTest, TrainsAsAutogradDoes) {
   }
 }
 
+TEST_P(CpuUpdateTest, FewerTokensTrainAsAutogradDoes) {
+  for (const int64_t tokens : {2, 1}) {
+    SCOPED_TRACE(tokens);
+    AgentOptions agent = SmallTransformer(GetParam());
+    agent.dt.tokens = tokens;
+    ExpectAutogradsTraining(agent, 20);
+  }
+}
+
 TEST(CpuUpdateTest, EveryFeatureMapTrainsAsAutogradDoes) {
   for (const std::string features : {"relu", "elu"}) {
     for (const bool reweight : {true, false}) {

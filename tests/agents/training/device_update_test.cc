@@ -43,6 +43,17 @@ TEST_P(AttentionKindTest, TrainsAsAutogradDoes) {
   }
 }
 
+TEST_P(AttentionKindTest, FewerTokensTrainAsAutogradDoes) {
+  for (const int64_t tokens : {2, 1}) {
+    SCOPED_TRACE(tokens);
+    AgentOptions agent = SmallTransformer(GetParam());
+    agent.dt.tokens = tokens;
+    ExpectAutogradsTraining(UpdatePath::kExplicit, agent, FastTraining(), 20, 2e-5);
+    agent.dt.layers = 1;
+    ExpectAutogradsTraining(UpdatePath::kExplicit, agent, FastTraining(), 5, 2e-5);
+  }
+}
+
 TEST_P(AttentionKindTest, TrainsAsAutogradDoesInBFloat16) {
   TrainerOptions options = FastTraining();
   options.precision = "bf16";

@@ -28,13 +28,15 @@ TEST(DeviceWindowsTest, GathersWhatTheSamplerFills) {
                           .observations = torch::empty({batch, steps, 3}),
                           .actions = torch::empty({batch, steps, 2}),
                           .timesteps = torch::empty({batch, steps}, torch::kInt64),
-                          .mask = torch::empty({batch, steps}, torch::kBool)};
+                          .mask = torch::empty({batch, steps}, torch::kBool),
+                          .previous_actions = torch::empty({batch, steps, 2})};
     sampler.Fill(windows, &normalizer,
                  {.observations = Values<float>(filled.observations),
                   .actions = Values<float>(filled.actions),
                   .returns_to_go = Values<float>(filled.returns_to_go),
                   .timesteps = Values<int64_t>(filled.timesteps),
-                  .mask = Values<bool>(filled.mask)});
+                  .mask = Values<bool>(filled.mask),
+                  .previous_actions = Values<float>(filled.previous_actions)});
     const DeviceWindows data(episodes, normalizer, options, torch::kCPU);
     const Batch gathered = data.Gather(data.Describe(windows));
     EXPECT_TRUE(torch::equal(gathered.returns_to_go, filled.returns_to_go));
@@ -42,6 +44,7 @@ TEST(DeviceWindowsTest, GathersWhatTheSamplerFills) {
     EXPECT_TRUE(torch::equal(gathered.actions, filled.actions));
     EXPECT_TRUE(torch::equal(gathered.timesteps, filled.timesteps));
     EXPECT_TRUE(torch::equal(gathered.mask, filled.mask));
+    EXPECT_TRUE(torch::equal(gathered.previous_actions, filled.previous_actions));
   }
 }
 

@@ -62,12 +62,17 @@ TEST_F(ReportDataTest, GroupsSeedsAndOrdersAlgorithms) {
   nlohmann::json relu = MadeUpResult("cosformer", 20, 0, 25);
   relu["feature_map"] = "relu";
   Write("8", relu);
+  for (const int tokens : {1, 2}) {
+    nlohmann::json fewer = MadeUpResult("cosformer", 20, 0, 25);
+    fewer["tokens_per_update"] = tokens * 64 * 20;
+    Write("tokens" + std::to_string(tokens), fewer);
+  }
   // a folder that is given twice counts once
   const Report report = ReadReport({folder_, folder_ + "/x/y"});
-  EXPECT_THAT(report.runs, SizeIs(8));
+  EXPECT_THAT(report.runs, SizeIs(10));
   EXPECT_THAT(report.problems, IsEmpty());
-  EXPECT_THAT(report.algorithms,
-              ElementsAre("cosFormer", "cosFormer (ReLU)", "softmax", "BC", "10% BC"));
+  EXPECT_THAT(report.algorithms, ElementsAre("cosFormer", "cosFormer (ReLU)", "cosFormer, 1 token",
+                                             "cosFormer, 2 tokens", "softmax", "BC", "10% BC"));
   EXPECT_THAT(report.contexts, ElementsAre(1, 20));
   ASSERT_THAT(report.tasks, SizeIs(2));
   EXPECT_EQ(report.tasks[0].label, "demo/hopper-medium");
