@@ -3,7 +3,7 @@
 // A step is three tokens, return-to-go, observation and action, or fewer (step_tokens.h), which
 // share one learned embedding of the timestep. They pass LayerNorm, blocks as in GPT-2 (LayerNorm
 // before attention and MLP, residual sums) and a last LayerNorm; a linear layer and tanh turn the
-// observation token's output into the action. There is no other positional embedding.
+// deciding token's output into the action. There is no other positional embedding.
 //
 // Equal to transformers' DecisionTransformerModel with softmax attention (hf_checkpoint.h). Where
 // the original drops single attention weights, which has no form in linear time, the mixed values
