@@ -11,7 +11,8 @@ namespace cosdt::envs {
 // Tasks that take memory, made of a body. Returns, and with them D4RL's scores, are the body's.
 
 // Shows `count` values of the body's observation from index `first` on, such as its positions,
-// which leave out how fast the body moves, or its velocities, which leave out how it stands.
+// which leave out how fast the body moves, or its velocities, which leave out how it stands. The
+// same of a ScriptedTask.
 class PartialObservation : public Task {
  public:
   PartialObservation(std::string name, const Env& body, int first, int count);

@@ -1,6 +1,7 @@
 #include "envs/env.h"
 
 #include <cmath>
+#include <sstream>
 #include <stdexcept>
 
 namespace cosdt::envs {
@@ -22,11 +23,23 @@ Rng MakeRng(uint64_t seed, uint64_t stream) {
 
 uint64_t StreamSeed(uint64_t seed, uint64_t stream) { return MakeRng(seed, stream)(); }
 
+std::string ActionSpace(const EnvSpec& spec) {
+  if (spec.discrete_actions == 0) return "";
+  return "Discrete(" + std::to_string(spec.discrete_actions) + ")";
+}
+
 void CheckAction(const EnvSpec& spec, std::span<const double> action) {
   if (static_cast<int>(action.size()) != spec.action_size) {
     throw std::invalid_argument(spec.name + ": action: expected " +
                                 std::to_string(spec.action_size) + " values, found " +
                                 std::to_string(action.size()));
+  }
+  if (const int n = spec.discrete_actions; n > 0) {
+    if (action[0] >= 0 && action[0] < n && action[0] == std::floor(action[0])) return;
+    std::ostringstream found;
+    found << action[0];
+    throw std::invalid_argument(spec.name + ": action: expected an integer from 0 to " +
+                                std::to_string(n - 1) + ", found " + found.str());
   }
   for (size_t i = 0; i < action.size(); ++i) {
     if (std::isfinite(action[i])) continue;

@@ -31,11 +31,17 @@ struct EnvSpec {
   std::string name;
   int observation_size = 0;
   int action_size = 0;
+  int discrete_actions = 0;                    // n of Discrete(n), see Env; 0: continuous
   int horizon = 0;                             // steps after which an episode is truncated
   double step_seconds = 0;                     // simulated time of one step; 0: no simulator
   std::optional<ScoreRange> score_range = {};  // of tasks that D4RL scores
   std::optional<double> success_return = {};   // of tasks that are solved by this return, or not
+  std::optional<double> target_return = {};    // that other tasks are asked for by default
+  bool shows_script = false;                   // whether observations end in the script's action
 };
+
+// gymnasium's name of the actions' space, "Discrete(4)"; "" if they are continuous.
+std::string ActionSpace(const EnvSpec& spec);
 
 // Where a body draws its initial state from: all of qpos, then all of qvel.
 class InitialNoise {
@@ -52,8 +58,8 @@ struct StepResult {
   bool truncated = false;
 };
 
-// Throws std::invalid_argument if an action has the wrong size or holds a value that is not
-// finite.
+// Throws std::invalid_argument if an action has the wrong size, or holds a value that is not finite
+// or not one of the discrete actions.
 void CheckAction(const EnvSpec& spec, std::span<const double> action);
 
 // Throws std::invalid_argument if there is not room for exactly one observation.
@@ -61,6 +67,11 @@ void CheckObservationSize(const EnvSpec& spec, std::span<const double> observati
 
 // One body or task. Observations and actions are rows of spec().observation_size and
 // spec().action_size values; everything inside is float64.
+//
+// Continuous actions are action_size values, for all bodies and tasks within [-1, 1]. Of a discrete
+// space the action is one value, the index 0 to n - 1. So rows of actions are floats everywhere
+// (every float up to 2^24 is exact), and files store integers. One-hot rows would say no more, be up
+// to 27 times as large, and could be wrong in more ways.
 class Env {
  public:
   virtual ~Env() = default;
@@ -77,9 +88,8 @@ class Env {
   // `seed`. Throws std::logic_error if there is no simulator (spec().step_seconds is 0).
   virtual void ResetFrom(InitialNoise& noise, uint64_t seed);
 
-  // Takes one step. Throws std::invalid_argument if the action has the wrong size or holds a
-  // value that is not finite, std::logic_error after an episode that diverged or, in a task
-  // without a simulator, ended.
+  // Takes one step. Throws what CheckAction throws, and std::logic_error after an episode that
+  // diverged or, in a task without a simulator, ended.
   virtual StepResult Step(std::span<const double> action) = 0;
 
   // Writes the current observation. After a step that diverged it is the one before that step.

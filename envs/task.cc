@@ -9,6 +9,7 @@ Task::Task(std::string name, const Env& full, int observation_size)
     : full_(full.Clone()), spec_(full.spec()) {
   spec_.name = std::move(name);
   spec_.observation_size = observation_size;
+  spec_.shows_script = false;
 }
 
 Task::Task(const Task& other) : Env(other), full_(other.full_->Clone()), spec_(other.spec_) {}
