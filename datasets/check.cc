@@ -8,6 +8,7 @@
 #include <string_view>
 #include <unordered_map>
 
+#include "datasets/action_space.h"
 #include "datasets/summary.h"
 
 namespace cosdt::datasets {
@@ -69,7 +70,11 @@ class Checker {
     NotFinite("infos/action_log_probs", t_.log_probs, 1);
     NotFinite("infos/qpos", t_.qpos, t_.nq);
     NotFinite("infos/qvel", t_.qvel, t_.nv);
-    if (unit_actions_) ActionRange();
+    if (t_.discrete_actions > 0) {
+      DiscreteActions();
+    } else if (unit_actions_) {
+      ActionRange();
+    }
     EpisodeLengths();
     if (t_.task.empty() || !t_.qpos.empty()) {  // other tasks' observations repeat
       Duplicates();
@@ -110,6 +115,16 @@ class Checker {
                      return std::ranges::any_of(Row(t_.actions, row, t_.action_size), outside);
                    }),
          "actions outside [-1, 1]");
+  }
+
+  void DiscreteActions() {
+    const Rows wrong = CountRows(t_.rows(), [&](size_t row) {
+      return !IsDiscreteAction(t_.actions[row], t_.discrete_actions);
+    });
+    if (wrong.count == 0) return;
+    Find("action_range", "actions", wrong,
+         "expected " + DiscreteActionText(t_.discrete_actions) + ", found " +
+             Number(t_.actions[wrong.first]) + ": out of range");
   }
 
   void EpisodeLengths() {

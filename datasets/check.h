@@ -27,13 +27,14 @@ struct CheckReport {
 struct CheckOptions {
   const Body* body = nullptr;  // null: what needs its facts is left out
   size_t horizon = 1000;       // maximum steps of an episode
-  bool unit_actions = true;    // actions are within [-1, 1], as D4RL's are and those of all bodies
+  bool unit_actions = true;    // actions are within [-1, 1], as D4RL's are and those of all bodies,
+                               // if they are continuous
 };
 
 // Looks for what goes wrong in data, without a simulator; `path` is a file whose name may be one of
 // D4RL's. `cuts` are where the file's episodes end. Codes of findings:
 //   not_finite    NaN or infinity
-//   action_range  actions outside [-1, 1]
+//   action_range  actions outside [-1, 1], or discrete ones other than 0 to n - 1
 //   jump          observations that do not follow each other, without a terminal or timeout
 //   goes_on       an episode that continues after a terminal
 //   every_row     every row ends an episode

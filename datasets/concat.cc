@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <type_traits>
 
 #include "datasets/d4rl_file.h"
 #include "datasets/episode_ends.h"
@@ -23,6 +24,13 @@ void ExpectTask(const D4rlFile& file, const std::string& expected) {
   if (found == expected) return;
   const auto text = [](const std::string& task) { return task.empty() ? "none" : task; };
   throw FileError(file.path(), D4rlFile::kTask, text(expected), text(found));
+}
+
+void ExpectActionSpace(const D4rlFile& file, const D4rlFile& first) {
+  if (file.action_space().SameKind(first.action_space())) return;
+  throw FileError(file.path(), "actions",
+                  ActionSpaceText(first.action_space()) + " as in " + first.path(),
+                  ActionSpaceText(file.action_space()));
 }
 
 // d4rl if the file does not say. Throws if its environment is none of the physics modes.
@@ -95,6 +103,13 @@ void ConcatArray(const Files& files, const Kept& kept, const std::string& key, H
     files[i]->Read(key, std::span(values).subspan(begin));
     values.resize(begin + kept.rows[i] * width);
   }
+  if constexpr (std::is_same_v<T, float>) {
+    const ActionSpace& space = files[0]->action_space();
+    if (key == "actions" && space.discrete) {
+      WriteDiscreteActions(values, CountDiscreteActions(space, values), writer);
+      return;
+    }
+  }
   const std::vector<uint64_t> flat{kept.terminals.size()}, matrix{kept.terminals.size(), width};
   const bool by_step = key == "rewards" || key == "infos/action_log_probs";
   writer.Array(key, by_step ? flat : matrix, std::span<const T>(values));
@@ -109,6 +124,7 @@ void ConcatFiles(const std::vector<std::string>& paths, const std::string& out, 
   for (const std::string& path : paths) {
     files.push_back(std::make_unique<D4rlFile>(path, threads));
     ExpectTask(*files.back(), files[0]->ReadTask());
+    ExpectActionSpace(*files.back(), *files[0]);
     KeepComplete(*files.back(), horizon, kept);
   }
   if (kept.terminals.empty()) {

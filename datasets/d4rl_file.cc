@@ -28,7 +28,7 @@ D4rlFile::D4rlFile(const std::string& path, int threads) : file_(path), threads_
   rows_ = observations[0];
   if (rows_ == 0) throw FileError(path, "observations", "at least one row", "none");
   observation_size_ = static_cast<int>(observations[1]);
-  action_size_ = static_cast<int>(matrix("actions")[1]);
+  action_space_ = ReadActionSpace(file_, "actions");
 
   const auto expect = [&](const std::string& key, uint64_t width) {
     const ArrayInfo info = file_.Info(key);
@@ -38,7 +38,7 @@ D4rlFile::D4rlFile(const std::string& path, int threads) : file_(path), threads_
     throw FileError(path, key, "shape " + ShapeString(width == 1 ? flat : wide),
                     ShapeString(info.shape));
   };
-  expect("actions", action_size_);
+  expect("actions", action_size());
   expect("rewards", 1);
   if (Has("next_observations")) expect("next_observations", observation_size_);
   if (Has("infos/action_log_probs")) expect("infos/action_log_probs", 1);

@@ -4,13 +4,14 @@
 #include <span>
 #include <string>
 
+#include "datasets/action_space.h"
 #include "datasets/array_reader.h"
 #include "datasets/hdf5_file.h"
 
 namespace cosdt::datasets {
 
 // An opened D4RL HDF5 file of any version. Opening looks at names, types and shapes only:
-// observations (N, o), actions (N, a) and rewards (N,) or (N, 1) must be there, and what else
+// observations (N, o), actions (N, a) or integers (N,), and rewards (N,) or (N, 1) must be there, and what else
 // D4RL's files have by step must have N rows too. Flags are ReadEpisodeEnds' (episode_ends.h).
 // Everything throws FileError.
 class D4rlFile {
@@ -26,7 +27,8 @@ class D4rlFile {
   int threads() const { return threads_; }
   uint64_t rows() const { return rows_; }
   int observation_size() const { return observation_size_; }
-  int action_size() const { return action_size_; }
+  int action_size() const { return action_space_.size; }
+  const ActionSpace& action_space() const { return action_space_; }
 
   // timeouts are missing in v0 files, next_observations and infos/* in others.
   bool Has(const std::string& key) const { return file_.Has(key); }
@@ -49,7 +51,7 @@ class D4rlFile {
   int threads_;
   uint64_t rows_ = 0;
   int observation_size_ = 0;
-  int action_size_ = 0;
+  ActionSpace action_space_;
 };
 
 }  // namespace cosdt::datasets

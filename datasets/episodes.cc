@@ -7,6 +7,7 @@
 #include <stdexcept>
 #include <thread>
 
+#include "datasets/action_space.h"
 #include "datasets/body.h"
 #include "datasets/d4rl_file.h"
 #include "datasets/episode_ends.h"
@@ -28,7 +29,7 @@ class Source {
   virtual const Hdf5File& hdf5() const = 0;
   virtual uint64_t rows() const = 0;
   virtual int observation_size() const = 0;
-  virtual int action_size() const = 0;
+  virtual const ActionSpace& action_space() const = 0;
   virtual std::string ReadTask() const { return ""; }
   virtual void Read(const std::string& key, std::span<float> out) const = 0;
   virtual Cuts ReadCuts(size_t horizon) const = 0;
@@ -40,7 +41,7 @@ class D4rlSource : public Source {
   const Hdf5File& hdf5() const override { return file_.hdf5(); }
   uint64_t rows() const override { return file_.rows(); }
   int observation_size() const override { return file_.observation_size(); }
-  int action_size() const override { return file_.action_size(); }
+  const ActionSpace& action_space() const override { return file_.action_space(); }
   std::string ReadTask() const override { return file_.ReadTask(); }
   void Read(const std::string& key, std::span<float> out) const override { file_.Read(key, out); }
   Cuts ReadCuts(size_t horizon) const override {
@@ -58,7 +59,7 @@ class MinariSource : public Source {
   const Hdf5File& hdf5() const override { return file_.hdf5(); }
   uint64_t rows() const override { return file_.offsets().back(); }
   int observation_size() const override { return file_.observation_size(); }
-  int action_size() const override { return file_.action_size(); }
+  const ActionSpace& action_space() const override { return file_.action_space(); }
   void Read(const std::string& key, std::span<float> out) const override { file_.Read(key, out); }
   Cuts ReadCuts(size_t) const override { return {file_.offsets(), file_.ReadEndings()}; }
 
@@ -112,11 +113,16 @@ Sources OpenAll(const std::vector<std::string>& paths, int threads) {
     sources.push_back(Open(path, threads));
     const Source &source = *sources.back(), &first = *sources.front();
     if (source.observation_size() != first.observation_size() ||
-        source.action_size() != first.action_size()) {
+        source.action_space().size != first.action_space().size) {
       throw FileError(
           path, "",
-          Sizes(first.observation_size(), first.action_size()) + " as in " + paths.front(),
-          Sizes(source.observation_size(), source.action_size()));
+          Sizes(first.observation_size(), first.action_space().size) + " as in " + paths.front(),
+          Sizes(source.observation_size(), source.action_space().size));
+    }
+    if (!source.action_space().SameKind(first.action_space())) {
+      throw FileError(path, "actions",
+                      ActionSpaceText(first.action_space()) + " as in " + paths.front(),
+                      ActionSpaceText(source.action_space()));
     }
     if (source.ReadTask() != first.ReadTask()) {
       throw FileError(path, D4rlFile::kTask, TaskText(first.ReadTask()) + " as in " + paths[0],
@@ -159,10 +165,23 @@ void ReadSource(const Source& source, const ReadOptions& options, Episodes& epis
   }
 }
 
+// Sets how many discrete actions there are. Throws if there is another one.
+void SetDiscreteActions(const std::string& path, const ActionSpace& space, Episodes& episodes) {
+  const int n = CountDiscreteActions(space, episodes.actions);
+  episodes.discrete_actions = n;
+  if (n == 0) return;
+  const auto wrong = std::ranges::find_if_not(
+      episodes.actions, [&](float action) { return IsDiscreteAction(action, n); });
+  if (wrong == episodes.actions.end()) return;
+  const auto row = wrong - episodes.actions.begin();
+  throw FileError(path, "actions", DiscreteActionText(n),
+                  std::to_string(static_cast<int64_t>(*wrong)) + " in row " + std::to_string(row));
+}
+
 // The name of the body that moves in files without a task, "" if no body fits.
 std::string FindEnv(const std::string& path, const Source& source, const std::string& env,
                     float first_height) {
-  const int observations = source.observation_size(), actions = source.action_size();
+  const int observations = source.observation_size(), actions = source.action_space().size;
   const Body* body = FindBody(env);
   if (!body) {
     body = BodyOf(ReadRecordedEnv(source.hdf5()), path, observations, actions, first_height);
@@ -201,7 +220,7 @@ Episodes ReadEpisodes(const std::vector<std::string>& paths, const ReadOptions& 
 
   Episodes episodes;
   episodes.observation_size = first.observation_size();
-  episodes.action_size = first.action_size();
+  episodes.action_size = first.action_space().size;
   episodes.offsets = {0};
   size_t rows = 0;
   for (const std::unique_ptr<Source>& source : sources) rows += source->rows();
@@ -213,6 +232,7 @@ Episodes ReadEpisodes(const std::vector<std::string>& paths, const ReadOptions& 
   }
   Resize(episodes, episodes.rows(), options.next_observations);
   SumReturns(episodes);
+  SetDiscreteActions(paths[0], first.action_space(), episodes);
   episodes.env =
       task.empty() ? FindEnv(paths[0], first, options.env, episodes.observations[0]) : task;
   return episodes;

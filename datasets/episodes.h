@@ -19,6 +19,8 @@ struct Episodes {
                     // ("hopper-position"), or "" if no body fits
   int observation_size = 0;
   int action_size = 0;
+  int discrete_actions = 0;       // n of Discrete(n): actions are the integers 0 to n - 1, each of
+                                  // which is one value; 0: continuous
   FloatVector observations;       // [rows, observation_size]
   FloatVector actions;            // [rows, action_size]
   FloatVector rewards;            // [rows]
@@ -44,7 +46,8 @@ struct ReadOptions {
 // Reads D4RL and Minari files, one after the other, into one set of episodes. A row with a terminal
 // or a timeout, by any name (episode_ends.h), ends its episode. Besides the result only the flags
 // are held, one byte per row each and eight while they are read. Throws FileError if a file is
-// damaged, if files do not fit each other or a given env, and if no episode is left;
+// damaged, if files do not fit each other or a given env, if a discrete action is not one of
+// 0 to n - 1, and if no episode is left;
 // std::invalid_argument for an env that is no body, of files that name no task.
 Episodes ReadEpisodes(const std::vector<std::string>& paths, const ReadOptions& options = {});
 Episodes ReadEpisodes(const std::string& path, const ReadOptions& options = {});

@@ -98,6 +98,11 @@ void Hdf5Writer::Array(const std::string& key, const std::vector<uint64_t>& shap
   Write(key, H5T_IEEE_F64LE, H5T_NATIVE_DOUBLE, shape, values.data());
 }
 
+void Hdf5Writer::Integers(const std::string& key, std::span<const float> values) {
+  const Lock lock(Hdf5Mutex());
+  Write(key, H5T_STD_I64LE, H5T_NATIVE_FLOAT, {values.size()}, values.data());
+}
+
 void Hdf5Writer::Flags(const std::string& key, std::span<const uint8_t> values) {
   const Lock lock(Hdf5Mutex());
   const Hdf5Id type(H5Tenum_create(H5T_STD_I8LE), H5Tclose);

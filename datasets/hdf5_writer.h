@@ -28,6 +28,8 @@ class Hdf5Writer {
              std::span<const float> values);
   void Array(const std::string& key, const std::vector<uint64_t>& shape,
              std::span<const double> values);
+  // Integers that are given as floats, (N,), stored as int64.
+  void Integers(const std::string& key, std::span<const float> values);
   void Flags(const std::string& key, std::span<const uint8_t> values);
 
   // Scalars: a fixed-length byte string, which must not be empty, and an int32.

@@ -51,20 +51,25 @@ MinariFile::MinariFile(const std::string& path) : file_(path) {
   std::ranges::sort(numbered);
   for (const auto& entry : numbered) {
     const std::string& group = entry.second;
-    const std::vector<uint64_t> actions = Matrix(file_, group + "/actions");
+    ActionSpace actions = groups_.empty() ? ReadActionSpace(file_, group + "/actions")
+                                          : DescribeActions(file_, group + "/actions");
+    if (!groups_.empty()) actions.n = action_space_.n;
     const std::vector<uint64_t> observations = Matrix(file_, group + "/observations");
-    const uint64_t steps = actions[0];
+    const uint64_t steps = actions.rows;
     if (steps == 0) throw FileError(path, group + "/actions", "at least one step", "none");
     if (groups_.empty()) {
       observation_size_ = static_cast<int>(observations[1]);
-      action_size_ = static_cast<int>(actions[1]);
+      action_space_ = actions;
+    }
+    if (!actions.SameKind(action_space_)) {
+      throw FileError(path, group + "/actions", ActionSpaceText(action_space_),
+                      ActionSpaceText(actions));
     }
     const auto expect = [&](const std::string& key, const std::vector<uint64_t>& found,
                             const std::vector<uint64_t>& shape) {
       if (found == shape) return;
       throw FileError(path, group + "/" + key, "shape " + ShapeString(shape), ShapeString(found));
     };
-    expect("actions", actions, {steps, static_cast<uint64_t>(action_size_)});
     expect("observations", observations, {steps + 1, static_cast<uint64_t>(observation_size_)});
     groups_.push_back(group);
     offsets_.push_back(offsets_.back() + steps);
@@ -73,7 +78,7 @@ MinariFile::MinariFile(const std::string& path) : file_(path) {
 
 void MinariFile::Read(const std::string& key, std::span<float> out) const {
   const bool is_observation = key == "observations" || key == "next_observations";
-  const uint64_t width = is_observation ? observation_size_ : key == "actions" ? action_size_ : 1;
+  const uint64_t width = is_observation ? observation_size_ : key == "actions" ? action_size() : 1;
   FloatVector episode;
   for (size_t i = 0; i < groups_.size(); ++i) {
     const uint64_t steps = offsets_[i + 1] - offsets_[i];

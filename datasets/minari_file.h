@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "datasets/action_space.h"
 #include "datasets/episodes.h"
 #include "datasets/hdf5_file.h"
 
@@ -14,8 +15,8 @@ namespace cosdt::datasets {
 // Throws FileError if it is no HDF5 file.
 bool IsMinariFile(const std::string& path);
 
-// A Minari file: each episode a group with observations (T + 1, o), actions (T, a), rewards,
-// terminations and truncations (T,). Episodes come in the order of their numbers; HDF5 sorts
+// A Minari file: each episode a group with observations (T + 1, o), actions (T, a) or integers (T,),
+// rewards, terminations and truncations (T,). Episodes come in the order of their numbers; HDF5 sorts
 // episode_10 before episode_2. Everything throws FileError.
 class MinariFile {
  public:
@@ -24,7 +25,8 @@ class MinariFile {
   const Hdf5File& hdf5() const { return file_; }
   const std::string& path() const { return file_.path(); }
   int observation_size() const { return observation_size_; }
-  int action_size() const { return action_size_; }
+  int action_size() const { return action_space_.size; }
+  const ActionSpace& action_space() const { return action_space_; }
 
   // Rows offsets()[i] .. offsets()[i + 1] are episode i; every episode has at least one.
   const std::vector<size_t>& offsets() const { return offsets_; }
@@ -40,7 +42,7 @@ class MinariFile {
  private:
   Hdf5File file_;
   int observation_size_ = 0;
-  int action_size_ = 0;
+  ActionSpace action_space_;
   std::vector<std::string> groups_;
   std::vector<size_t> offsets_{0};
 };

@@ -47,7 +47,7 @@ void LookUpChunks(const Hdf5File& file, const std::string& key) {
 // Strings that are read from datasets. Those of variable length lie in a heap, and HDF5 may crash
 // on a damaged one.
 constexpr const char* kStrings[] = {"metadata/algorithm", kPhysicsKey, kMujocoVersionKey,
-                                    D4rlFile::kTask};
+                                    D4rlFile::kTask, kActionSpaceKey};
 
 void Walk(const std::string& path) {
   const Hdf5File file(path);

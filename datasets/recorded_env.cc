@@ -9,6 +9,8 @@
 #include <span>
 #include <string_view>
 
+#include "datasets/action_space.h"
+
 namespace cosdt::datasets {
 namespace {
 
@@ -64,9 +66,10 @@ std::string Meaning(std::span<const Name> names, std::string_view text) {
   return name == names.end() ? "" : std::string(name->meaning);
 }
 
-// The JSON text of the EnvSpec, "" if there is none.
-std::string SpecText(const Hdf5File& file) {
-  if (const std::string text = file.ReadAttribute(kEnvSpecKey); !text.empty()) return text;
+// What Minari says under `key`, in JSON: the attribute, or the value in metadata.json. "" if there is
+// none.
+std::string MinariText(const Hdf5File& file, const char* key) {
+  if (const std::string text = file.ReadAttribute(key); !text.empty()) return text;
   const std::filesystem::path path = file.path();
   if (path.filename() != "main_data.hdf5") return "";
   const std::string next_to_it = path.parent_path() / "metadata.json";
@@ -75,9 +78,9 @@ std::string SpecText(const Hdf5File& file) {
   const std::string text{std::istreambuf_iterator<char>(stream), {}};
   const json metadata = ParsePythonJson(text);
   if (!metadata.is_object()) throw FileError(next_to_it, "", "a JSON object", "something else");
-  const auto spec = metadata.find(kEnvSpecKey);
-  if (spec == metadata.end() || spec->is_null()) return "";
-  return spec->is_string() ? spec->get<std::string>() : spec->dump();
+  const auto value = metadata.find(key);
+  if (value == metadata.end() || value->is_null()) return "";
+  return value->is_string() ? value->get<std::string>() : value->dump();
 }
 
 // The part of an EnvSpec that makes the environment another than its id says; "" if nothing does.
@@ -152,7 +155,7 @@ RecordedEnv ReadRecordedEnv(const Hdf5File& file, const KnownFile* known) {
   RecordedEnv recorded;
   if (file.Has(kPhysicsKey)) {
     ReadMetadata(file, recorded);
-  } else if (const std::string text = SpecText(file); !text.empty()) {
+  } else if (const std::string text = MinariText(file, kEnvSpecKey); !text.empty()) {
     ReadSpec(file, text, recorded);
   } else {
     if (!known) {
@@ -165,6 +168,27 @@ RecordedEnv ReadRecordedEnv(const Hdf5File& file, const KnownFile* known) {
     }
   }
   return recorded;
+}
+
+int ReadMinariDiscrete(const Hdf5File& file) {
+  const std::string text = MinariText(file, kMinariActionSpaceKey);
+  if (text.empty()) return 0;
+  const json space = ParsePythonJson(text);
+  const auto refuse = [&](const std::string& expected, const std::string& found) {
+    throw FileError(file.path(), kMinariActionSpaceKey, expected, found);
+  };
+  if (!space.is_object() || !space.contains("type") || !space["type"].is_string()) {
+    refuse("gymnasium's space in JSON, with a type", "something else");
+  }
+  if (space["type"] != "Discrete") return 0;
+  if (const json start = space.value("start", json(0)); start != 0) {
+    refuse("a Discrete that starts from 0", "start " + start.dump());
+  }
+  const json n = space.value("n", json());
+  if (!n.is_number_integer() || n < 1 || n > kMaxDiscreteActions) {
+    refuse("a Discrete with n from 1 to " + std::to_string(kMaxDiscreteActions), "n " + n.dump());
+  }
+  return n.get<int>();
 }
 
 const Body* BodyOf(const RecordedEnv& recorded, const std::string& path, int observation_size,

@@ -39,6 +39,10 @@ struct RecordedEnv {
 // Throws FileError if that cannot be read.
 RecordedEnv ReadRecordedEnv(const Hdf5File& file, const KnownFile* known = nullptr);
 
+// n if a Minari file says that its actions are gymnasium's Discrete(n), else 0. Throws FileError if
+// they do not start from 0 or it cannot be read.
+int ReadMinariDiscrete(const Hdf5File& file);
+
 // The body that a file is of: the one that its record names, if the sizes are that body's; none if
 // the record names an environment that is no body; else the one that GuessBody finds.
 const Body* BodyOf(const RecordedEnv& recorded, const std::string& path, int observation_size,

@@ -62,6 +62,7 @@ Transitions ReadTransitions(const D4rlFile& file) {
   if (file.Has("infos/qvel")) transitions.nv = static_cast<int>(file.Width("infos/qvel"));
   ReadIfThere(file, "observations", transitions.observations);
   ReadIfThere(file, "actions", transitions.actions);
+  transitions.discrete_actions = CountDiscreteActions(file.action_space(), transitions.actions);
   ReadIfThere(file, "rewards", transitions.rewards);
   ReadIfThere(file, "next_observations", transitions.next_observations);
   ReadIfThere(file, "infos/action_log_probs", transitions.log_probs);
@@ -84,6 +85,7 @@ Transitions ReadTransitions(const MinariFile& file) {
   };
   read("observations", transitions.observations, file.observation_size());
   read("actions", transitions.actions, file.action_size());
+  transitions.discrete_actions = CountDiscreteActions(file.action_space(), transitions.actions);
   read("rewards", transitions.rewards, 1);
   read("next_observations", transitions.next_observations, file.observation_size());
   transitions.terminals.resize(rows);
@@ -104,6 +106,11 @@ void WriteOrigin(const std::string& task, const std::string& physics,
   if (!mujoco_version.empty()) writer.Text(kMujocoVersionKey, mujoco_version);
 }
 
+void WriteDiscreteActions(std::span<const float> actions, int n, Hdf5Writer& writer) {
+  writer.Integers("actions", actions);
+  writer.Text(kActionSpaceKey, "Discrete(" + std::to_string(n) + ")");
+}
+
 void WriteTransitions(const Transitions& transitions, Hdf5Writer& writer) {
   const uint64_t rows = transitions.rows();
   const auto write = [&](const char* key, const auto& values, int width) {
@@ -112,7 +119,11 @@ void WriteTransitions(const Transitions& transitions, Hdf5Writer& writer) {
     writer.Array(key, width == 0 ? flat : matrix, std::span(values));
   };
   write("observations", transitions.observations, transitions.observation_size);
-  write("actions", transitions.actions, transitions.action_size);
+  if (transitions.discrete_actions > 0) {
+    WriteDiscreteActions(transitions.actions, transitions.discrete_actions, writer);
+  } else {
+    write("actions", transitions.actions, transitions.action_size);
+  }
   write("rewards", transitions.rewards, 0);
   write("next_observations", transitions.next_observations, transitions.observation_size);
   write("infos/action_log_probs", transitions.log_probs, 0);

@@ -18,6 +18,7 @@ struct Transitions {
   std::string mujoco_version;  // if the file does not say
   int observation_size = 0;
   int action_size = 0;
+  int discrete_actions = 0;  // n of Discrete(n), see Episodes; which actions there are is not checked
   int nq = 0;
   int nv = 0;
   FloatVector observations;        // [rows, observation_size]
@@ -49,6 +50,9 @@ Transitions ReadTransitions(const MinariFile& file);
 
 // Writes the arrays that are there under D4RL's keys. Throws std::runtime_error.
 void WriteTransitions(const Transitions& transitions, Hdf5Writer& writer);
+
+// Writes discrete actions [rows], of Discrete(n), as integers (N,).
+void WriteDiscreteActions(std::span<const float> actions, int n, Hdf5Writer& writer);
 
 // Writes where a file was made (recorded_env.h); "" is left out.
 void WriteOrigin(const std::string& task, const std::string& physics,

@@ -86,9 +86,9 @@ constexpr Maze kMazes[] = {
     {"tmaze", 10, 1000, "a corridor of",
      [](std::string, int n) -> std::unique_ptr<Env> { return std::make_unique<TMaze>(n); }},
     {"rate-tmaze", kMinSteps, kMaxSteps, "an episode of", MakeRateTMaze<false, false>},
-    {"rate-tmaze-max", kMinSteps, kMaxSteps, "episodes of up to", MakeRateTMaze<true, false>},
+    {"rate-tmaze-max", kMinSteps, kMaxSteps, "a longest episode of", MakeRateTMaze<true, false>},
     {"rate-tmaze-noise", kMinSteps, kMaxSteps, "an episode of", MakeRateTMaze<false, true>},
-    {"rate-tmaze-max-noise", kMinSteps, kMaxSteps, "episodes of up to", MakeRateTMaze<true, true>},
+    {"rate-tmaze-max-noise", kMinSteps, kMaxSteps, "a longest episode of", MakeRateTMaze<true, true>},
     {"memory-rl-tmaze", MemoryRlTMaze::kMinCorridor, MemoryRlTMaze::kMaxCorridor, "a corridor of",
      [](std::string name, int n) { return Shown(MemoryRlTMaze(std::move(name), n)); }},
 };

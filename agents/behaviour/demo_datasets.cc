@@ -24,6 +24,7 @@ struct Demo {
   std::string env;
   std::vector<std::string> parts;  // "random", "scripted", or a policy file's name
   int64_t transitions;             // if not told otherwise
+  double epsilon = 0;              // share of random actions in the script's
 };
 
 // The snapshots up to the medium policy, at equal distances of the training.
@@ -48,8 +49,10 @@ constexpr const char* kBodies[] = {"hopper", "halfcheetah"};  // that there are 
 constexpr const char* kKinds[] = {"random", "medium", "medium-replay", "medium-expert", "expert"};
 constexpr const char* kExamples[] = {"hopper-position-medium", "hopper-velocity-medium",
                                      "hopper-dropped-50-medium", "hopper-delayed-medium-expert",
-                                     "tmaze-100"};
-constexpr int64_t kMazeEpisodes = 500;
+                                     "tmaze-100", "rate-tmaze-max-150", "memory-rl-tmaze-50",
+                                     "popgym-repeat-previous-easy"};
+constexpr int64_t kScriptedEpisodes = 500;
+constexpr double kGameEpsilon = 0.2;  // so that returns differ; a T-maze's data are of winners
 
 // What a dataset of that kind is made of, in `env`, a body or a task made of `body`.
 Demo OfKind(const std::string& env, const std::string& body, const std::string& kind) {
@@ -69,14 +72,15 @@ std::optional<envs::EnvName> TryParse(const std::string& env) {
   }
 }
 
-// "demo/ENV-KIND" or "demo/tmaze-N" taken apart, or nothing.
+// "demo/ENV-KIND" or "demo/ENV" of a task without a body taken apart, or nothing.
 std::optional<Demo> FindDemo(const std::string& name) {
   constexpr std::string_view kPrefix = "demo/";
   if (!name.starts_with(kPrefix)) return std::nullopt;
   const std::string rest = name.substr(kPrefix.size());
   if (const auto env = TryParse(rest); env && env->body.empty()) {
-    const int64_t steps = envs::MakeEnv(rest)->spec().horizon;
-    return Demo{rest, {"scripted"}, kMazeEpisodes * steps};
+    const envs::EnvSpec spec = envs::MakeEnv(rest)->spec();
+    const double epsilon = spec.success_return ? 0 : kGameEpsilon;
+    return Demo{rest, {"scripted"}, kScriptedEpisodes * spec.horizon, epsilon};
   }
   for (const std::string kind : kKinds) {
     if (!rest.ends_with("-" + kind)) continue;
@@ -130,7 +134,7 @@ void MakeDemoDataset(const std::string& name, const std::string& path, const Dem
     const std::string& source = demo->parts[part];
     std::vector<WeightedPolicy> policies;
     const std::string policy = IsPolicyFile(source) ? "demo/" + source : source;
-    policies.push_back({MakePolicy(policy, env->fully_observed().spec(), false)});
+    policies.push_back({MakePolicy(policy, env->fully_observed().spec(), false, demo->epsilon)});
     const int64_t begin = total * part / parts;
     CollectOptions collect;
     collect.transitions = total * (part + 1) / parts - begin;

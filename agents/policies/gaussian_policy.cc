@@ -64,6 +64,11 @@ void GaussianPolicy::Act(std::span<const float> observations, std::span<envs::Rn
 std::unique_ptr<Policy> LoadGaussianPolicy(const datasets::Hdf5File& file,
                                            const envs::EnvSpec& spec, bool deterministic) {
   const datasets::PolicyWeights weights = datasets::ReadPolicy(file);
+  if (spec.discrete_actions > 0) {
+    throw datasets::FileError(file.path(), "metadata/policy",
+                              "a policy of " + envs::ActionSpace(spec) + " of " + spec.name,
+                              "one of continuous actions");
+  }
   if (weights.observation_size() != spec.observation_size ||
       weights.action_size() != spec.action_size) {
     const auto sizes = [](int observation, int action) {

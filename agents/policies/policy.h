@@ -24,15 +24,16 @@ class Policy {
                    std::span<float> actions, std::span<float> log_probs = {}) = 0;
 };
 
-// Uniform on [-1, 1] in every dimension.
+// Uniform: on [-1, 1] in every dimension, or among the discrete actions.
 std::unique_ptr<Policy> MakeRandomPolicy(const envs::EnvSpec& spec);
 
-// No torque at all.
+// No torque at all, or the discrete action 0.
 std::unique_ptr<Policy> MakeZeroPolicy(const envs::EnvSpec& spec);
 
-// Walks a T-maze straight ahead and takes the right arm three times in four: it sees the sign.
-// Throws std::invalid_argument for another environment.
-std::unique_ptr<Policy> MakeScriptedPolicy(const envs::EnvSpec& spec);
+// The task's script (envs/scripted_task.h); of tmaze-N, straight ahead and into the right arm three
+// times in four: it sees the sign. A share `epsilon` of its actions is MakeRandomPolicy's instead.
+// Throws std::invalid_argument for an environment without a script and unless 0 <= epsilon <= 1.
+std::unique_ptr<Policy> MakeScriptedPolicy(const envs::EnvSpec& spec, double epsilon = 0);
 
 // Whether MakePolicy reads this policy from a file.
 bool IsPolicyFile(const std::string& name);
@@ -44,8 +45,9 @@ std::unique_ptr<datasets::Hdf5File> OpenPolicy(const std::string& name);
 
 // "random", "zero", "scripted", the path of a file in the layout of D4RL's metadata/policy, or one
 // of DemoPolicies(). `spec` is that of the environment in full. `deterministic` takes the mean
-// action of such a file. Throws if the policy does not fit the environment.
+// action of such a file, `epsilon` is MakeScriptedPolicy's. Throws if the policy does not fit the
+// environment.
 std::unique_ptr<Policy> MakePolicy(const std::string& name, const envs::EnvSpec& spec,
-                                   bool deterministic);
+                                   bool deterministic, double epsilon = 0);
 
 }  // namespace cosdt::agents

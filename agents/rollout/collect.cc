@@ -46,6 +46,7 @@ class Collector {
     for (const WeightedPolicy& p : policies) weights_.push_back(p.weight);
     result_.observation_size = prototype.spec().observation_size;
     result_.action_size = prototype.spec().action_size;
+    result_.discrete_actions = prototype.spec().discrete_actions;
     // a body as it is makes a file of D4RL's arrays, which says no task
     const bool is_body = dynamic_cast<const envs::MujocoEnv*>(&prototype) != nullptr;
     if (!is_body) result_.task = prototype.spec().name;

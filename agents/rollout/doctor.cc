@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "agents/policies/gaussian_policy.h"
+#include "datasets/action_space.h"
 #include "datasets/d4rl_file.h"
 #include "datasets/episode_ends.h"
 #include "datasets/file_error.h"
@@ -75,13 +76,24 @@ const datasets::Body* FindBody(const CheckedFile& file, const std::string& env) 
                       std::to_string(t.action_size) + " actions");
 }
 
-int TaskHorizon(const CheckedFile& file) {
+envs::EnvSpec TaskSpec(const CheckedFile& file) {
   const std::string& task = file.transitions.task;
   try {
-    return envs::MakeEnv(task)->spec().horizon;
+    return envs::MakeEnv(task)->spec();
   } catch (const std::invalid_argument&) {
     throw FileError(file.path, D4rlFile::kTask, "a task that cosdt knows", task);
   }
+}
+
+// Throws unless the file's actions are of the task's kind.
+void ExpectActions(const envs::EnvSpec& task, const CheckedFile& file) {
+  const auto text = [](int discrete_actions, int size) {
+    return datasets::ActionSpaceText(
+        {.size = size, .discrete = discrete_actions > 0, .n = discrete_actions});
+  };
+  const std::string expected = text(task.discrete_actions, task.action_size),
+                    found = text(file.transitions.discrete_actions, file.transitions.action_size);
+  if (found != expected) throw FileError(file.path, "actions", expected + " of " + task.name, found);
 }
 
 // Decides how the file is checked and where its episodes end.
@@ -89,7 +101,9 @@ void SetOptions(const std::string& env, CheckedFile& file) {
   datasets::CheckOptions& options = file.options;
   options.body = FindBody(file, env);
   if (!file.transitions.task.empty()) {
-    options.horizon = TaskHorizon(file);
+    const envs::EnvSpec task = TaskSpec(file);
+    options.horizon = task.horizon;
+    ExpectActions(task, file);
   } else if (!options.body && file.recorded.horizon) {
     options.horizon = *file.recorded.horizon;
   } else if (!options.body && file.minari) {

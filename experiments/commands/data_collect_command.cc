@@ -1,4 +1,5 @@
 // cosdt data collect: rolls policies out and writes a file in D4RL's layout.
+#include <algorithm>
 #include <charconv>
 #include <cstdio>
 #include <memory>
@@ -25,6 +26,7 @@ struct DataCollectCommand {
   envs::Physics physics = envs::Physics::kD4rl;
   std::string out;
   bool deterministic = false;
+  double epsilon = 0;
   bool json = false;
   agents::CollectOptions collect;
 };
@@ -53,9 +55,12 @@ void Run(DataCollectCommand& command) {
   std::vector<agents::WeightedPolicy> policies;
   for (const std::string& text : command.policies) {
     names.push_back(ParsePolicy(text));
-    policies.push_back(
-        {agents::MakePolicy(names.back().name, env->fully_observed().spec(), command.deterministic),
-         names.back().weight});
+    policies.push_back({agents::MakePolicy(names.back().name, env->fully_observed().spec(),
+                                           command.deterministic, command.epsilon),
+                        names.back().weight});
+  }
+  if (command.epsilon > 0 && !std::ranges::count(names, "scripted", &NamedPolicy::name)) {
+    throw std::invalid_argument("epsilon: expected --policy scripted, found " + names[0].name);
   }
   datasets::Hdf5Writer writer(command.out);  // before the work: a path may not be writable
   datasets::Transitions transitions;
@@ -96,7 +101,7 @@ void AddDataCollect(CLI::App& data) {
   AddEnvOption(*app, command->env);
   app->add_option(
          "--policy", command->policies,
-         "random, zero, scripted (T-maze), a file with D4RL's metadata/policy, or a name such as "
+         "random, zero, scripted (T-mazes and games), a file with D4RL's metadata/policy, or a name such as "
          "demo/hopper-medium; POLICY=WEIGHT, given several times, mixes policies by episode")
       ->required();
   app->add_option("--transitions", command->collect.transitions, "steps to write")
@@ -105,6 +110,9 @@ void AddDataCollect(CLI::App& data) {
   AddPhysicsOption(*app, command->physics);
   AddSeedOption(*app, command->collect.seed, "of initial states and action noise");
   app->add_flag("--deterministic", command->deterministic, "take the policies' mean actions");
+  app->add_option("--epsilon", command->epsilon, "share of uniformly random actions in the script's")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
   AddThreadsOption(*app, command->collect.threads);
   app->add_option("--out", command->out, "file to write")->required();
   app->add_flag("--json", command->json, "print one JSON object");

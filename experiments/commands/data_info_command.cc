@@ -62,6 +62,10 @@ json InfoToJson(const std::string& path, std::string& made_in) {
       {"version", summary.version},
       {"made_in", DescribeRecord(recorded)},
       {"made_by", MadeBy(file)},
+      {"action_space", TextOrNull(episodes.discrete_actions == 0
+                                      ? ""
+                                      : "Discrete(" + std::to_string(episodes.discrete_actions) +
+                                            ")")},
       {"transitions", summary.transitions},
       {"episodes", summary.episodes},
       {"partial_episodes", summary.partial_episodes},
@@ -107,6 +111,9 @@ void PrintInfo(const json& report, const std::string& made_in) {
   if (const json& by = report["made_by"]; !by.is_null()) {
     std::printf("made by           %s, iteration %d\n", by["algorithm"].get<std::string>().c_str(),
                 by["iteration"].get<int>());
+  }
+  if (!report["action_space"].is_null()) {
+    std::printf("action space      %s\n", text("action_space").c_str());
   }
   std::printf("transitions       %zu\n", report["transitions"].get<size_t>());
   std::printf("episodes          %zu complete, %zu partial\n", report["episodes"].get<size_t>(),

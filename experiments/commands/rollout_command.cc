@@ -101,7 +101,7 @@ void AddRolloutCommand(CLI::App& program) {
       program.add_subcommand("rollout", "play episodes of a policy and report their returns");
   AddEnvOption(*app, command->env);
   app->add_option("--policy", command->policy,
-                  "random, zero, scripted (of a T-maze), a file with D4RL's metadata/policy, or "
+                  "random, zero, scripted (T-mazes and games), a file with D4RL's metadata/policy, or "
                   "demo/hopper-medium and the like; it sees all of a task's body")
       ->required();
   AddEpisodesOption(*app, command->rollout.episodes);

@@ -17,14 +17,19 @@ void ExpectBetween(const char* name, int64_t least, int64_t most, int64_t found)
                               std::to_string(most) + ", found " + std::to_string(found));
 }
 
-// The targets of the original Decision Transformer's experiments, or the return that solves a task.
+// The return that solves a task, or that it is asked for otherwise; none of bodies.
+std::optional<double> AskedReturn(const envs::EnvSpec& spec) {
+  return spec.success_return ? spec.success_return : spec.target_return;
+}
+
+// The targets of the original Decision Transformer's experiments, or a task's AskedReturn.
 std::vector<double> DefaultTargets(const std::string& env) {
   if (env.empty()) return {};
   const std::string body = envs::ParseEnvName(env).body;
   if (body == "hopper") return {3600, 1800};
   if (body == "halfcheetah") return {12000, 6000};
   if (body == "walker2d") return {5000, 2500};
-  return {envs::MakeEnv(env)->spec().success_return.value()};
+  return {AskedReturn(envs::MakeEnv(env)->spec()).value()};
 }
 
 template <class T>
@@ -54,7 +59,7 @@ void TrainOptions::FillDefaults() {
   if (!env.empty()) spec = envs::MakeEnv(env)->spec();
   if (targets.empty()) targets = DefaultTargets(env);
   FillZero(trainer.return_scale,
-           spec.success_return.value_or(agents::TrainerOptions().return_scale));
+           AskedReturn(spec).value_or(agents::TrainerOptions().return_scale));
   FillZero(agent.dt.max_timestep, std::max<int64_t>(usual.dt.max_timestep, spec.horizon));
 }
 

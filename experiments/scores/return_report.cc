@@ -100,10 +100,11 @@ EpisodeStatistics DescribeEpisodes(const agents::RolloutResult& result, const en
 }
 
 void PrintReturns(const ReturnStatistics& s) {
-  std::printf("return             %.1f +- %.1f (standard error %.1f)\n", s.mean, s.std,
-              s.standard_error);
-  std::printf("interquartile mean %.1f, 95 %% interval [%.1f, %.1f]\n", s.iqm, s.iqm_ci.low,
-              s.iqm_ci.high);
+  const int digits = s.normalized_score ? 1 : 3;  // other tasks' returns are within [-1, 1]
+  std::printf("return             %.*f +- %.*f (standard error %.*f)\n", digits, s.mean, digits,
+              s.std, digits, s.standard_error);
+  std::printf("interquartile mean %.*f, 95 %% interval [%.*f, %.*f]\n", digits, s.iqm, digits,
+              s.iqm_ci.low, digits, s.iqm_ci.high);
   if (s.normalized_score) {
     std::printf("normalized score   %.2f, 95 %% interval [%.2f, %.2f]\n", *s.normalized_score,
                 s.normalized_score_ci->low, s.normalized_score_ci->high);

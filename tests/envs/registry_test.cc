@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "envs/level.h"
+
 namespace cosdt::envs {
 namespace {
 
@@ -19,7 +21,10 @@ TEST(RegistryTest, MakesEveryEnvironmentUnderItsName) {
       }
     }
   }
-  for (const char* name : {"tmaze-10", "tmaze-1000"}) EXPECT_EQ(MakeEnv(name)->spec().name, name);
+  for (const char* name : {"tmaze-10", "tmaze-1000", "rate-tmaze-3", "rate-tmaze-max-9600",
+                           "memory-rl-tmaze-1500", "popgym-count-recall-hard"}) {
+    EXPECT_EQ(MakeEnv(name)->spec().name, name);
+  }
 }
 
 TEST(RegistryTest, TakesNamesApart) {
@@ -33,6 +38,13 @@ TEST(RegistryTest, TakesNamesApart) {
   EXPECT_EQ(maze.body, "");
   EXPECT_EQ(maze.task, "tmaze");
   EXPECT_EQ(maze.number, 100);
+  const EnvName game = ParseEnvName("popgym-autoencode-hard"),
+                rate = ParseEnvName("rate-tmaze-max-noise-900");
+  EXPECT_EQ(game.body, "");
+  EXPECT_EQ(game.task, "popgym-autoencode");
+  EXPECT_EQ(game.number, static_cast<int>(Level::kHard));
+  EXPECT_EQ(rate.task, "rate-tmaze-max-noise");
+  EXPECT_EQ(rate.number, 900);
 }
 
 void ExpectRefused(const std::string& name, const std::string& expected) {
@@ -50,7 +62,9 @@ TEST(RegistryTest, SaysWhatThereIsWhereANameIsUnknown) {
         "tmaze-99999999999999999999"}) {
     ExpectRefused(name,
                   "one of hopper, halfcheetah, walker2d, with or without -position, -velocity, "
-                  "-delayed or -dropped-P (P from 1 to 99), or tmaze-N (N from 10 to 1000)");
+                  "-delayed or -dropped-P (P from 1 to 99), tmaze-N (N from 10 to 1000), rate-tmaze-N "
+                  "(3 to 9600), memory-rl-tmaze-N (1 to 1500), or a game such as "
+                  "popgym-repeat-first-easy");
   }
 }
 
@@ -61,6 +75,21 @@ TEST(RegistryTest, NamesTheRangeOfANumberThatIsOutOfIt) {
   for (const char* name : {"tmaze-9", "tmaze-1001", "tmaze-0"}) {
     ExpectRefused(name, "a corridor of 10 to 1000 steps in tmaze-N");
   }
+  ExpectRefused("rate-tmaze-2", "an episode of 3 to 9600 steps in rate-tmaze-N");
+  ExpectRefused("rate-tmaze-max-9601", "a longest episode of 3 to 9600 steps in rate-tmaze-max-N");
+  ExpectRefused("memory-rl-tmaze-1501", "a corridor of 1 to 1500 steps in memory-rl-tmaze-N");
+}
+
+TEST(RegistryTest, NamesTheLevelsAndGamesThereAre) {
+  for (const char* name : {"popgym-autoencode", "popgym-autoencode-", "popgym-autoencode-hardest",
+                           "popgym-autoencode-easy-hard"}) {
+    ExpectRefused(name, "a level easy, medium or hard in popgym-autoencode-LEVEL");
+  }
+  ExpectRefused("popgym-battleship-easy",
+                "one of popgym-repeat-first, popgym-repeat-previous, popgym-autoencode, "
+                "popgym-count-recall, popgym-higher-lower, popgym-position-only-cart-pole, "
+                "popgym-position-only-pendulum, with -easy, -medium or -hard");
+  EXPECT_EQ(GameNames().size(), 21u);
 }
 
 TEST(NormalizedScoreTest, HasD4rlsConstants) {

@@ -39,7 +39,8 @@ std::vector<double> Trajectory(const std::string& name, int threads) {
 
 TEST(VectorEnvTest, ResultsAreBitEqualForAnyNumberOfThreads) {
   std::vector<std::string> names = BodyNames();
-  names.insert(names.end(), {"hopper-dropped-50", "halfcheetah-velocity", "tmaze-20"});
+  names.insert(names.end(), {"hopper-dropped-50", "halfcheetah-velocity", "tmaze-20",
+                             "popgym-position-only-pendulum-hard"});
   for (const std::string& name : names) {
     const std::vector<double> one = Trajectory(name, 1);
     EXPECT_EQ(Trajectory(name, 2), one) << name;

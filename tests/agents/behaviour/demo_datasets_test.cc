@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -85,6 +86,13 @@ TEST_F(DemoTest, TasksAreMadeWithTheirBodysPolicies) {
   EXPECT_EQ(maze.env, "tmaze-10");
   EXPECT_EQ(Read(Make("demo/tmaze-10", 100)).physics, "");
   EXPECT_EQ(maze.size(), 500u);
+  const datasets::Episodes game = datasets::ReadEpisodes(Make("demo/popgym-repeat-first-easy", 0));
+  EXPECT_EQ(game.discrete_actions, 4);
+  EXPECT_EQ(game.size(), 500u);
+  EXPECT_LT(*std::ranges::min_element(game.returns), 0.6);
+  EXPECT_GT(*std::ranges::max_element(game.returns), 0.8);
+  const datasets::Episodes winners = datasets::ReadEpisodes(Make("demo/rate-tmaze-max-20", 0));
+  EXPECT_EQ(*std::ranges::min_element(winners.returns), 1);
 }
 
 TEST_F(DemoTest, PartsFollowEachOtherInCompleteEpisodes) {

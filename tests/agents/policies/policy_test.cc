@@ -58,8 +58,60 @@ TEST(ScriptedPolicyTest, IsRefusedElsewhere) {
   EXPECT_THAT([] { MakePolicy("scripted", envs::MakeEnv("hopper")->spec(), false); },
               Throws<std::invalid_argument>(Property(
                   &std::exception::what,
-                  HasSubstr("policy: expected scripted for a T-maze (tmaze-100), found it for "
-                            "hopper"))));
+                  HasSubstr("policy: expected scripted for a T-maze or a game (tmaze-100, "
+                            "popgym-repeat-first-easy), found it for hopper"))));
+}
+
+TEST(ScriptedPolicyTest, EpsilonIsTheShareOfRandomActions) {
+  const auto pendulum = envs::MakeEnv("popgym-position-only-pendulum-easy");
+  const envs::EnvSpec& spec = pendulum->fully_observed().spec();
+  constexpr int kRows = 2000;
+  constexpr double kEpsilon = 0.3;
+  const auto policy = MakeScriptedPolicy(spec, kEpsilon);
+  std::vector<float> observations, actions(kRows), log_probs(kRows);
+  std::vector<envs::Rng> rngs;
+  for (int row = 0; row < kRows; ++row) {
+    observations.insert(observations.end(), {1, 0, 0, 0.125f});
+    rngs.push_back(envs::MakeRng(1, row));
+  }
+  std::vector<envs::Rng*> pointers;
+  for (envs::Rng& rng : rngs) pointers.push_back(&rng);
+  policy->Act(observations, pointers, actions, log_probs);
+  int random = 0;
+  for (int row = 0; row < kRows; ++row) {
+    ASSERT_LE(std::abs(actions[row]), 1);
+    const bool own = actions[row] == 0.125f;
+    random += !own;
+    // of a random one the density, of the script's own the probability
+    ASSERT_NEAR(log_probs[row], std::log(own ? 1 - kEpsilon : kEpsilon / 2), 1e-6);
+  }
+  EXPECT_NEAR(random, kRows * kEpsilon, 5 * std::sqrt(kRows * kEpsilon * (1 - kEpsilon)));
+  for (const double epsilon : {-0.1, 1.1, std::nan("")}) {
+    EXPECT_THROW(MakeScriptedPolicy(spec, epsilon), std::invalid_argument);
+  }
+}
+
+TEST(PolicyTest, AGaussianPolicyIsRefusedForDiscreteActions) {
+  const auto game = envs::MakeEnv("popgym-repeat-first-easy");
+  EXPECT_THAT(
+      [&] { MakePolicy("demo/hopper-medium", game->fully_observed().spec(), false); },
+      Throws<std::runtime_error>(Property(
+          &std::exception::what,
+          HasSubstr("metadata/policy: expected a policy of Discrete(4) of popgym-repeat-first-easy, "
+                    "found one of continuous actions"))));
+}
+
+TEST(PolicyTest, RandomAndZeroActionsAreOfTheSpace) {
+  const auto game = envs::MakeEnv("popgym-count-recall-hard");
+  for (const char* name : {"random", "zero"}) {
+    const auto policy = MakePolicy(name, game->fully_observed().spec(), false);
+    const std::vector<double> returns =
+        Rollout(*game, *policy, {.episodes = 200, .seed = 1, .threads = 2}).returns;
+    const double mean = std::accumulate(returns.begin(), returns.end(), 0.0) / 200;
+    // of 17 counts; 0 is right until the first card of the kind asked for is dealt
+    if (std::string(name) == "random") EXPECT_NEAR(mean, 2 / 17.0 - 1, 0.01);
+    if (std::string(name) == "zero") EXPECT_LT(mean, -0.8);
+  }
 }
 
 TEST(PolicyTest, ABodysPolicyPlaysItsTasksAsItPlaysTheBody) {

@@ -140,10 +140,10 @@ TEST(CollectTest, MixesPoliciesByWeightEpisodeByEpisode) {
 }
 
 datasets::Transitions CollectTask(const std::string& name, const std::string& policy,
-                                  int64_t transitions) {
+                                  int64_t transitions, double epsilon = 0) {
   const auto env = envs::MakeEnv(name);
   std::vector<WeightedPolicy> policies;
-  policies.push_back({MakePolicy(policy, env->fully_observed().spec(), false)});
+  policies.push_back({MakePolicy(policy, env->fully_observed().spec(), false, epsilon)});
   CollectOptions options;
   options.transitions = transitions;
   return Collect(*env, policies, options);
@@ -194,6 +194,44 @@ TEST(CollectTest, ATMazesActionsDoNotCarryTheSignThroughTheCorridor) {
     right += t.rewards[row] == 1;
   }
   EXPECT_NEAR(right, 300, 5 * std::sqrt(400 * 0.75 * 0.25));
+}
+
+TEST(CollectTest, AGamesActionsAreIntegersThatTheScriptOrChanceTook) {
+  constexpr double kEpsilon = 0.4;
+  const datasets::Transitions t =
+      CollectTask("popgym-repeat-first-easy", "scripted", 51 * 200, kEpsilon);
+  EXPECT_EQ(t.task, "popgym-repeat-first-easy");
+  EXPECT_EQ(t.discrete_actions, 4);
+  EXPECT_EQ(t.action_size, 1);
+  EXPECT_EQ(t.observation_size, 4);
+  int right = 0;
+  for (size_t row = 0; row < t.rows(); ++row) {
+    ASSERT_EQ(t.terminals[row], row % 51 == 50);
+    ASSERT_TRUE(t.actions[row] == std::floor(t.actions[row]) && t.actions[row] >= 0 &&
+                t.actions[row] < 4);
+    const auto first = t.observations.begin() + static_cast<ptrdiff_t>(row - row % 51) * 4;
+    const bool is_right = first[static_cast<ptrdiff_t>(t.actions[row])] == 1;
+    ASSERT_FLOAT_EQ(t.rewards[row], (is_right ? 1.0f : -1.0f) / 51);
+    ASSERT_NEAR(t.log_probs[row], std::log(is_right ? 1 - kEpsilon * 3 / 4 : kEpsilon / 4), 1e-6);
+    right += is_right;
+  }
+  const double share = 1 - kEpsilon * 3 / 4, rows = static_cast<double>(t.rows());
+  EXPECT_NEAR(right, rows * share, 5 * std::sqrt(rows * share * (1 - share)));
+}
+
+TEST(CollectTest, RatesTMazeHasWinnersOnlyUnlessActionsAreRandom) {
+  const datasets::Transitions t = CollectTask("rate-tmaze-max-30", "scripted", 4000);
+  size_t begin = 0, episodes = 0;
+  for (size_t row = 0; row < t.rows(); ++row) {
+    if (!t.terminals[row]) continue;
+    ASSERT_EQ(t.rewards[row], 1);
+    ASSERT_LE(row + 1 - begin, 29u);
+    begin = row + 1;
+    ++episodes;
+  }
+  EXPECT_GT(episodes, 100u);
+  const datasets::Transitions random = CollectTask("rate-tmaze-max-30", "scripted", 4000, 0.5);
+  EXPECT_LT(std::ranges::count(random.rewards, 1), 100);
 }
 
 TEST(CollectTest, RefusesWhatMakesNoSense) {

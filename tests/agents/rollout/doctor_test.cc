@@ -132,6 +132,50 @@ TEST_F(DoctorTest, WhatCannotBeReadIsAFinding) {
   EXPECT_EQ(diagnosis.check.findings[0].row, 7u);
 }
 
+// The script of a game.
+datasets::Transitions Game(const std::string& name) {
+  const std::unique_ptr<envs::Env> env = envs::MakeEnv(name);
+  std::vector<WeightedPolicy> policies;
+  policies.push_back({MakeScriptedPolicy(env->fully_observed().spec(), 0.2)});
+  CollectOptions options;
+  options.transitions = 600;
+  return Collect(*env, policies, options);
+}
+
+TEST_F(DoctorTest, AGamesActionsAreOfItsSpace) {
+  for (const char* name : {"popgym-autoencode-easy", "popgym-position-only-pendulum-hard",
+                           "popgym-position-only-cart-pole-easy", "memory-rl-tmaze-20"}) {
+    const Diagnosis diagnosis = Diagnose(Write(Game(name)));
+    EXPECT_THAT(Codes(diagnosis.check.findings), IsEmpty()) << name;
+    EXPECT_EQ(diagnosis.env, name);
+  }
+  datasets::Transitions wrong = Game("popgym-autoencode-easy");
+  wrong.actions[17] = 4;
+  Diagnosis diagnosis = Diagnose(Write(wrong));
+  ASSERT_THAT(Codes(diagnosis.check.findings), ElementsAre("action_range"));
+  EXPECT_EQ(diagnosis.check.findings[0].row, 17u);
+  EXPECT_THAT(diagnosis.check.findings[0].detail,
+              ::testing::HasSubstr("an integer from 0 to 3, found 4"));
+}
+
+TEST_F(DoctorTest, ActionsOfTheOtherKindAreRefused) {
+  const auto expect = [&](const datasets::Transitions& t, const std::string& detail) {
+    const Diagnosis diagnosis = Diagnose(Write(t));
+    ASSERT_THAT(Codes(diagnosis.check.findings), ElementsAre("file"));
+    EXPECT_EQ(diagnosis.check.findings[0].key, "actions");
+    EXPECT_EQ(diagnosis.check.findings[0].detail, detail);
+  };
+  datasets::Transitions t = Game("popgym-autoencode-easy");
+  t.discrete_actions = 0;  // written as floats
+  expect(t, "expected Discrete(4) of popgym-autoencode-easy, found 1 continuous values");
+  t.discrete_actions = 5;
+  expect(t, "expected Discrete(4) of popgym-autoencode-easy, found Discrete(5)");
+  t = Game("popgym-position-only-pendulum-hard");
+  t.discrete_actions = 2;
+  expect(t,
+         "expected 1 continuous values of popgym-position-only-pendulum-hard, found Discrete(2)");
+}
+
 TEST_F(DoctorTest, ANameOfD4rlsWantsD4rlsBytes) {
   const Diagnosis diagnosis =
       Diagnose(Write(Hopper(Physics::kD4rl, "d4rl"), "", "hopper_random-v2.hdf5"));

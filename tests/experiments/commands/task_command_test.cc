@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <tuple>
 
 #include "agents/models/checkpoint.h"
 #include "tests/program.h"
@@ -138,6 +139,39 @@ TEST_F(TaskCommandTest, EveryStepOfTheLongestTMazeHasItsTimestep) {
   EXPECT_EQ(Json("eval " + run + " --episodes 1")["targets"][0]["lengths"][0], 1002);
 }
 
+TEST_F(TaskCommandTest, GamesAreCollectedLookedAtAndPlayed) {
+  const std::string path = folder_ + "/game.hdf5";
+  Output("data collect --env popgym-repeat-previous-easy --policy scripted --epsilon 0.25 "
+         "--transitions 2550 --out " + path);
+  const json info = Json("data info " + path);
+  EXPECT_EQ(info["env"], "popgym-repeat-previous-easy");
+  EXPECT_EQ(info["action_space"], "Discrete(4)");
+  EXPECT_EQ(info["episodes"], 50);
+  EXPECT_EQ(info["lengths"]["max"], 51);
+  EXPECT_TRUE(info["normalized_score"].is_null());
+  // a quarter of random actions, of which three in four are wrong
+  EXPECT_NEAR(info["return"]["mean"].get<double>(), 1 - 2 * 0.25 * 0.75, 0.08);
+  EXPECT_THAT(Output("data info " + path), HasSubstr("action space      Discrete(4)\n"));
+  EXPECT_TRUE(Json("data check " + path)["findings"].empty());
+  EXPECT_TRUE(Json("data info " + Collect("hopper", "random", 300))["action_space"].is_null());
+
+  for (const auto& [env, policy, mean] :
+       {std::tuple{"popgym-repeat-previous-easy", "scripted", 1.0},
+        {"popgym-repeat-previous-easy", "random", -0.5},
+        {"popgym-position-only-cart-pole-hard", "scripted", 1.0},
+        {"rate-tmaze-900", "scripted", 1.0},
+        {"memory-rl-tmaze-100", "scripted", 1.0}}) {
+    const json rollout = Json(std::string("rollout --env ") + env + " --policy " + policy +
+                              " --episodes 100");
+    EXPECT_NEAR(rollout["mean"].get<double>(), mean, 0.1) << env;
+    EXPECT_TRUE(rollout["normalized_score"].is_null());
+    EXPECT_TRUE(rollout["physics"].is_null());
+    EXPECT_EQ(rollout.contains("success_rate"), std::string(env).find("tmaze") != std::string::npos);
+  }
+  EXPECT_THAT(Output("rollout --env popgym-autoencode-easy --policy scripted"),
+              HasSubstr("return             1.000 +- 0.000"));
+}
+
 TEST_F(TaskCommandTest, AFileOfATaskIsNeverTakenForTheBody) {
   const std::string delayed = Collect("hopper-delayed", "random", 300),
                     body = Collect("hopper", "random", 300);
@@ -165,6 +199,14 @@ TEST_F(TaskCommandTest, WrongNamesAreUsageErrors) {
               HasSubstr("physics: expected none for tmaze-20"));
   EXPECT_THAT(Output("rollout --env hopper --policy scripted", 1),
               HasSubstr("policy: expected scripted for a T-maze"));
+  EXPECT_THAT(Output("rollout --env popgym-autoencode-hardest --policy random", 2),
+              HasSubstr("expected a level easy, medium or hard in popgym-autoencode-LEVEL"));
+  EXPECT_THAT(Output("rollout --env rate-tmaze-9601 --policy random", 2),
+              HasSubstr("expected an episode of 3 to 9600 steps in rate-tmaze-N"));
+  const std::string collect = "data collect --transitions 10 --out " + folder_ + "/e.hdf5 ";
+  Output(collect + "--env tmaze-20 --policy scripted --epsilon 1.5", 2);
+  EXPECT_THAT(Output(collect + "--env tmaze-20 --policy random --epsilon 0.5", 1),
+              HasSubstr("epsilon: expected --policy scripted, found random"));
   Output("behaviour train --env hopper-position --out " + folder_ + "/b", 2);
 }
 
