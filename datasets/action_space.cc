@@ -62,8 +62,8 @@ ActionSpace ReadActionSpace(const Hdf5File& file, const std::string& key) {
     space.n = ReadMinariDiscrete(file);
   }
   if (space.n > 0 && !space.discrete) {
-    throw FileError(file.path(), key, "one integer per row, of Discrete(" +
-                                          std::to_string(space.n) + ")",
+    throw FileError(file.path(), key,
+                    "one integer per row, of Discrete(" + std::to_string(space.n) + ")",
                     ActionSpaceText({.size = space.size}));
   }
   return space;

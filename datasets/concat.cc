@@ -26,8 +26,10 @@ void ExpectTask(const D4rlFile& file, const std::string& expected) {
   throw FileError(file.path(), D4rlFile::kTask, text(expected), text(found));
 }
 
+// Widths of continuous actions are ConcatArray's to compare.
 void ExpectActionSpace(const D4rlFile& file, const D4rlFile& first) {
-  if (file.action_space().SameKind(first.action_space())) return;
+  const bool continuous = !file.action_space().discrete && !first.action_space().discrete;
+  if (continuous || file.action_space().SameKind(first.action_space())) return;
   throw FileError(file.path(), "actions",
                   ActionSpaceText(first.action_space()) + " as in " + first.path(),
                   ActionSpaceText(file.action_space()));

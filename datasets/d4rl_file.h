@@ -11,9 +11,9 @@
 namespace cosdt::datasets {
 
 // An opened D4RL HDF5 file of any version. Opening looks at names, types and shapes only:
-// observations (N, o), actions (N, a) or integers (N,), and rewards (N,) or (N, 1) must be there, and what else
-// D4RL's files have by step must have N rows too. Flags are ReadEpisodeEnds' (episode_ends.h).
-// Everything throws FileError.
+// observations (N, o), actions (N, a) or integers (N,), and rewards (N,) or (N, 1) must be there,
+// and what else D4RL's files have by step must have N rows too. Flags are ReadEpisodeEnds'
+// (episode_ends.h). Everything throws FileError.
 class D4rlFile {
  public:
   // Where ReadTask finds it.

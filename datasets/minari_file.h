@@ -15,9 +15,9 @@ namespace cosdt::datasets {
 // Throws FileError if it is no HDF5 file.
 bool IsMinariFile(const std::string& path);
 
-// A Minari file: each episode a group with observations (T + 1, o), actions (T, a) or integers (T,),
-// rewards, terminations and truncations (T,). Episodes come in the order of their numbers; HDF5 sorts
-// episode_10 before episode_2. Everything throws FileError.
+// A Minari file: each episode a group with observations (T + 1, o), actions (T, a) or integers
+// (T,), rewards, terminations and truncations (T,). Episodes come in the order of their numbers;
+// HDF5 sorts episode_10 before episode_2. Everything throws FileError.
 class MinariFile {
  public:
   explicit MinariFile(const std::string& path);

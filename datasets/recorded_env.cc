@@ -66,8 +66,8 @@ std::string Meaning(std::span<const Name> names, std::string_view text) {
   return name == names.end() ? "" : std::string(name->meaning);
 }
 
-// What Minari says under `key`, in JSON: the attribute, or the value in metadata.json. "" if there is
-// none.
+// What Minari says under `key`, in JSON: the attribute, or the value in metadata.json. "" if there
+// is none.
 std::string MinariText(const Hdf5File& file, const char* key) {
   if (const std::string text = file.ReadAttribute(key); !text.empty()) return text;
   const std::filesystem::path path = file.path();

@@ -18,7 +18,8 @@ struct Transitions {
   std::string mujoco_version;  // if the file does not say
   int observation_size = 0;
   int action_size = 0;
-  int discrete_actions = 0;  // n of Discrete(n), see Episodes; which actions there are is not checked
+  int discrete_actions =
+      0;  // n of Discrete(n), see Episodes; which actions there are is not checked
   int nq = 0;
   int nv = 0;
   FloatVector observations;        // [rows, observation_size]

@@ -70,8 +70,8 @@ void CheckObservationSize(const EnvSpec& spec, std::span<const double> observati
 //
 // Continuous actions are action_size values, for all bodies and tasks within [-1, 1]. Of a discrete
 // space the action is one value, the index 0 to n - 1. So rows of actions are floats everywhere
-// (every float up to 2^24 is exact), and files store integers. One-hot rows would say no more, be up
-// to 27 times as large, and could be wrong in more ways.
+// (every float up to 2^24 is exact), and files store integers. One-hot rows would say no more, be
+// up to 27 times as large, and could be wrong in more ways.
 class Env {
  public:
   virtual ~Env() = default;

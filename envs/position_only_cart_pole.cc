@@ -46,8 +46,7 @@ StepResult PositionOnlyCartPole::Advance(double action) {
   const double angular_acceleration =
       (kGravity * sine - cosine * push) /
       (kHalfLength * (4.0 / 3.0 - kPoleMass * (cosine * cosine) / kTotalMass));
-  const double acceleration =
-      push - kPoleMassLength * angular_acceleration * cosine / kTotalMass;
+  const double acceleration = push - kPoleMassLength * angular_acceleration * cosine / kTotalMass;
   position_ += kCartPoleSeconds * velocity_;
   velocity_ += kCartPoleSeconds * acceleration;
   angle_ += kCartPoleSeconds * angular_velocity_;

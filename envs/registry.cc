@@ -88,7 +88,8 @@ constexpr Maze kMazes[] = {
     {"rate-tmaze", kMinSteps, kMaxSteps, "an episode of", MakeRateTMaze<false, false>},
     {"rate-tmaze-max", kMinSteps, kMaxSteps, "a longest episode of", MakeRateTMaze<true, false>},
     {"rate-tmaze-noise", kMinSteps, kMaxSteps, "an episode of", MakeRateTMaze<false, true>},
-    {"rate-tmaze-max-noise", kMinSteps, kMaxSteps, "a longest episode of", MakeRateTMaze<true, true>},
+    {"rate-tmaze-max-noise", kMinSteps, kMaxSteps, "a longest episode of",
+     MakeRateTMaze<true, true>},
     {"memory-rl-tmaze", MemoryRlTMaze::kMinCorridor, MemoryRlTMaze::kMaxCorridor, "a corridor of",
      [](std::string name, int n) { return Shown(MemoryRlTMaze(std::move(name), n)); }},
 };
@@ -125,7 +126,7 @@ std::unique_ptr<MujocoEnv> MakeBody(std::string_view name, Physics physics) {
 
 // The row of that name, or null.
 template <typename Row, size_t kSize>
-const Row* FindRow(const Row (&rows)[kSize], std::string_view name, const char* Row::*key) {
+const Row* FindRow(const Row (&rows)[kSize], std::string_view name, const char* Row::* key) {
   for (const Row& row : rows) {
     if (name == row.*key) return &row;
   }

@@ -6,8 +6,8 @@
 
 namespace cosdt::envs {
 
-// POPGym's RepeatPrevious (popgym/envs/repeat_previous.py): name the suit of the card that was dealt
-// k - 1 steps before the one in sight.
+// POPGym's RepeatPrevious (popgym/envs/repeat_previous.py): name the suit of the card that was
+// dealt k - 1 steps before the one in sight.
 //   observation  4: the suit of the card just dealt, one-hot
 //   action       Discrete(4): a suit
 //   reward       1 / (cards - k) for that card's suit, else less that; 0 before there are k cards

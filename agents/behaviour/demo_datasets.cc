@@ -47,9 +47,13 @@ std::vector<std::string> ReplayParts(const std::string& env) {
 
 constexpr const char* kBodies[] = {"hopper", "halfcheetah"};  // that there are policies for
 constexpr const char* kKinds[] = {"random", "medium", "medium-replay", "medium-expert", "expert"};
-constexpr const char* kExamples[] = {"hopper-position-medium", "hopper-velocity-medium",
-                                     "hopper-dropped-50-medium", "hopper-delayed-medium-expert",
-                                     "tmaze-100", "rate-tmaze-max-150", "memory-rl-tmaze-50",
+constexpr const char* kExamples[] = {"hopper-position-medium",
+                                     "hopper-velocity-medium",
+                                     "hopper-dropped-50-medium",
+                                     "hopper-delayed-medium-expert",
+                                     "tmaze-100",
+                                     "rate-tmaze-max-150",
+                                     "memory-rl-tmaze-50",
                                      "popgym-repeat-previous-easy"};
 constexpr int64_t kScriptedEpisodes = 500;
 constexpr double kGameEpsilon = 0.2;  // so that returns differ; a T-maze's data are of winners

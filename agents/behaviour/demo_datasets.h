@@ -30,10 +30,10 @@ struct DemoOptions {
 // on one machine. Kinds that D4RL puts together have their parts one after the other, in equal
 // shares of the transitions: medium-expert is expert and medium; medium-replay goes from random
 // actions along the training to the medium policy, as a replay buffer does. Tasks are made with
-// their body's policies, which see it in full, T-mazes and games with the scripted policy, of which a fifth of the actions are random in
-// games. A part's last
-// episode is left out if it is cut, but for the dataset's last. Throws std::invalid_argument for
-// another name or fewer transitions than parts, std::runtime_error if writing fails.
+// their body's policies, which see it in full, T-mazes and games with the scripted policy, of which
+// a fifth of the actions are random in games. A part's last episode is left out if it is cut, but
+// for the dataset's last. Throws std::invalid_argument for another name or fewer transitions than
+// parts, std::runtime_error if writing fails.
 void MakeDemoDataset(const std::string& name, const std::string& path, const DemoOptions& options);
 
 }  // namespace cosdt::agents

@@ -124,9 +124,7 @@ class EpsilonPolicy : public Policy {
       const double own = (1 - epsilon_) * std::exp(policy_logs[row]),
                    uniform = epsilon_ * std::exp(random_logs[row]);
       const bool both = discrete_ && (either || !taken);
-      log_probs[row] = static_cast<float>(std::log(both    ? own + uniform
-                                                   : taken ? uniform
-                                                           : own));
+      log_probs[row] = static_cast<float>(std::log(both ? own + uniform : taken ? uniform : own));
     }
   }
 

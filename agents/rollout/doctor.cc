@@ -93,7 +93,8 @@ void ExpectActions(const envs::EnvSpec& task, const CheckedFile& file) {
   };
   const std::string expected = text(task.discrete_actions, task.action_size),
                     found = text(file.transitions.discrete_actions, file.transitions.action_size);
-  if (found != expected) throw FileError(file.path, "actions", expected + " of " + task.name, found);
+  if (found != expected)
+    throw FileError(file.path, "actions", expected + " of " + task.name, found);
 }
 
 // Decides how the file is checked and where its episodes end.

@@ -101,7 +101,8 @@ void AddDataCollect(CLI::App& data) {
   AddEnvOption(*app, command->env);
   app->add_option(
          "--policy", command->policies,
-         "random, zero, scripted (T-mazes and games), a file with D4RL's metadata/policy, or a name such as "
+         "random, zero, scripted (T-mazes and games), a file with D4RL's metadata/policy, or a "
+         "name such as "
          "demo/hopper-medium; POLICY=WEIGHT, given several times, mixes policies by episode")
       ->required();
   app->add_option("--transitions", command->collect.transitions, "steps to write")
@@ -110,7 +111,8 @@ void AddDataCollect(CLI::App& data) {
   AddPhysicsOption(*app, command->physics);
   AddSeedOption(*app, command->collect.seed, "of initial states and action noise");
   app->add_flag("--deterministic", command->deterministic, "take the policies' mean actions");
-  app->add_option("--epsilon", command->epsilon, "share of uniformly random actions in the script's")
+  app->add_option("--epsilon", command->epsilon,
+                  "share of uniformly random actions in the script's")
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
   AddThreadsOption(*app, command->collect.threads);

@@ -62,10 +62,10 @@ json InfoToJson(const std::string& path, std::string& made_in) {
       {"version", summary.version},
       {"made_in", DescribeRecord(recorded)},
       {"made_by", MadeBy(file)},
-      {"action_space", TextOrNull(episodes.discrete_actions == 0
-                                      ? ""
-                                      : "Discrete(" + std::to_string(episodes.discrete_actions) +
-                                            ")")},
+      {"action_space",
+       TextOrNull(episodes.discrete_actions == 0
+                      ? ""
+                      : "Discrete(" + std::to_string(episodes.discrete_actions) + ")")},
       {"transitions", summary.transitions},
       {"episodes", summary.episodes},
       {"partial_episodes", summary.partial_episodes},

@@ -100,9 +100,10 @@ void AddRolloutCommand(CLI::App& program) {
   CLI::App* app =
       program.add_subcommand("rollout", "play episodes of a policy and report their returns");
   AddEnvOption(*app, command->env);
-  app->add_option("--policy", command->policy,
-                  "random, zero, scripted (T-mazes and games), a file with D4RL's metadata/policy, or "
-                  "demo/hopper-medium and the like; it sees all of a task's body")
+  app->add_option(
+         "--policy", command->policy,
+         "random, zero, scripted (T-mazes and games), a file with D4RL's metadata/policy, or "
+         "demo/hopper-medium and the like; it sees all of a task's body")
       ->required();
   AddEpisodesOption(*app, command->rollout.episodes);
   AddPhysicsOption(*app, command->physics);

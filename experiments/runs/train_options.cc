@@ -58,8 +58,7 @@ void TrainOptions::FillDefaults() {
   envs::EnvSpec spec;
   if (!env.empty()) spec = envs::MakeEnv(env)->spec();
   if (targets.empty()) targets = DefaultTargets(env);
-  FillZero(trainer.return_scale,
-           AskedReturn(spec).value_or(agents::TrainerOptions().return_scale));
+  FillZero(trainer.return_scale, AskedReturn(spec).value_or(agents::TrainerOptions().return_scale));
   FillZero(agent.dt.max_timestep, std::max<int64_t>(usual.dt.max_timestep, spec.horizon));
 }
 

@@ -37,8 +37,8 @@ void WriteText(TestFile& file, const std::string& key, const std::string& text) 
               links = H5Pcreate(H5P_LINK_CREATE);
   H5Tset_size(type, text.size());
   H5Pset_create_intermediate_group(links, 1);
-  const hid_t dataset = H5Dcreate2(file.id(), key.c_str(), type, space, links, H5P_DEFAULT,
-                                   H5P_DEFAULT);
+  const hid_t dataset =
+      H5Dcreate2(file.id(), key.c_str(), type, space, links, H5P_DEFAULT, H5P_DEFAULT);
   H5Dwrite(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, text.data());
   H5Dclose(dataset);
   H5Pclose(links);
@@ -153,9 +153,9 @@ TEST(ActionSpaceTest, FilesOfOtherKindsAreNotPutTogether) {
   other.discrete_actions = 5;
   const std::string four = Write(folder, "four.hdf5", Game()),
                     five = Write(folder, "five.hdf5", other);
-  COSDT_EXPECT_FILE_ERROR(ReadEpisodes({four, five}),
-                          five + ": actions: expected Discrete(4) as in " + four +
-                              ", found Discrete(5)");
+  COSDT_EXPECT_FILE_ERROR(
+      ReadEpisodes({four, five}),
+      five + ": actions: expected Discrete(4) as in " + four + ", found Discrete(5)");
   const std::string out = folder.folder() + "/out.hdf5";
   COSDT_EXPECT_FILE_ERROR(ConcatFiles({four, five}, out, 1, 1000), "found Discrete(5)");
   ConcatFiles({four, four}, out, 1, 1000);

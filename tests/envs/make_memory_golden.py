@@ -40,8 +40,8 @@ class Writer:
         self.sizes, self.first, self.steps = (state, len(observation)), observation, []
 
     def step(self, state, action, reward, terminated, truncated, observation):
-        self.steps.append(np.asarray(state, "<f8").tobytes() + struct.pack("<fd??", action, reward, terminated, truncated)
-                          + np.asarray(observation, "<f4").tobytes())
+        result = struct.pack("<fd??", action, reward, terminated, truncated)
+        self.steps.append(np.asarray(state, "<f8").tobytes() + result + np.asarray(observation, "<f4").tobytes())
 
     def close(self):
         self.file.write(struct.pack("<i", len(self.name)) + self.name)
@@ -75,7 +75,7 @@ def control(file, name, env, seed, controller, scale):
     while not done:
         state = np.array(env.state)
         action = controller(state)
-        given = action if scale is None else np.array([scale * action], np.float32)
+        given = action if scale is None else np.array([scale * action])
         observation, reward, terminated, truncated, _ = env.step(given)
         done = terminated or truncated
         writer.step(state, action, reward, terminated, truncated, observation)
@@ -165,7 +165,8 @@ def main():
         for right in (1.0, 1.0, 0.8, 0.5):
             for steps in (3, 9, 30, 150):
                 # as RATE's get_returns_TMaze is called
-                env = rate.TMazeClassicPassive(episode_length=steps, corridor_length=steps - 2, penalty=0, goal_reward=1.0)
+                env = rate.TMazeClassicPassive(episode_length=steps, corridor_length=steps - 2, penalty=0,
+                                               goal_reward=1.0)
                 maze(file, f"rate-tmaze-{steps}", env, right, True)
             for length in (1, 2, 10, 50, 150):
                 # as configs/envs/tmaze_passive.py registers it

@@ -60,11 +60,12 @@ TEST(RegistryTest, SaysWhatThereIsWhereANameIsUnknown) {
         "hopper-dropped-50%", "hopper-dropped-050", "hopper-dropped-5.5", "hopperposition",
         "hopper-position-velocity", "tmaze", "tmaze-", "tmaze-1e2", "tmaze-+10",
         "tmaze-99999999999999999999"}) {
-    ExpectRefused(name,
-                  "one of hopper, halfcheetah, walker2d, with or without -position, -velocity, "
-                  "-delayed or -dropped-P (P from 1 to 99), tmaze-N (N from 10 to 1000), rate-tmaze-N "
-                  "(3 to 9600), memory-rl-tmaze-N (1 to 1500), or a game such as "
-                  "popgym-repeat-first-easy");
+    ExpectRefused(
+        name,
+        "one of hopper, halfcheetah, walker2d, with or without -position, -velocity, "
+        "-delayed or -dropped-P (P from 1 to 99), tmaze-N (N from 10 to 1000), rate-tmaze-N "
+        "(3 to 9600), memory-rl-tmaze-N (1 to 1500), or a game such as "
+        "popgym-repeat-first-easy");
   }
 }
 

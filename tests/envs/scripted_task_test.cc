@@ -70,9 +70,9 @@ Moments Returns(const std::string& name, int episodes, bool scripted) {
 
 std::vector<std::string> AllNames() {
   std::vector<std::string> names = GameNames();
-  names.insert(names.end(), {"rate-tmaze-3", "rate-tmaze-150", "rate-tmaze-max-150",
-                             "rate-tmaze-noise-50", "rate-tmaze-max-noise-50", "memory-rl-tmaze-1",
-                             "memory-rl-tmaze-1500"});
+  names.insert(names.end(),
+               {"rate-tmaze-3", "rate-tmaze-150", "rate-tmaze-max-150", "rate-tmaze-noise-50",
+                "rate-tmaze-max-noise-50", "memory-rl-tmaze-1", "memory-rl-tmaze-1500"});
   return names;
 }
 
@@ -94,16 +94,24 @@ TEST(ScriptedTaskTest, ATaskShowsTheBeginningOfItsFullObservation) {
 }
 
 TEST(ScriptedTaskTest, TheScriptsOfMemoryGetTheHighestReturn) {
-  const std::map<std::string, int> lengths = {
-      {"popgym-repeat-first-easy", 51},    {"popgym-repeat-first-medium", 415},
-      {"popgym-repeat-first-hard", 831},   {"popgym-repeat-previous-easy", 51},
-      {"popgym-repeat-previous-medium", 103}, {"popgym-repeat-previous-hard", 155},
-      {"popgym-autoencode-easy", 103},     {"popgym-autoencode-medium", 207},
-      {"popgym-autoencode-hard", 311},     {"popgym-count-recall-easy", 51},
-      {"popgym-count-recall-medium", 103}, {"popgym-count-recall-hard", 207},
-      {"rate-tmaze-3", 2},                 {"rate-tmaze-150", 149},
-      {"rate-tmaze-noise-50", 49},         {"rate-tmaze-9600", 9599},
-      {"memory-rl-tmaze-1", 2},            {"memory-rl-tmaze-1500", 1501}};
+  const std::map<std::string, int> lengths = {{"popgym-repeat-first-easy", 51},
+                                              {"popgym-repeat-first-medium", 415},
+                                              {"popgym-repeat-first-hard", 831},
+                                              {"popgym-repeat-previous-easy", 51},
+                                              {"popgym-repeat-previous-medium", 103},
+                                              {"popgym-repeat-previous-hard", 155},
+                                              {"popgym-autoencode-easy", 103},
+                                              {"popgym-autoencode-medium", 207},
+                                              {"popgym-autoencode-hard", 311},
+                                              {"popgym-count-recall-easy", 51},
+                                              {"popgym-count-recall-medium", 103},
+                                              {"popgym-count-recall-hard", 207},
+                                              {"rate-tmaze-3", 2},
+                                              {"rate-tmaze-150", 149},
+                                              {"rate-tmaze-noise-50", 49},
+                                              {"rate-tmaze-9600", 9599},
+                                              {"memory-rl-tmaze-1", 2},
+                                              {"memory-rl-tmaze-1500", 1501}};
   for (const auto& [name, length] : lengths) {
     const std::unique_ptr<Env> env = MakeEnv(name);
     for (uint64_t seed = 0; seed < 4; ++seed) {
@@ -150,10 +158,10 @@ TEST(ScriptedTaskTest, ThePendulumScriptSwingsUp) {
 
 TEST(ScriptedTaskTest, RandomActionsGetWhatChanceGives) {
   const std::map<std::string, double> expected = {
-      {"popgym-repeat-first-easy", 2 / 4.0 - 1},     {"popgym-repeat-previous-easy", 2 / 4.0 - 1},
-      {"popgym-repeat-previous-hard", 2 / 4.0 - 1},  {"popgym-autoencode-easy", 2 / 4.0 - 1},
-      {"popgym-count-recall-easy", 2 / 27.0 - 1},    {"popgym-count-recall-medium", 2 / 27.0 - 1},
-      {"popgym-count-recall-hard", 2 / 17.0 - 1},    {"popgym-higher-lower-easy", 0}};
+      {"popgym-repeat-first-easy", 2 / 4.0 - 1},    {"popgym-repeat-previous-easy", 2 / 4.0 - 1},
+      {"popgym-repeat-previous-hard", 2 / 4.0 - 1}, {"popgym-autoencode-easy", 2 / 4.0 - 1},
+      {"popgym-count-recall-easy", 2 / 27.0 - 1},   {"popgym-count-recall-medium", 2 / 27.0 - 1},
+      {"popgym-count-recall-hard", 2 / 17.0 - 1},   {"popgym-higher-lower-easy", 0}};
   for (const auto& [name, mean] : expected) {
     const Moments found = Returns(name, 400, false);
     EXPECT_NEAR(found.mean, mean, 5 * found.standard_error) << name;
@@ -180,11 +188,14 @@ TEST(ScriptedTaskTest, HigherLowersScriptCountsCards) {
 }
 
 TEST(ScriptedTaskTest, DiscreteActionsAreIndices) {
-  const std::map<std::string, int> counts = {
-      {"popgym-repeat-first-easy", 4},  {"popgym-autoencode-hard", 4},
-      {"popgym-count-recall-easy", 27}, {"popgym-count-recall-medium", 27},
-      {"popgym-count-recall-hard", 17}, {"popgym-higher-lower-easy", 2},
-      {"rate-tmaze-150", 4},            {"popgym-position-only-cart-pole-easy", 2}};
+  const std::map<std::string, int> counts = {{"popgym-repeat-first-easy", 4},
+                                             {"popgym-autoencode-hard", 4},
+                                             {"popgym-count-recall-easy", 27},
+                                             {"popgym-count-recall-medium", 27},
+                                             {"popgym-count-recall-hard", 17},
+                                             {"popgym-higher-lower-easy", 2},
+                                             {"rate-tmaze-150", 4},
+                                             {"popgym-position-only-cart-pole-easy", 2}};
   for (const auto& [name, n] : counts) {
     const std::unique_ptr<Env> env = MakeEnv(name);
     EXPECT_EQ(ActionSpace(env->spec()), "Discrete(" + std::to_string(n) + ")");
@@ -192,11 +203,11 @@ TEST(ScriptedTaskTest, DiscreteActionsAreIndices) {
     env->Step(std::vector<double>{n - 1.0});
     for (const auto& [action, text] : std::map<double, std::string>{
              {n, std::to_string(n)}, {-1, "-1"}, {0.5, "0.5"}, {1e300, "1e+300"}}) {
-      EXPECT_THAT([&] { env->Step(std::vector<double>{action}); },
-                  Throws<std::invalid_argument>(Property(
-                      &std::exception::what,
-                      HasSubstr(name + ": action: expected an integer from 0 to " +
-                                std::to_string(n - 1) + ", found " + text))));
+      EXPECT_THAT(
+          [&] { env->Step(std::vector<double>{action}); },
+          Throws<std::invalid_argument>(Property(
+              &std::exception::what, HasSubstr(name + ": action: expected an integer from 0 to " +
+                                               std::to_string(n - 1) + ", found " + text))));
     }
     EXPECT_THROW(env->Step(std::vector<double>{NAN}), std::invalid_argument);
     EXPECT_THROW(env->Step(std::vector<double>{0, 0}), std::invalid_argument);
@@ -207,10 +218,10 @@ TEST(ScriptedTaskTest, DiscreteActionsAreIndices) {
 TEST(ScriptedTaskTest, RefusesStepsBeyondTheEnd) {
   const std::unique_ptr<Env> env = MakeEnv("popgym-repeat-first-easy");
   Play(*env, 0, false);
-  EXPECT_THAT([&] { env->Step(std::vector<double>{0}); },
-              Throws<std::logic_error>(Property(
-                  &std::exception::what,
-                  HasSubstr("popgym-repeat-first-easy: the episode has ended"))));
+  EXPECT_THAT(
+      [&] { env->Step(std::vector<double>{0}); },
+      Throws<std::logic_error>(Property(
+          &std::exception::what, HasSubstr("popgym-repeat-first-easy: the episode has ended"))));
 }
 
 TEST(ScriptedTaskTest, ACloneContinuesFromTheSameStep) {

@@ -141,8 +141,10 @@ TEST_F(TaskCommandTest, EveryStepOfTheLongestTMazeHasItsTimestep) {
 
 TEST_F(TaskCommandTest, GamesAreCollectedLookedAtAndPlayed) {
   const std::string path = folder_ + "/game.hdf5";
-  Output("data collect --env popgym-repeat-previous-easy --policy scripted --epsilon 0.25 "
-         "--transitions 2550 --out " + path);
+  Output(
+      "data collect --env popgym-repeat-previous-easy --policy scripted --epsilon 0.25 "
+      "--transitions 2550 --out " +
+      path);
   const json info = Json("data info " + path);
   EXPECT_EQ(info["env"], "popgym-repeat-previous-easy");
   EXPECT_EQ(info["action_space"], "Discrete(4)");
@@ -161,12 +163,13 @@ TEST_F(TaskCommandTest, GamesAreCollectedLookedAtAndPlayed) {
         {"popgym-position-only-cart-pole-hard", "scripted", 1.0},
         {"rate-tmaze-900", "scripted", 1.0},
         {"memory-rl-tmaze-100", "scripted", 1.0}}) {
-    const json rollout = Json(std::string("rollout --env ") + env + " --policy " + policy +
-                              " --episodes 100");
+    const json rollout =
+        Json(std::string("rollout --env ") + env + " --policy " + policy + " --episodes 100");
     EXPECT_NEAR(rollout["mean"].get<double>(), mean, 0.1) << env;
     EXPECT_TRUE(rollout["normalized_score"].is_null());
     EXPECT_TRUE(rollout["physics"].is_null());
-    EXPECT_EQ(rollout.contains("success_rate"), std::string(env).find("tmaze") != std::string::npos);
+    EXPECT_EQ(rollout.contains("success_rate"),
+              std::string(env).find("tmaze") != std::string::npos);
   }
   EXPECT_THAT(Output("rollout --env popgym-autoencode-easy --policy scripted"),
               HasSubstr("return             1.000 +- 0.000"));
