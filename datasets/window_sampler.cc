@@ -93,7 +93,7 @@ void WindowSampler::Fill(std::span<const Window> windows, const Normalizer* norm
       // an episode's first step has none
       const size_t none = padding + (window.start == 0 ? 1 : 0), known = context - none;
       const auto out = batch.previous_actions.begin() + i * context * action_size;
-      std::fill_n(out, none * action_size, 0.0f);
+      std::fill_n(out, none * action_size, episodes_.discrete_actions > 0 ? -1.0f : 0.0f);
       std::copy_n(episodes_.actions.begin() + (from + length - known - 1) * action_size,
                   known * action_size, out + none * action_size);
     }

@@ -24,7 +24,8 @@ struct WindowBatch {
   std::span<float> returns_to_go;  // [B, K]
   std::span<int64_t> timesteps;    // [B, K]: steps since the episode began
   std::span<bool> mask;            // [B, K]
-  // [B, K, action_size] of the steps before, zero at an episode's first; or empty: not wanted
+  // [B, K, action_size] of the steps before; zero at an episode's first, -1 if actions are
+  // discrete. Or empty: not wanted.
   std::span<float> previous_actions = {};
 };
 

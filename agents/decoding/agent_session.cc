@@ -1,6 +1,8 @@
 #include "agents/decoding/agent_session.h"
 
 #include <algorithm>
+#include <cmath>
+#include <random>
 #include <stdexcept>
 #include <utility>
 
@@ -28,7 +30,13 @@ AgentSession::AgentSession(Checkpoint checkpoint, const SessionOptions& options)
                                               CpuComputeType(options.compute_type));
 }
 
-void AgentSession::Reset(std::span<const double> targets) {
+void AgentSession::Reset(std::span<const double> targets, std::span<const uint64_t> seeds) {
+  if (!seeds.empty()) {
+    ExpectValues("seeds", agent().options().discrete_actions() > 0 ? targets.size() : 0,
+                 seeds.size());
+  }
+  draws_.clear();
+  for (const uint64_t seed : seeds) draws_.emplace_back(seed);
   decoder_ = factory_->Make(static_cast<int>(targets.size()), *pool_);
   to_go_.assign(targets.begin(), targets.end());
   first_step_ = true;
@@ -50,15 +58,42 @@ std::span<const double> AgentSession::Act(std::span<const double> observations,
                          [&](double x) { return static_cast<float>(x / info().return_scale); });
   observations_.assign(observations.begin(), observations.end());
   info().normalizer.Apply(observations_, observations_);
-  actions_.resize(rows * options.action_size());
-  decoder_->Decide(returns_to_go_, observations_, actions_);
+  outputs_.resize(rows * options.action_features());
+  decoder_->Decide(returns_to_go_, observations_, outputs_);
+  Choose();
+  decoder_->Act(actions_);
   wide_actions_.assign(actions_.begin(), actions_.end());
   return wide_actions_;
 }
 
+// The actions of the outputs.
+void AgentSession::Choose() {
+  const int64_t n = agent().options().discrete_actions();
+  if (n == 0) {
+    actions_ = outputs_;
+    return;
+  }
+  actions_.resize(to_go_.size());
+  for (size_t row = 0; row < actions_.size(); ++row) {
+    const std::span logits = std::span(outputs_).subspan(row * n, n);
+    const auto most = std::ranges::max_element(logits);
+    if (draws_.empty()) {
+      actions_[row] = static_cast<float>(most - logits.begin());
+      continue;
+    }
+    std::vector<double> weights(logits.size());
+    std::ranges::transform(logits, weights.begin(), [&](float x) { return std::exp(x - *most); });
+    std::discrete_distribution<int> draw(weights.begin(), weights.end());
+    actions_[row] = static_cast<float>(draw(draws_[row]));
+  }
+}
+
 void AgentSession::Keep(std::span<const int> rows) {
   decoder_->Keep(rows);
-  for (size_t i = 0; i < rows.size(); ++i) to_go_[i] = to_go_[rows[i]];
+  for (size_t i = 0; i < rows.size(); ++i) {
+    to_go_[i] = to_go_[rows[i]];
+    if (!draws_.empty()) draws_[i] = draws_[rows[i]];
+  }
   to_go_.resize(rows.size());
 }
 

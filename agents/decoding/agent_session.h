@@ -14,6 +14,7 @@
 
 #include "agents/decoding/decoder_factory.h"
 #include "agents/models/checkpoint.h"
+#include "envs/env.h"
 #include "envs/thread_pool.h"
 
 namespace cosdt::agents {
@@ -38,13 +39,17 @@ class AgentSession {
 
   // Begins an episode in as many rows as there are targets, the returns to ask for, unscaled:
   // info().targets are those that the agent was trained for. Behaviour cloning does not read them.
-  void Reset(std::span<const double> targets);
+  // Discrete actions are the most likely ones; with `seeds`, one per row, they are drawn from the
+  // softmax of the logits, by each row from its own stream. Throws std::invalid_argument for
+  // another number of seeds, or seeds for continuous actions.
+  void Reset(std::span<const double> targets, std::span<const uint64_t> seeds = {});
   void Reset(double target) { Reset({&target, 1}); }
 
-  // The actions [rows, action_size], in (-1, 1), for observations [rows, observation_size] as the
-  // environment gives them. rewards [rows] are what the last actions earned; they lower the
-  // returns-to-go, and are not read in the first step. The result stays valid until the next call.
-  // Throws std::invalid_argument for other sizes, std::logic_error before Reset.
+  // The actions [rows, action_size], in (-1, 1) or indices, for observations [rows,
+  // observation_size] as the environment gives them. rewards [rows] are what the last actions
+  // earned; they lower the returns-to-go, and are not read in the first step. The result stays
+  // valid until the next call. Throws std::invalid_argument for other sizes, std::logic_error
+  // before Reset.
   std::span<const double> Act(std::span<const double> observations,
                               std::span<const double> rewards);
   std::span<const double> Act(std::span<const double> observation, double reward) {
@@ -64,13 +69,16 @@ class AgentSession {
   const Agent& agent() const { return *checkpoint_.agent; }
 
  private:
+  void Choose();
+
   Checkpoint checkpoint_;
   std::unique_ptr<envs::ThreadPool> pool_;
   std::unique_ptr<DecoderFactory> factory_;
   std::unique_ptr<Decoder> decoder_;
   bool first_step_ = true;
-  std::vector<double> to_go_;  // of each row, unscaled
-  std::vector<float> returns_to_go_, observations_, actions_;
+  std::vector<double> to_go_;     // of each row, unscaled
+  std::vector<envs::Rng> draws_;  // of each row, if actions are drawn
+  std::vector<float> returns_to_go_, observations_, outputs_, actions_;
   std::vector<double> wide_actions_;
 };
 

@@ -49,14 +49,14 @@ void Expect(const char* name, size_t expected, size_t found) {
 }  // namespace
 
 CpuDecoder::CpuDecoder(const CpuModel& model, int rows, envs::ThreadPool& pool)
-    : model_(model), pool_(pool), rows_(rows), actions_(rows * model.action_size()) {}
+    : model_(model), pool_(pool), rows_(rows), actions_(rows * model.action_features()) {}
 
 void CpuDecoder::Decide(std::span<const float> returns_to_go, std::span<const float> observations,
-                        std::span<float> actions) {
-  const int64_t observation_size = model_.observation_size(), action_size = model_.action_size();
+                        std::span<float> outputs) {
+  const int64_t observation_size = model_.observation_size(), features = model_.action_features();
   Expect("returns_to_go", rows_, returns_to_go.size());
   Expect("observations", rows_ * observation_size, observations.size());
-  Expect("actions", rows_ * action_size, actions.size());
+  Expect("outputs", rows_ * features, outputs.size());
   BeginStep();
   // as many pieces as suit the cache, and then some for threads to share evenly
   const int64_t threads = pool_.threads();
@@ -69,15 +69,27 @@ void CpuDecoder::Decide(std::span<const float> returns_to_go, std::span<const fl
     CpuModel::Step step{.returns_to_go = returns_to_go.data() + begin,
                         .observations = observations.data() + begin * observation_size,
                         .timestep = step_};
-    if (step_ > 0) step.actions = actions_.data() + begin * action_size;
-    DecideRows(begin, end, step, actions.subspan(begin * action_size, (end - begin) * action_size));
+    if (step_ > 0) step.actions = actions_.data() + begin * features;
+    DecideRows(begin, end, step, outputs.subspan(begin * features, (end - begin) * features));
   });
-  std::ranges::copy(actions, actions_.begin());
   ++step_;
 }
 
+void CpuDecoder::Act(std::span<const float> actions) {
+  const int64_t n = model_.discrete_actions();
+  Expect("actions", n > 0 ? rows_ : rows_ * model_.action_features(), actions.size());
+  if (n == 0) {
+    std::ranges::copy(actions, actions_.begin());
+    return;
+  }
+  std::ranges::fill(actions_, 0.0f);
+  for (int64_t row = 0; row < rows_; ++row) {
+    actions_[row * n + static_cast<int64_t>(actions[row])] = 1;
+  }
+}
+
 void CpuDecoder::Keep(std::span<const int> rows) {
-  const int64_t size = model_.action_size();
+  const int64_t size = model_.action_features();
   for (size_t i = 0; i < rows.size(); ++i) {
     std::copy_n(actions_.begin() + rows[i] * size, size,
                 actions_.begin() + static_cast<ptrdiff_t>(i) * size);
@@ -122,7 +134,7 @@ void WindowDecoder::BeginStep() {
 }
 
 void WindowDecoder::DecideRows(int64_t begin, int64_t end, const CpuModel::Step& step,
-                               std::span<float> actions) {
+                               std::span<float> outputs) {
   const int64_t rows = end - begin, added = model().tokens(step), count = end_ - first_;
   const int64_t width = model().width(), qkv_width = 3 * model().columns();
   Buffers& b = EmbedStep(model(), step, rows, count);
@@ -142,7 +154,7 @@ void WindowDecoder::DecideRows(int64_t begin, int64_t end, const CpuModel::Step&
         memory.Clear();
         return memory;
       },
-      actions);
+      outputs);
 }
 
 void WindowDecoder::KeepRows(std::span<const int> rows) { KeepElements(rows, rows_); }
@@ -158,7 +170,7 @@ StreamDecoder::StreamDecoder(const CpuModel& model, const StreamSchedule& schedu
 }
 
 void StreamDecoder::DecideRows(int64_t begin, int64_t end, const CpuModel::Step& step,
-                               std::span<float> actions) {
+                               std::span<float> outputs) {
   const int64_t rows = end - begin, added = model().tokens(step);
   const int64_t width = model().width(), qkv_width = 3 * model().columns();
   Buffers& b = EmbedStep(model(), step, rows, added);
@@ -180,7 +192,7 @@ void StreamDecoder::DecideRows(int64_t begin, int64_t end, const CpuModel::Step&
           if (age == 0) memory.Clear();
           return memory;
         },
-        schedule_.Answers(stream, step.timestep) ? actions : std::span<float>());
+        schedule_.Answers(stream, step.timestep) ? outputs : std::span<float>());
   }
 }
 

@@ -16,7 +16,8 @@ class CpuDecoder : public Decoder {
  public:
   CpuDecoder(const CpuModel& model, int rows, envs::ThreadPool& pool);
   void Decide(std::span<const float> returns_to_go, std::span<const float> observations,
-              std::span<float> actions) final;
+              std::span<float> outputs) final;
+  void Act(std::span<const float> actions) final;
   void Keep(std::span<const int> rows) final;
 
  protected:
@@ -27,16 +28,16 @@ class CpuDecoder : public Decoder {
   virtual int64_t tokens() const = 0;
   // Called once per step, before the pieces.
   virtual void BeginStep() {}
-  // Decides for rows [begin, end); `step` begins at row `begin`, `actions` likewise.
+  // Decides for rows [begin, end); `step` begins at row `begin`, `outputs` likewise.
   virtual void DecideRows(int64_t begin, int64_t end, const CpuModel::Step& step,
-                          std::span<float> actions) = 0;
+                          std::span<float> outputs) = 0;
   virtual void KeepRows(std::span<const int> rows) = 0;
 
  private:
   const CpuModel& model_;
   envs::ThreadPool& pool_;
   int64_t rows_, step_ = 0;
-  std::vector<float> actions_;  // of the last step
+  std::vector<float> actions_;  // of the last step, as the model takes them
 };
 
 // window. Embeddings and the first block's projections are kept, since no context enters them.
@@ -51,7 +52,7 @@ class WindowDecoder : public CpuDecoder {
   int64_t tokens() const override { return end_ - first_; }
   void BeginStep() override;
   void DecideRows(int64_t begin, int64_t end, const CpuModel::Step& step,
-                  std::span<float> actions) override;
+                  std::span<float> outputs) override;
   void KeepRows(std::span<const int> rows) override;
 
   int64_t context_;
@@ -71,7 +72,7 @@ class StreamDecoder : public CpuDecoder {
   };
   int64_t tokens() const override { return model().tokens_per_step(); }
   void DecideRows(int64_t begin, int64_t end, const CpuModel::Step& step,
-                  std::span<float> actions) override;
+                  std::span<float> outputs) override;
   void KeepRows(std::span<const int> rows) override;
 
   StreamSchedule schedule_;

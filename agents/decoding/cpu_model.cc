@@ -62,7 +62,8 @@ CpuModel::CpuModel(const DecisionTransformer& model, torch::ScalarType type)
     : tokens_(model->options().tokens),
       width_(model->options().width),
       observation_size_(model->options().observation_size),
-      action_size_(model->options().action_size),
+      action_features_(model->options().action_features()),
+      discrete_actions_(model->options().discrete_actions),
       max_timestep_(model->options().max_timestep),
       form_(model->options().attention, model->options().heads,
             model->options().width / model->options().heads),
@@ -72,7 +73,7 @@ CpuModel::CpuModel(const DecisionTransformer& model, torch::ScalarType type)
       embed_action_(Pack(model->embed_action)),
       head_(Pack(model->head)),
       times_(CopyValues(PadLast(model->embed_timestep->weight.detach()))),
-      no_actions_(action_size_),
+      no_actions_(action_features_),
       embed_norm_(CopyNorm(model->embed_norm)),
       norm_(CopyNorm(model->norm)) {
   for (const TransformerBlock& block : model->blocks) {
@@ -145,7 +146,7 @@ void CpuModel::Project(const float* x, int64_t tokens, float* qkv) const {
 }
 
 void CpuModel::Run(float* x, int64_t rows, int64_t tokens, std::span<float* const> first,
-                   const FindMemory& memory, std::span<float> actions) const {
+                   const FindMemory& memory, std::span<float> outputs) const {
   Workspace& w = ThreadWorkspace();
   const int64_t total = rows * tokens, stride = 3 * columns();
   w.y.Require(total * width());
@@ -159,7 +160,7 @@ void CpuModel::Run(float* x, int64_t rows, int64_t tokens, std::span<float* cons
   for (size_t i = 0; i < blocks_.size(); ++i) {
     const Block& block = blocks_[i];
     const bool last = i + 1 == blocks_.size();
-    const int64_t queries = !last ? tokens : actions.empty() ? 0 : 1;
+    const int64_t queries = !last ? tokens : outputs.empty() ? 0 : 1;
     float* last_queries = nullptr;  // [rows, columns()]
     if (i > 0) {
       ApplyNorm(block.norm_1, stream, count, y);
@@ -193,18 +194,19 @@ void CpuModel::Run(float* x, int64_t rows, int64_t tokens, std::span<float* cons
     Multiply(y, count, block.mlp_in, activation_, hidden);
     Multiply(hidden, count, block.mlp_out, Epilogue::kAdd, stream);
   }
-  WriteActions(stream, rows, actions);
+  WriteOutputs(stream, rows, outputs);
 }
 
 // The head on the last tokens x.
-void CpuModel::WriteActions(Rows x, int64_t rows, std::span<float> actions) const {
+void CpuModel::WriteOutputs(Rows x, int64_t rows, std::span<float> outputs) const {
   Workspace& w = ThreadWorkspace();
   const Rows y{w.y.data(), width()}, out{w.hidden.data(), head_.outputs};
   ApplyNorm(norm_, x, rows, y);
   Multiply(y, rows, head_, Epilogue::kStore, out);
   for (int64_t row = 0; row < rows; ++row) {
-    for (int64_t j = 0; j < action_size_; ++j) {
-      actions[row * action_size_ + j] = std::tanh(out.data[row * out.stride + j]);
+    for (int64_t j = 0; j < action_features_; ++j) {
+      const float value = out.data[row * out.stride + j];
+      outputs[row * action_features_ + j] = discrete_actions_ > 0 ? value : std::tanh(value);
     }
   }
 }

@@ -28,7 +28,7 @@ class CpuModel {
   struct Step {
     const float* returns_to_go = nullptr;  // [rows]
     const float* observations = nullptr;   // [rows, observation_size]
-    const float* actions = nullptr;        // [rows, action_size] of the step before, or null
+    const float* actions = nullptr;        // [rows, action_features] of the step before, or null
     int64_t timestep = 0;
   };
 
@@ -47,18 +47,19 @@ class CpuModel {
 
   // Takes the next `tokens` embeddings of every row, x [rows, tokens, width()], through the blocks.
   // first[row] is what Project made of them, rows 3 columns() apart; memory(row, layer) has the
-  // tokens before them. Writes the actions [rows, action_size] that follow the last token, unless
-  // `actions` is empty. x is used as scratch.
+  // tokens before them. Writes the outputs [rows, action_features()] of the last token, unless
+  // `outputs` is empty. x is used as scratch.
   using FindMemory = std::function<AttentionCache&(int64_t row, size_t layer)>;
   void Run(float* x, int64_t rows, int64_t tokens, std::span<float* const> first,
-           const FindMemory& memory, std::span<float> actions) const;
+           const FindMemory& memory, std::span<float> outputs) const;
 
   const CacheOptions& form() const { return form_; }
   size_t layers() const { return blocks_.size(); }
   int64_t width() const { return Padded(width_); }  // of an embedding in memory
   int64_t columns() const { return form_.columns(); }
   int64_t observation_size() const { return observation_size_; }
-  int64_t action_size() const { return action_size_; }
+  int64_t action_features() const { return action_features_; }
+  int64_t discrete_actions() const { return discrete_actions_; }
 
  private:
   struct Norm {
@@ -75,9 +76,9 @@ class CpuModel {
   void ApplyNorm(const Norm& norm, Rows x, int64_t rows, Rows y) const;
   void ProjectNormalized(const Block& block, Rows y, int64_t tokens, int64_t begin_part,
                          Rows to) const;
-  void WriteActions(Rows x, int64_t rows, std::span<float> actions) const;
+  void WriteOutputs(Rows x, int64_t rows, std::span<float> outputs) const;
 
-  int64_t tokens_, width_, observation_size_, action_size_, max_timestep_;
+  int64_t tokens_, width_, observation_size_, action_features_, discrete_actions_, max_timestep_;
   CacheOptions form_;
   Epilogue activation_;
   Packed embed_return_, embed_observation_, embed_action_, head_;

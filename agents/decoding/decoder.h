@@ -30,10 +30,14 @@ class Decoder {
   virtual ~Decoder() = default;
 
   // The next step of every row: returns_to_go [rows], scaled; observations [rows,
-  // observation_size], normalised. Writes actions [rows, action_size], in (-1, 1), and remembers
-  // them as done. Throws std::invalid_argument for other sizes.
+  // observation_size], normalised. Writes outputs [rows, action_features]: actions in (-1, 1), or
+  // logits of discrete ones. Throws std::invalid_argument for other sizes.
   virtual void Decide(std::span<const float> returns_to_go, std::span<const float> observations,
-                      std::span<float> actions) = 0;
+                      std::span<float> outputs) = 0;
+
+  // What the rows did, [rows, action_size]: follows each Decide. Throws std::invalid_argument for
+  // another size.
+  virtual void Act(std::span<const float> actions) = 0;
 
   // Continues with these rows alone, an ascending list of indices.
   virtual void Keep(std::span<const int> rows) = 0;

@@ -16,8 +16,11 @@ class TorchBlock {
   virtual ~TorchBlock() = default;
 
   // returns_to_go [rows], observations [rows, observation_size], on the model's device; gives
-  // actions [rows, action_size], which are remembered as done.
+  // outputs [rows, action_features].
   virtual Tensor Decide(const Tensor& returns_to_go, const Tensor& observations) = 0;
+
+  // What was done, [rows, action_size].
+  virtual void Act(const Tensor& actions) = 0;
 };
 
 namespace {
@@ -36,22 +39,24 @@ class WindowBlock : public TorchBlock {
     push(returns_to_go_, returns_to_go);
     push(observations_, observations);
     const int64_t rows = returns_to_go.size(0);
-    const Tensor none = torch::zeros({rows, options.action_size()}, returns_to_go.options());
+    const Tensor none =
+        torch::full({rows, options.action_size()}, options.discrete_actions() > 0 ? kNoAction : 0,
+                    returns_to_go.options());
     push(previous_actions_, actions_.empty() ? none : actions_.back());
     push(actions_, none);  // which no prediction reads yet
     push(timesteps_, torch::full({rows}, step_++, returns_to_go.options().dtype(torch::kInt64)));
     const auto join = [](const std::vector<Tensor>& history) { return torch::stack(history, 1); };
-    actions_.back() = agent_
-                          ->Predict({.returns_to_go = join(returns_to_go_),
-                                     .observations = join(observations_),
-                                     .actions = join(actions_),
-                                     .timesteps = join(timesteps_),
-                                     .mask = {},
-                                     .previous_actions = join(previous_actions_)})
-                          .select(1, -1)
-                          .clone();
-    return actions_.back();
+    return agent_
+        ->Predict({.returns_to_go = join(returns_to_go_),
+                   .observations = join(observations_),
+                   .actions = join(actions_),
+                   .timesteps = join(timesteps_),
+                   .mask = {},
+                   .previous_actions = join(previous_actions_)})
+        .select(1, -1);
   }
+
+  void Act(const Tensor& actions) override { actions_.back() = actions; }
 
  private:
   std::shared_ptr<Agent> agent_;
@@ -68,7 +73,7 @@ class StreamBlock : public TorchBlock {
   Tensor Decide(const Tensor& returns_to_go, const Tensor& observations) override {
     const Tensor timesteps =
         torch::full_like(returns_to_go, step_, returns_to_go.options().dtype(torch::kInt64));
-    Tensor actions;
+    Tensor outputs;
     for (int i = 0; i < schedule_.streams(); ++i) {
       const int64_t age = schedule_.Age(i, step_);
       if (age < 0) continue;
@@ -76,13 +81,17 @@ class StreamBlock : public TorchBlock {
         streams_[i] = std::make_unique<TorchStepper>(model_, returns_to_go.size(0), actions_);
       }
       const Tensor answer = streams_[i]->Observe(returns_to_go, observations, timesteps);
-      if (schedule_.Answers(i, step_)) actions = answer;
+      if (schedule_.Answers(i, step_)) outputs = answer;
     }
+    ++step_;
+    return outputs;
+  }
+
+  void Act(const Tensor& actions) override {
     for (const auto& stream : streams_) {
       if (stream) stream->Act(actions);
     }
-    ++step_;
-    return actions_ = actions;
+    actions_ = actions;
   }
 
  private:
@@ -109,9 +118,11 @@ TorchDecoder::TorchDecoder(const std::shared_ptr<Agent>& agent, DecodeMode mode,
       block_rows_(device_.is_cpu() ? 32 : kMaxRows),
       observation_size_(agent->options().observation_size()),
       action_size_(agent->options().action_size()),
+      action_features_(agent->options().action_features()),
       slots_(rows),
       returns_to_go_(torch::zeros({block_rows_})),
-      observations_(torch::zeros({block_rows_, observation_size_})) {
+      observations_(torch::zeros({block_rows_, observation_size_})),
+      actions_(torch::zeros({block_rows_, action_size_})) {
   std::iota(slots_.begin(), slots_.end(), 0);
   for (int64_t row = 0; row < rows; row += block_rows_) {
     blocks_.push_back(MakeBlock(agent, mode));
@@ -120,27 +131,51 @@ TorchDecoder::TorchDecoder(const std::shared_ptr<Agent>& agent, DecodeMode mode,
 
 TorchDecoder::~TorchDecoder() = default;
 
-void TorchDecoder::Decide(std::span<const float> returns_to_go, std::span<const float> observations,
-                          std::span<float> actions) {
-  const torch::InferenceMode inference;
+// Calls body(block, begin, end) for the rows [begin, end) of each block.
+template <class Body>
+void TorchDecoder::ForBlocks(const Body& body) {
   // slots ascend: a block's rows stand together
   for (size_t begin = 0, end = 0; begin < slots_.size(); begin = end) {
     const int64_t block = slots_[begin] / block_rows_;
-    for (end = begin; end < slots_.size() && slots_[end] / block_rows_ == block; ++end) {
-      const int64_t place = slots_[end] % block_rows_;
-      returns_to_go_.data_ptr<float>()[place] = returns_to_go[end];
-      std::copy_n(observations.begin() + static_cast<ptrdiff_t>(end) * observation_size_,
-                  observation_size_, observations_.data_ptr<float>() + place * observation_size_);
-    }
+    while (end < slots_.size() && slots_[end] / block_rows_ == block) ++end;
+    body(block, begin, end);
+  }
+}
+
+// Copies rows [begin, end) of `size` values to their places in a block's input.
+void TorchDecoder::Place(std::span<const float> from, int64_t size, size_t begin, size_t end,
+                         const Tensor& to) const {
+  for (size_t row = begin; row < end; ++row) {
+    std::copy_n(from.begin() + static_cast<ptrdiff_t>(row) * size, size,
+                to.data_ptr<float>() + slots_[row] % block_rows_ * size);
+  }
+}
+
+void TorchDecoder::Decide(std::span<const float> returns_to_go, std::span<const float> observations,
+                          std::span<float> outputs) {
+  const torch::InferenceMode inference;
+  ForBlocks([&](int64_t block, size_t begin, size_t end) {
+    Place(returns_to_go, 1, begin, end, returns_to_go_);
+    Place(observations, observation_size_, begin, end, observations_);
     const Tensor decided = blocks_[block]
                                ->Decide(returns_to_go_.to(device_), observations_.to(device_))
                                .cpu()
                                .contiguous();
     for (size_t row = begin; row < end; ++row) {
-      std::copy_n(decided.const_data_ptr<float>() + slots_[row] % block_rows_ * action_size_,
-                  action_size_, actions.begin() + static_cast<ptrdiff_t>(row) * action_size_);
+      std::copy_n(decided.const_data_ptr<float>() + slots_[row] % block_rows_ * action_features_,
+                  action_features_,
+                  outputs.begin() + static_cast<ptrdiff_t>(row) * action_features_);
     }
-  }
+  });
+}
+
+void TorchDecoder::Act(std::span<const float> actions) {
+  const torch::InferenceMode inference;
+  ForBlocks([&](int64_t block, size_t begin, size_t end) {
+    Place(actions, action_size_, begin, end, actions_);
+    blocks_[block]->Act(actions_.to(device_, torch::kFloat32, /*non_blocking=*/false,
+                                    /*copy=*/true));
+  });
 }
 
 void TorchDecoder::Keep(std::span<const int> rows) {

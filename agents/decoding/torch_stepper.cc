@@ -34,18 +34,18 @@ torch::Tensor TorchStepper::Embed(const Tensor& returns_to_go, const Tensor& obs
     return model_->embed_timestep(steps.clamp(0, model_->options().max_timestep - 1));
   };
   const torch::ScalarType type = model_->type();
-  const int64_t tokens = model_->options().tokens;
-  const bool reads_before = step_tokens::ReadsActionBefore(tokens);
+  const DecisionTransformerOptions& options = model_->options();
+  const int64_t tokens = options.tokens;
   const Tensor actions = actions_.defined()
-                             ? actions_.to(type)
-                             : torch::zeros({batch_, model_->options().action_size},
+                             ? EncodeActions(actions_, options.discrete_actions).to(type)
+                             : torch::zeros({batch_, options.action_features()},
                                             torch::TensorOptions(type).device(model_->device()));
   const Tensor of_actions = model_->embed_action(actions);
   // an action token of this step comes with the next one
   Tensor now = StackStepTokens({model_->embed_return(returns_to_go.to(type).unsqueeze(-1)),
                                 model_->embed_observation(observations.to(type)), of_actions},
                                time(timesteps), tokens);
-  if (!reads_before) {
+  if (!step_tokens::ReadsActionBefore(tokens)) {
     now = now.narrow(1, 0, tokens - 1);
     if (timesteps_.defined()) {
       now = torch::cat({(of_actions + time(timesteps_)).unsqueeze(1), now}, 1);
@@ -103,7 +103,8 @@ torch::Tensor TorchStepper::Observe(const Tensor& returns_to_go, const Tensor& o
   }
   actions_ = Tensor();
   timesteps_ = timesteps.clone();
-  return torch::tanh(model_->head(model_->norm(x)));
+  const Tensor outputs = model_->head(model_->norm(x));
+  return options.discrete_actions > 0 ? outputs : torch::tanh(outputs);
 }
 
 void TorchStepper::Act(const Tensor& actions) {

@@ -26,9 +26,9 @@ class TorchStepper {
   TorchStepper(DecisionTransformer model, int64_t batch, torch::Tensor previous_actions = {});
 
   // The next return-to-go [batch], scaled, observation [batch, observation_size], normalised, and
-  // timestep [batch] (int64, clamped) of every row. Returns the actions predicted, [batch,
-  // action_size]. Throws c10::Error for other shapes, before an Act that is due, and if the
-  // attention is full.
+  // timestep [batch] (int64, clamped) of every row. Returns the outputs [batch,
+  // action_features]: actions, or logits of discrete ones. Throws c10::Error for other shapes,
+  // before an Act that is due, and if the attention is full.
   torch::Tensor Observe(const torch::Tensor& returns_to_go, const torch::Tensor& observations,
                         const torch::Tensor& timesteps);
 

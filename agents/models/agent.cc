@@ -97,10 +97,20 @@ int64_t AgentOptions::action_size() const {
   return WithKind(*this, [](const auto& own, auto) { return own.action_size; });
 }
 
-void AgentOptions::SetSizes(int64_t observation_size, int64_t action_size) {
+int64_t AgentOptions::discrete_actions() const {
+  return WithKind(*this, [](const auto& own, auto) { return own.discrete_actions; });
+}
+
+int64_t AgentOptions::action_features() const {
+  return WithKind(*this, [](const auto& own, auto) { return own.action_features(); });
+}
+
+void AgentOptions::SetSizes(int64_t observation_size, int64_t action_size,
+                            int64_t discrete_actions) {
   WithKind(*this, [&](auto& own, auto) {
     own.observation_size = observation_size;
     own.action_size = action_size;
+    own.discrete_actions = discrete_actions;
   });
 }
 

@@ -29,7 +29,9 @@ struct AgentOptions {
   std::string name() const;  // for messages: "Decision Transformer"
   int64_t observation_size() const;
   int64_t action_size() const;
-  void SetSizes(int64_t observation_size, int64_t action_size);
+  int64_t discrete_actions() const;  // n of Discrete(n), 0: continuous
+  int64_t action_features() const;   // values of an action as an agent's input and output
+  void SetSizes(int64_t observation_size, int64_t action_size, int64_t discrete_actions = 0);
 
   int64_t layers() const;
   int64_t width() const;
@@ -62,7 +64,8 @@ AgentOptions ParseAgentOptions(const std::string& file, const std::string& json)
 // Windows of training data on one device; shapes are DecisionTransformerImpl::forward's.
 struct Batch {
   torch::Tensor returns_to_go, observations, actions, timesteps, mask;
-  torch::Tensor previous_actions = {};  // of the steps before; zeros at an episode's first
+  // of the steps before; at an episode's first zeros, or kNoAction of discrete ones
+  torch::Tensor previous_actions = {};
 };
 
 // The actions that a Decision Transformer of these options takes as inputs.
@@ -78,7 +81,8 @@ class Agent {
   // Its parameters and buffers, and whether it trains or evaluates.
   virtual torch::nn::Module& module() const = 0;
 
-  // The action predicted at every step, [B, K, action_size]. Throws c10::Error for other shapes.
+  // What is predicted at every step, [B, K, action_features]: actions, or logits of discrete ones.
+  // Throws c10::Error for other shapes.
   virtual torch::Tensor Predict(const Batch& batch) = 0;
 
   // The type of matrix products in training; parameters stay in float32. No effect on agents that

@@ -12,7 +12,7 @@ void BehaviourCloningOptions::Validate() const {
                                 ": expected at least 1, found " + std::to_string(found));
   };
   check("observation_size", observation_size);
-  check("action_size", action_size);
+  ValidateActions(kName, action_size, discrete_actions);
   check("layers", layers);
   check("width", width);
 }
@@ -21,7 +21,7 @@ double BehaviourCloningOptions::WeightCount() const {
   const auto w = static_cast<double>(width);
   return (static_cast<double>(observation_size) + 1) * w +
          (static_cast<double>(layers) - 1) * (w + 1) * w +
-         (w + 1) * static_cast<double>(action_size);
+         (w + 1) * static_cast<double>(action_features());
 }
 
 BehaviourCloningImpl::BehaviourCloningImpl(const BehaviourCloningOptions& options)
@@ -32,7 +32,7 @@ BehaviourCloningImpl::BehaviourCloningImpl(const BehaviourCloningOptions& option
     layers_->push_back(torch::nn::Linear(width, options_.width));
     width = options_.width;
   }
-  layers_->push_back(torch::nn::Linear(width, options_.action_size));
+  layers_->push_back(torch::nn::Linear(width, options_.action_features()));
   register_module("layers", layers_);
 }
 
@@ -45,7 +45,7 @@ torch::Tensor BehaviourCloningImpl::forward(const torch::Tensor& observations) {
     if (i > 0) x = torch::relu(x);
     x = layers_->at<torch::nn::LinearImpl>(i).forward(x);
   }
-  return torch::tanh(x);
+  return options_.discrete_actions > 0 ? x : torch::tanh(x);
 }
 
 }  // namespace cosdt::agents

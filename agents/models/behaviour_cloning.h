@@ -6,6 +6,7 @@
 
 #include <concepts>
 
+#include "agents/models/actions.h"
 #include "agents/models/shared_options.h"
 #include "agents/storage/option_name.h"
 
@@ -14,7 +15,8 @@ namespace cosdt::agents {
 struct BehaviourCloningOptions {
   int64_t observation_size = 0;
   int64_t action_size = 0;
-  int64_t layers = 2;  // hidden
+  int64_t discrete_actions = 0;  // n of Discrete(n) (actions.h), 0: continuous
+  int64_t layers = 2;            // hidden
   int64_t width = 256;
 
   // The interface of every kind (agent.h): reads an observation alone, without its timestep.
@@ -22,6 +24,7 @@ struct BehaviourCloningOptions {
   static constexpr bool kReadsTargets = false;
   static constexpr int64_t context = 1, max_timestep = 1;
   int64_t tokens_per_step() const { return 1; }
+  int64_t action_features() const { return ActionFeatures(action_size, discrete_actions); }
 
   // Throws std::invalid_argument for values below 1.
   void Validate() const;
@@ -36,6 +39,7 @@ template <class Options, class Visitor>
 void Visit(Options& o, const Visitor& visit) {
   visit(OptionName{"observation_size"}, o.observation_size);
   visit(OptionName{"action_size"}, o.action_size);
+  visit(OptionName{.key = "discrete_actions", .added_later = true}, o.discrete_actions);
   visit(kLayersOption, o.layers);
   visit(kWidthOption, o.width);
 }
@@ -45,8 +49,8 @@ class BehaviourCloningImpl : public torch::nn::Module {
   // Draws the weights from torch's generator by PyTorch's defaults. Throws what Validate() throws.
   explicit BehaviourCloningImpl(const BehaviourCloningOptions& options);
 
-  // Actions [.., action_size] in (-1, 1) for normalised observations [.., observation_size]. Throws
-  // c10::Error for another size.
+  // Actions [.., action_size] in (-1, 1), or logits [.., discrete_actions], for normalised
+  // observations [.., observation_size]. Throws c10::Error for another size.
   torch::Tensor forward(const torch::Tensor& observations);
 
   const BehaviourCloningOptions& options() const { return options_; }

@@ -83,7 +83,7 @@ Qkv ProjectDecidingQueries(const TransformerBlock& block, const Tensor& y, int64
 
 void DecisionTransformerOptions::Validate() const {
   ExpectAtLeast("observation_size", 1, observation_size);
-  ExpectAtLeast("action_size", 1, action_size);
+  ValidateActions("decision transformer", action_size, discrete_actions);
   ExpectAtLeast("layers", 1, layers);
   ExpectAtLeast("heads", 1, heads);
   ExpectAtLeast("width", 1, width);
@@ -128,7 +128,7 @@ void DecisionTransformerOptions::Validate() const {
 }
 
 double DecisionTransformerOptions::WeightCount() const {
-  const auto w = static_cast<double>(width), actions = static_cast<double>(action_size);
+  const auto w = static_cast<double>(width), actions = static_cast<double>(action_features());
   const double embeddings = static_cast<double>(max_timestep) + 2 +
                             static_cast<double>(observation_size) + 1 + actions + 1;
   constexpr double kNorm = 2;  // a norm's weight and bias
@@ -173,7 +173,8 @@ DecisionTransformerImpl::DecisionTransformerImpl(DecisionTransformerOptions opti
   embed_return = register_module("embed_return", torch::nn::Linear(1, width));
   embed_observation =
       register_module("embed_observation", torch::nn::Linear(options_.observation_size, width));
-  embed_action = register_module("embed_action", torch::nn::Linear(options_.action_size, width));
+  embed_action =
+      register_module("embed_action", torch::nn::Linear(options_.action_features(), width));
   embed_norm =
       register_module("embed_norm", torch::nn::LayerNorm(torch::nn::LayerNormOptions({width})));
   torch::nn::ModuleList list;
@@ -183,7 +184,7 @@ DecisionTransformerImpl::DecisionTransformerImpl(DecisionTransformerOptions opti
   }
   register_module("blocks", list);
   norm = register_module("norm", torch::nn::LayerNorm(torch::nn::LayerNormOptions({width})));
-  head = register_module("head", torch::nn::Linear(width, options_.action_size));
+  head = register_module("head", torch::nn::Linear(width, options_.action_features()));
 }
 
 torch::Tensor DecisionTransformerImpl::forward(const Tensor& returns_to_go,
@@ -201,11 +202,12 @@ torch::Tensor DecisionTransformerImpl::forward(const Tensor& returns_to_go,
   if (mask.defined()) CheckInput("mask", mask, {batch, steps});
 
   const Tensor time = embed_timestep(timesteps.clamp(0, options_.max_timestep - 1));
-  const Tensor tokens = StackStepTokens({embed_return(returns_to_go.to(type()).unsqueeze(-1)),
-                                         embed_observation(observations.to(type())),
-                                         embed_action(actions.to(type()))},
-                                        time, options_.tokens)
-                            .flatten(1, 2);
+  const Tensor tokens =
+      StackStepTokens({embed_return(returns_to_go.to(type()).unsqueeze(-1)),
+                       embed_observation(observations.to(type())),
+                       embed_action(EncodeActions(actions, options_.discrete_actions).to(type()))},
+                      time, options_.tokens)
+          .flatten(1, 2);
   Tensor key_mask;
   if (mask.defined()) {
     key_mask = mask.unsqueeze(-1).expand({batch, steps, options_.tokens}).reshape({batch, -1});
@@ -235,7 +237,8 @@ torch::Tensor DecisionTransformerImpl::forward(const Tensor& returns_to_go,
     const Tensor thought = Mlp(y, block->mlp_in, block->mlp_out, options_.activation);
     std::tie(x, y) = AddNorm(x, thought, dropout.For(layer++), last ? norm : blocks[i + 1]->norm_1);
   }
-  return torch::tanh(head(y.to(type())));
+  const Tensor outputs = head(y.to(type()));
+  return options_.discrete_actions > 0 ? outputs : torch::tanh(outputs);
 }
 
 torch::Tensor StackStepTokens(const std::vector<Tensor>& inputs, const Tensor& time,
@@ -247,13 +250,6 @@ torch::Tensor StackStepTokens(const std::vector<Tensor>& inputs, const Tensor& t
   }
   for (Tensor& sum : sums) sum = sum + time;
   return torch::stack(sums, -2);
-}
-
-torch::Tensor ActionLoss(const Tensor& predicted, const Tensor& actions, const Tensor& mask) {
-  const Tensor squares = (predicted - actions).square();
-  if (!mask.defined()) return squares.mean();
-  const Tensor real = mask.unsqueeze(-1).to(squares.scalar_type());
-  return (squares * real).sum() / (real.sum() * squares.size(-1));
 }
 
 }  // namespace cosdt::agents

@@ -17,6 +17,7 @@
 #include <string>
 #include <vector>
 
+#include "agents/models/actions.h"
 #include "agents/models/fused_ops.h"
 #include "agents/models/shared_options.h"
 #include "agents/storage/option_name.h"
@@ -29,6 +30,7 @@ inline constexpr int64_t kLongestContext = 1'000'000;  // steps
 struct DecisionTransformerOptions {
   int64_t observation_size = 0;
   int64_t action_size = 0;
+  int64_t discrete_actions = 0;  // n of Discrete(n) (actions.h), 0: continuous
   int64_t layers = 3;
   int64_t heads = 1;
   int64_t width = 128;
@@ -48,6 +50,7 @@ struct DecisionTransformerOptions {
   static constexpr char kName[] = "Decision Transformer";
   static constexpr bool kReadsTargets = true;
   int64_t tokens_per_step() const { return tokens; }
+  int64_t action_features() const { return ActionFeatures(action_size, discrete_actions); }
 
   // Throws std::invalid_argument for values out of range, c10::ValueError for the attention's.
   void Validate() const;
@@ -65,6 +68,7 @@ void Visit(Options& o, const Visitor& visit) {
   auto& attention = o.attention;
   visit(OptionName{"observation_size"}, o.observation_size);
   visit(OptionName{"action_size"}, o.action_size);
+  visit(OptionName{.key = "discrete_actions", .added_later = true}, o.discrete_actions);
   visit(OptionName{"attention", "attention",
                    "attention: cosformer, softmax, linear, performer, local, flow, identity"},
         attention.kind);
@@ -133,7 +137,8 @@ class DecisionTransformerImpl : public torch::nn::Module {
   // N(0, 0.02^2). Throws what Validate() throws.
   explicit DecisionTransformerImpl(DecisionTransformerOptions options);
 
-  // The actions [B, K, action_size] predicted at every step, in (-1, 1), in the parameters' type.
+  // The actions [B, K, action_size] predicted at every step, in (-1, 1), or logits [B, K,
+  // discrete_actions], in the parameters' type.
   //   returns_to_go [B, K], already scaled; observations [B, K, observation_size], already
   //   normalised; actions [B, K, action_size], with one token per step those of the steps before:
   //   in any floating type
@@ -185,10 +190,5 @@ TORCH_MODULE(DecisionTransformer);
 // of step_tokens.h, and of its timestep.
 torch::Tensor StackStepTokens(const std::vector<torch::Tensor>& inputs, const torch::Tensor& time,
                               int64_t tokens);
-
-// The training loss: the mean of (predicted - actions)^2 over the elements of all real steps.
-// `mask` may be undefined.
-torch::Tensor ActionLoss(const torch::Tensor& predicted, const torch::Tensor& actions,
-                         const torch::Tensor& mask);
 
 }  // namespace cosdt::agents

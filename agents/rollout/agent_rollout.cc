@@ -23,12 +23,17 @@ class Wave {
         rows_(count) {
     std::iota(rows_.begin(), rows_.end(), 0);
     std::vector<double> targets(count);
+    std::vector<uint64_t> seeds;
     for (const int row : rows_) {
+      if (options.sample_actions) {
+        // a stream of its own beside the environment's, the same for every target
+        seeds.push_back(envs::StreamSeed(~options.seed, Episode(row)));
+      }
       starts.Start(envs_, row, Episode(row));
       if (!options.targets.empty()) targets[row] = options.targets[Target(row)];
       Watch(row);
     }
-    session.Reset(targets);
+    session.Reset(targets, seeds);
   }
 
   // Plays all episodes to their end.
@@ -109,13 +114,19 @@ void AgentRolloutOptions::Validate() const {
 void CheckFits(const Agent& agent, const envs::EnvSpec& spec) {
   const int64_t observations = agent.options().observation_size();
   const int64_t actions = agent.options().action_size();
-  if (observations == spec.observation_size && actions == spec.action_size) return;
-  const auto sizes = [](int64_t o, int64_t a) {
-    return std::to_string(o) + " observations and " + std::to_string(a) + " actions";
+  const int64_t discrete = agent.options().discrete_actions();
+  if (observations == spec.observation_size && actions == spec.action_size &&
+      discrete == spec.discrete_actions) {
+    return;
+  }
+  const auto sizes = [](int64_t o, int64_t a, int64_t n) {
+    return std::to_string(o) + " observations and " +
+           (n > 0 ? "Discrete(" + std::to_string(n) + ") actions" : std::to_string(a) + " actions");
   };
-  throw std::invalid_argument("expected an agent for the " +
-                              sizes(spec.observation_size, spec.action_size) + " of " + spec.name +
-                              ", found one for " + sizes(observations, actions));
+  throw std::invalid_argument(
+      "expected an agent for the " +
+      sizes(spec.observation_size, spec.action_size, spec.discrete_actions) + " of " + spec.name +
+      ", found one for " + sizes(observations, actions, discrete));
 }
 
 std::vector<RolloutResult> RolloutAgent(const envs::Env& prototype, const Checkpoint& checkpoint,
@@ -129,6 +140,10 @@ std::vector<RolloutResult> RolloutAgent(const envs::Env& prototype, const Checkp
   }
   if (agent.reads_targets() && options.targets.empty()) {
     throw std::invalid_argument("targets: expected at least one, found none");
+  }
+  if (options.sample_actions && agent.discrete_actions() == 0) {
+    throw std::invalid_argument("sample-actions: expected an agent with discrete actions, found " +
+                                std::to_string(agent.action_size()) + " continuous ones");
   }
   AgentSession session(checkpoint, {.decode = options.decode,
                                     .horizon = prototype.spec().horizon,

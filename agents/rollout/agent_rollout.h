@@ -19,6 +19,7 @@ struct AgentRolloutOptions {
   int threads = 1;
   DecodeMode decode = DecodeMode::kWindow;
   torch::ScalarType compute_type = torch::kFloat32;  // or bfloat16 (DecoderFactory)
+  bool sample_actions = false;  // draw discrete actions; otherwise the most likely ones are taken
 
   // Called after every reset and step of the first target's episode 0, for recording it.
   std::function<void(const envs::Env&)> watch = nullptr;

@@ -26,8 +26,9 @@ CpuEmbedding::CpuEmbedding(const DecisionTransformerImpl& model, int64_t steps)
 }
 
 void CpuEmbedding::Take(const Batch& batch) {
-  const torch::Tensor* const from[] = {&batch.returns_to_go, &batch.observations,
-                                       &ActionInputs(batch, options_)};
+  const torch::Tensor actions =
+      EncodeActions(ActionInputs(batch, options_), options_.discrete_actions);
+  const torch::Tensor* const from[] = {&batch.returns_to_go, &batch.observations, &actions};
   for (size_t i = 0; i < linears_.size(); ++i) {
     const int64_t n = linears_[i].inputs();
     const float* const x = from[i]->const_data_ptr<float>();

@@ -116,7 +116,7 @@ void CpuUpdate::MakeLanes() {
     for (Floats* rows : {&lane.update, &lane.grad_y, &lane.grad_sum}) {
       rows->Require(kBlock * width_);
     }
-    lane.hidden.Require(kBlock * std::max(4 * width_, kernels::Padded(options_.action_size)));
+    lane.hidden.Require(kBlock * std::max(4 * width_, kernels::Padded(options_.action_features())));
     if (options_.activation == "gelu") lane.activated.Require(kBlock * 4 * width_);
     lane.padded.Require(embedding_.padded_size());
     std::fill_n(lane.padded.data(), embedding_.padded_size(), 0.0f);
@@ -234,22 +234,49 @@ const float* CpuUpdate::ForwardMlp(Layer& layer, int64_t row, int64_t rows, Lane
 // tokens.
 void CpuUpdate::HeadRows(int64_t row, int64_t rows, Lane& lane) {
   float* const y = layers_.back().after_mlp.y(row);
-  const int64_t n = options_.action_size, padded = kernels::Padded(n);
+  const int64_t n = options_.action_features(), padded = kernels::Padded(n);
   float* const slope = lane.hidden.data();
   head_.Forward({y, width_}, rows, Epilogue::kStore, {slope, padded});
-  const float* const actions = data_.actions.const_data_ptr<float>() + row * n;
   const bool* const real = data_.mask.const_data_ptr<bool>() + row;
   for (int64_t r = 0; r < rows; ++r) {
-    for (int64_t a = 0; a < n; ++a) {
-      float& at = slope[r * padded + a];
-      const float action = std::tanh(at);
-      const float error = real[r] ? action - actions[r * n + a] : 0;
-      lane.loss += static_cast<double>(error) * static_cast<double>(error);
-      at = static_cast<float>(2 * share_) * error * (1 - action * action);
+    float* const outputs = slope + r * padded;
+    if (!real[r]) {
+      std::fill_n(outputs, n, 0.0f);
+    } else if (options_.discrete_actions > 0) {
+      CrossEntropyRow(row + r, outputs, lane);
+    } else {
+      ErrorRow(row + r, outputs, lane);
     }
   }
   head_.Backward({slope, padded}, {y, width_}, rows, Epilogue::kStore, {lane.grad_y.data(), width_},
                  lane.gradients);
+}
+
+// The squared error of tanh of a step's outputs, and its slope in their place.
+void CpuUpdate::ErrorRow(int64_t row, float* outputs, Lane& lane) const {
+  const int64_t n = options_.action_size;
+  const float* const actions = data_.actions.const_data_ptr<float>() + row * n;
+  for (int64_t a = 0; a < n; ++a) {
+    const float action = std::tanh(outputs[a]), error = action - actions[a];
+    lane.loss += static_cast<double>(error) * static_cast<double>(error);
+    outputs[a] = static_cast<float>(2 * share_) * error * (1 - action * action);
+  }
+}
+
+// The cross entropy of a step's logits, and its slope in their place.
+void CpuUpdate::CrossEntropyRow(int64_t row, float* outputs, Lane& lane) const {
+  const int64_t n = options_.discrete_actions;
+  const auto action = static_cast<int64_t>(data_.actions.const_data_ptr<float>()[row]);
+  const float most = *std::max_element(outputs, outputs + n), chosen = outputs[action];
+  double sum = 0;
+  for (int64_t a = 0; a < n; ++a) {
+    outputs[a] = std::exp(outputs[a] - most);
+    sum += outputs[a];
+  }
+  lane.loss += std::log(sum) + most - chosen;
+  for (int64_t a = 0; a < n; ++a) {
+    outputs[a] = static_cast<float>(share_ * (outputs[a] / sum - (a == action ? 1 : 0)));
+  }
 }
 
 // From behind the layer to what its attention gave.

@@ -77,6 +77,8 @@ class CpuUpdate {
   void ForwardRows(size_t i, int64_t row, int64_t rows, Lane& lane);
   const float* ForwardMlp(Layer& layer, int64_t row, int64_t rows, Lane& lane);
   void HeadRows(int64_t row, int64_t rows, Lane& lane);
+  void ErrorRow(int64_t row, float* outputs, Lane& lane) const;
+  void CrossEntropyRow(int64_t row, float* outputs, Lane& lane) const;
 
   void BackwardRows(size_t i, int64_t row, int64_t rows, Lane& lane);
   void MlpBackward(Layer& layer, int64_t row, int64_t rows, Lane& lane);

@@ -91,7 +91,8 @@ void DeviceUpdate::ComputeWithAutograd() {
   const Batch batch = data_.Gather(
       inputs_.select(0, 1).narrow(0, inputs_.size(1) - windows, windows).view({batch_size_, 3}));
   optimizer_.ZeroGradients();
-  const Tensor loss = ActionLoss(agent_.Predict(batch), batch.actions, batch.mask);
+  const Tensor loss = ActionLoss(agent_.Predict(batch), batch.actions, batch.mask,
+                                 agent_.options().discrete_actions());
   loss.backward();
   results_.select(1, 0).index_copy_(0, inputs_.select(0, 0).narrow(0, in::kDone, 1),
                                     loss.detach().view(1));

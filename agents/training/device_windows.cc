@@ -7,7 +7,9 @@ using torch::Tensor;
 DeviceWindows::DeviceWindows(const datasets::Episodes& episodes,
                              const datasets::Normalizer& normalizer,
                              const datasets::WindowOptions& options, const torch::Device& device)
-    : offsets_(episodes.offsets), timestep_limit_(options.timestep_limit) {
+    : offsets_(episodes.offsets),
+      timestep_limit_(options.timestep_limit),
+      no_action_(episodes.discrete_actions > 0 ? kNoAction : 0) {
   const auto rows = static_cast<int64_t>(episodes.rows());
   Tensor observations = torch::empty({rows, static_cast<int64_t>(episodes.observation_size)});
   Tensor actions = torch::empty({rows, static_cast<int64_t>(episodes.action_size)});
@@ -49,17 +51,19 @@ Batch DeviceWindows::Gather(const Tensor& described) const {
   const Tensor since = step.clamp_min(0);
   const Tensor rows = (column(0) + since).flatten();
   const Tensor timesteps = column(1) + since;
-  const auto gather = [&](const Tensor& from, const Tensor& at, const Tensor& present) {
+  const auto gather = [&](const Tensor& from, const Tensor& at, const Tensor& present,
+                          double absent = 0) {
     const Tensor found = from.index_select(0, at).unflatten(0, {batch, context});
     const Tensor real = from.dim() == 1 ? present : present.unsqueeze(-1);
-    return torch::where(real, found, torch::zeros({}, found.options()));
+    return torch::where(real, found, torch::full({}, absent, found.options()));
   };
   return {.returns_to_go = gather(returns_to_go_, rows, mask),
           .observations = gather(observations_, rows, mask),
           .actions = gather(actions_, rows, mask),
           .timesteps = timesteps.clamp_max(timestep_limit_ - 1) * mask,
           .mask = mask,
-          .previous_actions = gather(actions_, (rows - 1).clamp_min(0), mask & (timesteps > 0))};
+          .previous_actions =
+              gather(actions_, (rows - 1).clamp_min(0), mask & (timesteps > 0), no_action_)};
 }
 
 }  // namespace cosdt::agents

@@ -37,6 +37,7 @@ class DeviceWindows {
  private:
   std::vector<size_t> offsets_;
   int64_t timestep_limit_;
+  double no_action_;
   torch::Tensor observations_, actions_, returns_to_go_;  // [rows, ..]
   torch::Tensor steps_;                                   // [K]: 0, 1, .. K - 1
 };

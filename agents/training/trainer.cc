@@ -65,10 +65,11 @@ UpdatePath PathOf(const Agent& agent) {
   if (!DeviceUpdate::Takes(agent)) {
     std::fprintf(
         stderr,
-        "cosdt: training kernels: expected a width of at most 512 and at most 256 actions, "
-        "found %d and %d: training uses LibTorch's operations\n",
+        "cosdt: training kernels: expected a width of at most 512 and at most 256 continuous "
+        "actions, found %d and %d%s: training uses LibTorch's operations\n",
         static_cast<int>(agent.transformer()->options().width),
-        static_cast<int>(agent.options().action_size()));
+        static_cast<int>(agent.options().action_features()),
+        agent.options().discrete_actions() > 0 ? " discrete ones" : "");
     return UpdatePath::kAutograd;
   }
   return UpdateOpsAgree(agent.device()) ? UpdatePath::kExplicit : UpdatePath::kAutograd;
@@ -119,6 +120,11 @@ Trainer::Trainer(std::shared_ptr<Agent> agent, const datasets::Episodes& episode
                                 " observations and " + std::to_string(action_size) +
                                 " actions, found " + std::to_string(episodes.observation_size) +
                                 " and " + std::to_string(episodes.action_size));
+  }
+  if (episodes.discrete_actions != agent_->options().discrete_actions()) {
+    throw std::invalid_argument("training: data: expected discrete_actions " +
+                                std::to_string(agent_->options().discrete_actions()) + ", found " +
+                                std::to_string(episodes.discrete_actions));
   }
   CheckFinite("observations", episodes.observations, observation_size);
   CheckFinite("actions", episodes.actions, action_size);
@@ -259,7 +265,8 @@ double Trainer::ComputeLossAndGradients(uint64_t dropout_key) {
   const Batch batch = NextBatch();
   if (cpu_update_) return cpu_update_->Run(batch, dropout_key);
   agent_->set_dropout_key(dropout_key);
-  const torch::Tensor loss = ActionLoss(agent_->Predict(batch), batch.actions, batch.mask);
+  const torch::Tensor loss = ActionLoss(agent_->Predict(batch), batch.actions, batch.mask,
+                                        agent_->options().discrete_actions());
   if (torch::isfinite(loss).item<bool>()) {
     optimizer_.ZeroGradients();
     loss.backward();

@@ -33,7 +33,7 @@ std::vector<Tensor> EmbeddingLayers(const DecisionTransformerImpl& m) {
 }  // namespace
 
 bool TransformerUpdate::Takes(const DecisionTransformerOptions& options) {
-  return ops::KernelsTake(options.width, options.action_size);
+  return options.discrete_actions == 0 && ops::KernelsTake(options.width, options.action_size);
 }
 
 TransformerUpdate::TransformerUpdate(DecisionTransformer model, const AdamW& optimizer,

@@ -34,7 +34,7 @@ struct BenchEvalCommand {
 agents::AgentSession MakeSession(const envs::EnvSpec& spec, const agents::SessionOptions& options) {
   torch::manual_seed(0);
   agents::AgentOptions agent;
-  agent.SetSizes(spec.observation_size, spec.action_size);
+  agent.SetSizes(spec.observation_size, spec.action_size, spec.discrete_actions);
   if (options.decode == agents::DecodeMode::kRecurrent) {
     agent.dt.attention.reweight_length = 2 * agent.dt.tokens * options.horizon;
   }

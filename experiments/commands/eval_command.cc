@@ -194,6 +194,8 @@ void AddEvalCommand(CLI::App& program) {
          "precision of the blocks' matrix products: fp32 or bf16")
       ->check(CLI::IsMember({"fp32", "bf16"}))
       ->default_str(agents::PrecisionName(command->rollout.compute_type));
+  app->add_flag("--sample-actions", command->rollout.sample_actions,
+                "draw discrete actions from their softmax (default: the most likely one)");
   AddThreadsOption(*app, command->rollout.threads);
   AddDeviceOption(*app, command->device, "device of the model; bodies are simulated on the CPU");
   AddVideoOption(*app, command->video);

@@ -75,7 +75,7 @@ TrainingCost MeasureTraining(const ResolvedRun& run, const c10::Device& device) 
 }
 
 DecisionCost MeasureDecisions(agents::AgentOptions agent, const envs::EnvSpec& spec) {
-  agent.SetSizes(spec.observation_size, spec.action_size);
+  agent.SetSizes(spec.observation_size, spec.action_size, spec.discrete_actions);
   agent.dt.max_timestep = std::max<int64_t>(agent.dt.max_timestep, spec.horizon);
   DecisionCost cost{DecisionMilliseconds(agent, agents::DecodeMode::kWindow, spec), std::nullopt};
   if (!agent.attention()) return cost;

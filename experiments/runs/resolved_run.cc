@@ -54,7 +54,8 @@ ResolvedRun ResolveRun(TrainOptions options, const std::string& data_dir) {
       datasets::Hdf5File(data.path), datasets::FindKnownHash(data.sha256));
   data.remark = ChoosePhysics(recorded, data.path, options.env, options.physics);
   options.FillDefaults();
-  options.agent.SetSizes(data.episodes.observation_size, data.episodes.action_size);
+  options.agent.SetSizes(data.episodes.observation_size, data.episodes.action_size,
+                         data.episodes.discrete_actions);
   options.Validate();
   if (options.eval_every > 0 && options.env.empty()) {
     throw std::invalid_argument(

@@ -135,5 +135,69 @@ TEST(AgentSessionTest, RefusesOtherSizesAndActBeforeReset) {
                   HasSubstr("agent: rewards: expected 2 values, found 1")));
 }
 
+// Behaviour cloning whose logits are 0, 1 and 2 for whatever it sees.
+Checkpoint ThreeChoices() {
+  AgentOptions options;
+  options.kind = "bc";
+  options.SetSizes(kSeen, 1, 3);
+  Checkpoint checkpoint{MakeAgent(options), {}};
+  const torch::NoGradGuard no_grad;
+  for (torch::Tensor& p : checkpoint.agent->module().parameters()) p.zero_();
+  checkpoint.agent->module().parameters().back().copy_(torch::tensor({0.f, 1.f, 2.f}));
+  checkpoint.agent->module().eval();
+  checkpoint.info.normalizer = {.mean = {0, 0, 0}, .std = {1, 1, 1}};
+  return checkpoint;
+}
+
+TEST(AgentSessionTest, TakesTheMostLikelyDiscreteAction) {
+  AgentSession session(ThreeChoices());
+  session.Reset(std::vector<double>{0, 0});
+  EXPECT_THAT(session.Act(Observations({0, 1}, 0), {}), testing::ElementsAre(2, 2));
+}
+
+TEST(AgentSessionTest, DrawsDiscreteActionsFromTheirSoftmax) {
+  AgentSession session(ThreeChoices());
+  std::vector<uint64_t> seeds(500);
+  std::vector<int> rows(500);
+  for (int i = 0; i < 500; ++i) seeds[i] = rows[i] = i;
+  session.Reset(std::vector<double>(500), seeds);
+  std::vector<int> counts(3);
+  for (int64_t t = 0; t < 100; ++t) {
+    for (const double a : session.Act(Observations(rows, t), std::vector<double>(500))) {
+      ++counts[static_cast<size_t>(a)];
+    }
+  }
+  const double sum = 1 + std::exp(1) + std::exp(2);
+  // 50,000 draws: five standard deviations are below 0.012
+  for (int i = 0; i < 3; ++i) EXPECT_NEAR(counts[i] / 50'000.0, std::exp(i) / sum, 0.012) << i;
+}
+
+TEST(AgentSessionTest, ARowDrawsFromItsOwnStream) {
+  AgentSession together(ThreeChoices()), alone(ThreeChoices());
+  together.Reset(std::vector<double>{0, 0, 0}, std::vector<uint64_t>{7, 8, 9});
+  alone.Reset(std::vector<double>{0}, std::vector<uint64_t>{9});
+  std::vector<int> rows = {0, 1, 2};
+  for (int64_t t = 0; t < 60; ++t) {
+    if (t == 20) {
+      together.Keep(std::vector<int>{0, 2});
+      rows = {0, 2};
+    }
+    const auto all = together.Act(Observations(rows, t), RewardsBefore(rows, t));
+    const double last = all.back();
+    EXPECT_EQ(alone.Act(Observations({2}, t), RewardsBefore({2}, t))[0], last) << t;
+  }
+}
+
+TEST(AgentSessionTest, RefusesSeedsThatDoNotFit) {
+  AgentSession session(ThreeChoices());
+  EXPECT_THAT(
+      [&] { session.Reset(std::vector<double>{0, 0}, std::vector<uint64_t>{1}); },
+      ThrowsMessage<std::invalid_argument>(HasSubstr("agent: seeds: expected 2 values, found 1")));
+  AgentSession continuous(SmallCheckpoint());
+  EXPECT_THAT(
+      [&] { continuous.Reset(std::vector<double>{0}, std::vector<uint64_t>{1}); },
+      ThrowsMessage<std::invalid_argument>(HasSubstr("agent: seeds: expected 0 values, found 1")));
+}
+
 }  // namespace
 }  // namespace cosdt::agents

@@ -65,6 +65,7 @@ Tensor Decode(const std::shared_ptr<Agent>& agent, DecodeMode mode, const Episod
     const Tensor decided = torch::zeros({static_cast<int64_t>(running.size()), kActions});
     decoder->Decide(Span(episodes.returns_to_go[t].index_select(0, index)),
                     Span(episodes.observations[t].index_select(0, index)), Span(decided));
+    decoder->Act(Span(decided));
     actions[t].index_copy_(0, index, decided);
     if (last_steps.empty()) continue;
     std::vector<int> kept;
@@ -264,6 +265,44 @@ TEST(DecoderShapesTest, AllEqualRecomputing) {
   }
 }
 
+// Logits of three actions, of which any is taken.
+TEST(DecoderActionsTest, DiscreteOnesEqualRecomputing) {
+  constexpr int64_t kRows = 2, kChoices = 3;
+  for (const std::string kind : {"cosformer", "softmax", "performer"}) {
+    for (const DecodeMode mode : {DecodeMode::kWindow, DecodeMode::kRecurrent}) {
+      for (const int64_t tokens : {3, 2, 1}) {
+        AgentOptions options = SmallAgent(kind, "elu", tokens);
+        options.dt.context = kSteps;  // both modes see the episode
+        options.SetSizes(kObservations, 1, kChoices);
+        const std::shared_ptr<Agent> agent = MakeAgent(options);
+        Roughen(*agent);
+        const Episodes episodes(kRows);
+        const DecoderFactory factory(agent, mode, kSteps);
+        envs::ThreadPool pool(1);
+        const auto decoder = factory.Make(kRows, pool);
+        Tensor logits = torch::zeros({kSteps, kRows, kChoices}),
+               actions = torch::randint(kChoices, {kSteps, kRows, 1}).to(torch::kFloat32);
+        for (int64_t t = 0; t < kSteps; ++t) {
+          decoder->Decide(Span(episodes.returns_to_go[t]), Span(episodes.observations[t]),
+                          Span(logits[t]));
+          decoder->Act(Span(actions[t]));
+        }
+        Tensor before = Before(actions);
+        before[0].fill_(kNoAction);
+        const torch::NoGradGuard no_grad;
+        const auto by_row = [](const Tensor& x) { return x.transpose(0, 1); };
+        const Tensor expected = agent->Predict({by_row(episodes.returns_to_go),
+                                                by_row(episodes.observations),
+                                                by_row(actions),
+                                                torch::arange(kSteps).expand({kRows, kSteps}),
+                                                {},
+                                                by_row(before)});
+        EXPECT_LT((by_row(logits) - expected).abs().max().item<float>(), 1e-4) << kind << tokens;
+      }
+    }
+  }
+}
+
 TEST(DecoderFactoryTest, RefusesWhatTheAgentCannotDo) {
   AgentOptions options = SmallAgent("cosformer");
   options.dt.attention.reweight_length = 3 * kSteps;
@@ -317,6 +356,7 @@ TEST(DecoderSizesTest, RefusesOtherSizes) {
   EXPECT_THROW(decoder->Decide(two, two, four), std::invalid_argument);
   EXPECT_THROW(decoder->Decide(ten, ten, four), std::invalid_argument);
   EXPECT_NO_THROW(decoder->Decide(two, ten, four));
+  EXPECT_THROW(decoder->Act(two), std::invalid_argument);
 }
 
 TEST(DecoderAgentsTest, BehaviourCloningReadsTheObservationAloneInEveryMode) {

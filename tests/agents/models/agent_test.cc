@@ -9,12 +9,13 @@ namespace {
 
 // Checkpoints on disk have these keys.
 constexpr char kTransformer[] =
-    R"({"action_size":3,"activation":"gelu","attention":"performer","context":7,"dropout":0.25,)"
+    R"({"action_size":3,"activation":"gelu","attention":"performer","context":7,"discrete_actions":0,)"
+    R"("dropout":0.25,)"
     R"("feature_map":"relu","feature_seed":11,"features":5,"heads":2,"kind":"dt","layers":4,)"
     R"("max_timestep":30,"observation_size":6,"reweight":false,"reweight_length":40,"tokens":2,"width":8,)"
     R"("window":9})";
 constexpr char kCloning[] =
-    R"({"action_size":3,"kind":"bc","layers":4,"observation_size":6,"width":8})";
+    R"({"action_size":3,"discrete_actions":0,"kind":"bc","layers":4,"observation_size":6,"width":8})";
 
 TEST(AgentOptionsTest, JsonIsThatOfCheckpoints) {
   AgentOptions options;
@@ -53,7 +54,9 @@ TEST(AgentOptionsTest, ReadsTheJsonThatItWrites) {
 TEST(AgentOptionsTest, AnOlderCheckpointHasThreeTokensPerStep) {
   std::string json = kTransformer;
   json.erase(json.find(R"("tokens":2,)"), 11);
+  json.erase(json.find(R"("discrete_actions":0,)"), 21);
   EXPECT_EQ(ParseAgentOptions("file", json).dt.tokens, 3);
+  EXPECT_EQ(ParseAgentOptions("file", json).dt.discrete_actions, 0);
 }
 
 TEST(AgentOptionsTest, ShapeIsThatOfAllKinds) {

@@ -23,7 +23,12 @@ Tensor PredictFromEverything(DecisionTransformer& model, const SmallBatch& b) {
         model->embed_timestep(b.timesteps.select(1, t).clamp_max(options.max_timestep - 1));
     const Tensor to_go = model->embed_return(b.returns_to_go.narrow(1, t, 1));
     const Tensor seen = model->embed_observation(b.observations.select(1, t));
-    const Tensor done = model->embed_action(b.actions.select(1, t));
+    Tensor actions = b.actions.select(1, t);
+    if (options.discrete_actions > 0) {
+      actions = torch::one_hot(actions.squeeze(-1).to(torch::kInt64), options.discrete_actions)
+                    .to(b.actions.scalar_type());
+    }
+    const Tensor done = model->embed_action(actions);
     if (options.tokens == 1) {
       tokens.push_back(to_go + seen + done + time);
     } else if (options.tokens == 2) {
@@ -46,8 +51,8 @@ Tensor PredictFromEverything(DecisionTransformer& model, const SmallBatch& b) {
     x = x + block->mlp_out(options.activation == "relu" ? hidden.relu() : torch::gelu(hidden));
   }
   const int64_t deciding = options.tokens == 3 ? 1 : 0;
-  return model->head(model->norm(x))
-      .tanh()
+  const Tensor outputs = model->head(model->norm(x));
+  return (options.discrete_actions > 0 ? outputs : outputs.tanh())
       .view({batch, steps, options.tokens, -1})
       .select(2, deciding);
 }
@@ -116,6 +121,19 @@ TEST_P(DecisionTransformerTest, LeavingOutWhatNobodyReadsChangesNothing) {
   }
 }
 
+TEST_P(DecisionTransformerTest, OfDiscreteActionsTakesIndicesAndGivesLogits) {
+  DecisionTransformerOptions options = Options();
+  options.action_size = 1;
+  options.discrete_actions = 4;
+  DecisionTransformer model = MakeModel(options, torch::kFloat64);
+  SmallBatch b = MakeSmallBatch(options, {6, 6}, torch::kFloat64);
+  b.actions = torch::randint(4, {2, 6, 1}).to(torch::kFloat64);
+  const Tensor logits = Predict(model, b);
+  EXPECT_EQ(logits.size(2), 4);
+  EXPECT_GT(logits.abs().max().item<double>(), 1);
+  EXPECT_LT((logits - PredictFromEverything(model, b)).abs().max().item<double>(), 1e-12);
+}
+
 TEST_P(DecisionTransformerTest, PredictionsReadNoLaterTokenAndNoPadding) {
   const DecisionTransformerOptions options = Options();
   DecisionTransformer model = MakeModel(options);
@@ -172,14 +190,6 @@ TEST(DecisionTransformerInitTest, DrawsTheOriginalsDistributions) {
   const Tensor weight = model->embed_observation->weight.abs();
   EXPECT_LE(weight.max().item<double>(), 1 / std::sqrt(5.0));
   EXPECT_NEAR(weight.mean().item<double>(), 0.5 / std::sqrt(5.0), 0.02);
-}
-
-TEST(ActionLossTest, IsTheMeanOverRealSteps) {
-  const Tensor predicted = torch::tensor({{{1.f, 2.f}, {3.f, 4.f}}});
-  const Tensor actions = torch::tensor({{{0.f, 0.f}, {1.f, 1.f}}});
-  const Tensor mask = torch::tensor({{false, true}});
-  EXPECT_FLOAT_EQ(ActionLoss(predicted, actions, mask).item<float>(), (4 + 9) / 2.f);
-  EXPECT_FLOAT_EQ(ActionLoss(predicted, actions, {}).item<float>(), (1 + 4 + 4 + 9) / 4.f);
 }
 
 TEST(DecisionTransformerOptionsTest, SaysWhatIsWrong) {

@@ -138,5 +138,47 @@ TEST(AgentRolloutTest, PlaysTheEpisodesThatASessionPlays) {
   std::filesystem::remove(file);
 }
 
+// A random agent for a game of cards, whose suits it names.
+Checkpoint CardPlayer() {
+  torch::manual_seed(4);
+  const envs::EnvSpec spec = envs::MakeEnv("popgym-repeat-first-easy")->spec();
+  AgentOptions options;
+  options.SetSizes(spec.observation_size, spec.action_size, spec.discrete_actions);
+  options.dt.layers = 1;
+  options.dt.width = 16;
+  options.dt.context = 4;
+  Checkpoint checkpoint{MakeAgent(options), {}};
+  checkpoint.agent->module().eval();
+  checkpoint.info.normalizer.mean.assign(spec.observation_size, 0);
+  checkpoint.info.normalizer.std.assign(spec.observation_size, 1);
+  return checkpoint;
+}
+
+TEST(AgentRolloutTest, DrawnActionsDependOnSeedAndEpisodeAlone) {
+  const auto env = envs::MakeEnv("popgym-repeat-first-easy");
+  const Checkpoint agent = CardPlayer();
+  const auto play = [&](int episodes, int threads, uint64_t seed, bool sample) {
+    return RolloutAgent(*env, agent,
+                        {.targets = {1},
+                         .episodes = episodes,
+                         .seed = seed,
+                         .threads = threads,
+                         .sample_actions = sample})[0]
+        .returns;
+  };
+  const auto many = play(40, 3, 5, true), few = play(6, 1, 5, true);
+  EXPECT_TRUE(std::equal(few.begin(), few.end(), many.begin()));
+  EXPECT_NE(play(6, 1, 6, true), few);
+  EXPECT_NE(play(6, 1, 5, false), few);
+}
+
+TEST(AgentRolloutTest, RefusesOtherKindsOfActions) {
+  EXPECT_THAT([&] { RolloutAgent(*envs::MakeEnv("hopper"), CardPlayer(), {.targets = {1}}); },
+              ThrowsMessage<std::invalid_argument>(HasSubstr("Discrete(4) actions")));
+  EXPECT_THAT([&] { Play({.targets = {1}, .sample_actions = true}); },
+              ThrowsMessage<std::invalid_argument>(HasSubstr(
+                  "sample-actions: expected an agent with discrete actions, found 3 continuous")));
+}
+
 }  // namespace
 }  // namespace cosdt::agents

@@ -34,6 +34,15 @@ TEST_P(CpuUpdateTest, FewerTokensTrainAsAutogradDoes) {
   }
 }
 
+TEST(CpuUpdateTest, DiscreteActionsTrainAsAutogradDoes) {
+  for (const int64_t tokens : {3, 2, 1}) {
+    SCOPED_TRACE(tokens);
+    AgentOptions agent = SmallDiscreteAgent();
+    agent.dt.tokens = tokens;
+    ExpectAutogradsTraining(agent, 20);
+  }
+}
+
 TEST(CpuUpdateTest, EveryFeatureMapTrainsAsAutogradDoes) {
   for (const std::string features : {"relu", "elu"}) {
     for (const bool reweight : {true, false}) {

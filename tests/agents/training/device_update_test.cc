@@ -61,6 +61,16 @@ TEST_P(AttentionKindTest, TrainsAsAutogradDoesInBFloat16) {
   ExpectAutogradsTraining(UpdatePath::kExplicit, SmallTransformer(GetParam()), options, 10, 5e-3);
 }
 
+TEST(DeviceUpdateTest, DiscreteCloningTrainsAsAutogradDoes) {
+  ExpectAutogradsTraining(UpdatePath::kExplicit, SmallDiscreteAgent("bc"), FastTraining(), 20,
+                          2e-5);
+}
+
+TEST(DeviceUpdateTest, LeavesDiscreteTransformersToAutograd) {
+  EXPECT_FALSE(DeviceUpdate::Takes(*MakeAgent(SmallDiscreteAgent())));
+  EXPECT_TRUE(DeviceUpdate::Takes(*MakeAgent(SmallTransformer())));
+}
+
 TEST(DeviceUpdateTest, AnyShapeTrainsAsAutogradDoes) {
   for (const TransformerShape& s :
        {TransformerShape{1, 5, 1, 16, 30, 0.1}, TransformerShape{3, 7, 4, 64, 8, 0.5},

@@ -15,21 +15,25 @@ std::span<T> Values(const Tensor& x) {
 }
 
 TEST(DeviceWindowsTest, GathersWhatTheSamplerFills) {
-  const datasets::Episodes episodes = MakeEpisodes();
-  const datasets::Normalizer normalizer = datasets::MakeNormalizer(episodes);
-  for (const int context : {1, 5, 12, 40}) {
+  const datasets::Episodes continuous = MakeEpisodes(), discrete = MakeDiscreteEpisodes();
+  const datasets::Normalizer normalizer = datasets::MakeNormalizer(continuous);
+  for (const auto& [context, episodes] : {std::pair<int, const datasets::Episodes&>(1, continuous),
+                                          {5, continuous},
+                                          {12, continuous},
+                                          {40, continuous},
+                                          {12, discrete}}) {
     const datasets::WindowOptions options = {
         .context = context, .return_scale = 7, .timestep_limit = 20, .seed = 3};
     datasets::WindowSampler sampler(episodes, options);
     std::vector<datasets::Window> windows(50);
     sampler.Sample(windows);
-    const int64_t batch = 50, steps = context;
+    const int64_t batch = 50, steps = context, action_size = episodes.action_size;
     const Batch filled = {.returns_to_go = torch::empty({batch, steps}),
                           .observations = torch::empty({batch, steps, 3}),
-                          .actions = torch::empty({batch, steps, 2}),
+                          .actions = torch::empty({batch, steps, action_size}),
                           .timesteps = torch::empty({batch, steps}, torch::kInt64),
                           .mask = torch::empty({batch, steps}, torch::kBool),
-                          .previous_actions = torch::empty({batch, steps, 2})};
+                          .previous_actions = torch::empty({batch, steps, action_size})};
     sampler.Fill(windows, &normalizer,
                  {.observations = Values<float>(filled.observations),
                   .actions = Values<float>(filled.actions),

@@ -21,6 +21,12 @@ inline AgentOptions SmallTransformer(const std::string& attention = "cosformer",
   return options;
 }
 
+inline AgentOptions SmallDiscreteAgent(const std::string& kind = "dt") {
+  AgentOptions options = kind == "dt" ? SmallTransformer() : SmallAgent(kind);
+  options.SetSizes(3, 1, 4);
+  return options;
+}
+
 struct TransformerShape {
   int64_t layers, context, heads, width, max_timestep;
   double dropout;
@@ -63,7 +69,8 @@ inline double Distance(Trainer& a, Trainer& b) {
 // Expects updates by `path` to be autograd's, on the same windows with the same dropout.
 inline void ExpectAutogradsTraining(UpdatePath path, const AgentOptions& agent,
                                     const TrainerOptions& options, int updates, double tolerance) {
-  const datasets::Episodes episodes = MakeEpisodes();
+  const datasets::Episodes episodes =
+      agent.discrete_actions() > 0 ? MakeDiscreteEpisodes() : MakeEpisodes();
   const auto ours = MakeTrainer(agent, options, path, episodes);
   const auto theirs = MakeTrainer(agent, options, UpdatePath::kAutograd, episodes);
   for (int i = 0; i < updates; ++i) {

@@ -33,6 +33,19 @@ inline datasets::Episodes MakeEpisodes() {
   return e;
 }
 
+// The same with one of four actions instead: by the signs of the continuous one.
+inline datasets::Episodes MakeDiscreteEpisodes() {
+  datasets::Episodes e = MakeEpisodes();
+  for (size_t row = 0; row < e.rewards.size(); ++row) {
+    e.actions[row] =
+        (e.actions[2 * row] > 0 ? 2.0f : 0.0f) + (e.actions[2 * row + 1] > 0 ? 1.0f : 0.0f);
+  }
+  e.actions.resize(e.rewards.size());
+  e.action_size = 1;
+  e.discrete_actions = 4;
+  return e;
+}
+
 inline AgentOptions SmallAgent(const std::string& kind) {
   AgentOptions options;
   options.kind = kind;
