@@ -140,8 +140,9 @@ __global__ void DropRowsKernel(DropRows op) {
     }
     const float zeros[kGroup] = {};
     for (int64_t r = op.tokens * row; r < op.tokens * (row + 1); ++r) {
-      Store<kVector>(to + r * width, c, width, r == among_all ? v : zeros);
+      if (r != among_all) Store<kVector>(to + r * width, c, width, zeros);
     }
+    Store<kVector>(to + among_all * width, c, width, v);
   }
 }
 
