@@ -4,17 +4,20 @@
 
 #include <array>
 #include <cstdint>
+#include <span>
+
+#include "agents/kernels/gemm.h"
 
 namespace cosdt::agents {
 
-// Fully connected networks of one shape side by side, two hidden ReLU layers each, with a backward
-// pass of their own: SAC's updates are small, and autograd and scattered parameters cost as much as
-// the arithmetic. All members go through one batched product a layer, and all parameters lie in one
-// tensor, so that an optimizer is one pass over it. float32, on the CPU.
+// Fully connected networks of one shape, two hidden ReLU layers each, with a backward pass of their
+// own: SAC's updates are small, and autograd and scattered parameters cost as much as the
+// arithmetic. All parameters lie in one tensor, so that an optimizer is one pass over it. A pass
+// takes one member, on memory of the caller's, so that it stays in the cache. float32, on the CPU.
 class MlpStack {
  public:
-  // Weights and biases of one layer, views of the flat tensor. The last layer is so narrow that the
-  // product is several times faster with its outputs as rows.
+  // Weights and biases of one layer, views of the flat tensor. The last layer is so narrow that it
+  // is computed as products of rows.
   struct Layer {
     torch::Tensor
         weight;          // [members, inputs, outputs]; of the last layer [members, outputs, inputs]
@@ -22,17 +25,16 @@ class MlpStack {
   };
   using Layers = std::array<Layer, 3>;
 
-  // What a forward pass leaves for the backward pass. It may be kept and given again, which saves
-  // the allocation.
-  struct Activations {
-    torch::Tensor hidden0, hidden1;  // [members, rows, hidden], after the ReLU
-    torch::Tensor outputs;           // [members, outputs, rows]
+  // Values of the hidden layers after the ReLU, [rows, hidden] each.
+  struct Hidden {
+    kernels::Rows layer0, layer1;
 
-    // Rows [begin, begin + count).
-    Activations Rows(int64_t begin, int64_t count) const;
+    // The rows from `row` on.
+    Hidden From(int64_t row) const;
   };
 
-  // Everything is zero at first.
+  // Everything is zero at first. Throws std::invalid_argument if `hidden` is no multiple of
+  // kernels::kPanel.
   MlpStack(int64_t members, int64_t inputs, int64_t hidden, int64_t outputs);
 
   // torch.nn.Linear's initialisation: weights and biases uniform in +-1 / sqrt(inputs).
@@ -44,30 +46,45 @@ class MlpStack {
   const Layers& layers() const { return layers_; }
   const Layers& layer_gradients() const { return layer_gradients_; }
 
-  // inputs [rows, inputs] go through every member.
-  void Forward(const torch::Tensor& inputs, Activations& activations) const;
+  // Hidden values in `memory`, which grows if it is smaller.
+  Hidden HiddenIn(kernels::Floats& memory, int64_t rows) const;
 
-  // Writes the gradients of all parameters, given those of the outputs [members, outputs, rows].
-  void Backward(const torch::Tensor& inputs, const Activations& activations,
-                const torch::Tensor& output_gradients);
+  // inputs [rows, inputs] through one member to outputs [rows, outputs].
+  void Forward(int64_t member, kernels::Rows inputs, int64_t rows, const Hidden& hidden,
+               kernels::Rows outputs) const;
 
-  // The gradient of inputs [begin, begin + count) summed over the members, [rows, count], given
-  // those of the outputs [members, outputs, rows]; that of the parameters is not computed.
-  torch::Tensor InputGradients(const Activations& activations,
-                               const torch::Tensor& output_gradients, int64_t begin, int64_t count);
+  // Must be called after the parameters have changed, before the two functions below.
+  void PrepareBackward();
+
+  // Writes the gradients of a member's parameters, given those of the outputs [rows, outputs].
+  // Overwrites `hidden`. Uses LibTorch's threads; the bits do not depend on their number.
+  void Backward(int64_t member, kernels::Rows inputs, int64_t rows, const Hidden& hidden,
+                kernels::Rows output_gradients);
+
+  // For a member with one output, whose gradient is `output_gradient` in the rows `chosen`: the
+  // gradients of inputs [begin, begin + count), written to the same rows of `to`. Overwrites
+  // `scratch`, of as many rows as are chosen.
+  void InputGradients(int64_t member, std::span<const int64_t> chosen, const Hidden& hidden,
+                      float output_gradient, int64_t begin, int64_t count, const Hidden& scratch,
+                      kernels::Rows to) const;
 
  private:
-  Layers Views(const torch::Tensor& flat) const;
+  // A member's weights and biases.
+  struct Pointers {
+    std::array<float*, 3> weight, bias;
+  };
+  static Pointers At(const Layers& layers, int64_t member);
 
-  // The gradient after layer 1, before its ReLU, and after layer 0, in scratch that is kept.
-  void BackwardThroughLayer2(const Activations& activations, const torch::Tensor& output_gradients);
-  void BackwardThroughLayer1(const Activations& activations);
+  Layers Views(const torch::Tensor& flat) const;
+  const float* Transposed(int64_t member) const {
+    return transposed_.data() + member * widths_[1] * widths_[2];
+  }
 
   int64_t members_;
   std::array<int64_t, 4> widths_;  // inputs, hidden, hidden, outputs
   torch::Tensor parameters_, gradients_;
   Layers layers_, layer_gradients_;
-  torch::Tensor hidden1_gradients_, hidden0_gradients_;  // [members, rows, hidden], scratch
+  kernels::Floats transposed_;  // [members, hidden, hidden], the weights of layer 1
 };
 
 }  // namespace cosdt::agents

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "agents/behaviour/mlp_stack.h"
+#include "agents/behaviour/sac_update.h"
 #include "datasets/policy_file.h"
 #include "envs/env.h"
 
@@ -17,7 +18,7 @@ namespace cosdt::agents {
 
 // D4RL's hyperparameters (rlkit, examples/sac.py; arXiv 1812.05905, table 1).
 struct SacOptions {
-  int64_t hidden = 256;  // width of both layers, of policy and critics
+  int64_t hidden = 256;  // width of both layers, of policy and critics: a multiple of 16
   int64_t batch_size = 256;
   double lr = 3e-4;     // of policy, critics and temperature
   double tau = 0.005;   // share of the critics that the targets take over at each update
@@ -38,28 +39,11 @@ void Visit(Options& o, const Visitor& visit) {
   visit("gamma", o.gamma);
 }
 
-// Transitions of a batch, float32. A timeout is no terminal.
-struct SacBatch {
-  torch::Tensor observations;       // [batch, observation_size]
-  torch::Tensor actions;            // [batch, action_size]
-  torch::Tensor rewards;            // [batch]
-  torch::Tensor next_observations;  // [batch, observation_size]
-  torch::Tensor terminals;          // [batch], 0 or 1
-};
-
-struct SacLosses {
-  float critic = 0;       // mean squared Bellman error, summed over the two critics
-  float policy = 0;       // alpha log pi - min Q
-  float temperature = 0;  // -log alpha (log pi + target entropy)
-  float entropy = 0;      // of the policy, in nats: -log pi
-  float alpha = 0;        // the temperature that the losses were computed with
-};
-
 // Soft actor-critic (arXiv 1812.05905) as D4RL's data was made with: two critics with slow targets,
 // a tanh Gaussian policy (see GaussianPolicy), a temperature that is learned towards an entropy of
 // -action_size. All losses of an update are computed before any parameter changes (rlkit's order,
 // rlkit/torch/sac/sac.py, but for the temperature, which changes with the rest). Everything is
-// float32 on the CPU; with the same number of LibTorch threads the bits repeat.
+// float32 on the CPU; the bits are the same for any number of LibTorch's threads.
 class Sac {
  public:
   // A flat tensor and Adam's moments and step count for it.
@@ -103,8 +87,9 @@ class Sac {
   MlpStack critics_, targets_;  // members 2, inputs observation and action
   torch::Tensor log_alpha_, temperature_gradient_;  // [1]
   Learned learned_policy_, learned_critics_, learned_temperature_;
-  MlpStack::Activations policy_activations_, critic_activations_, target_activations_;
-  MlpStack::Activations act_activations_;
+  SacUpdate update_;
+  kernels::Floats act_memory_;
+  SampledActions act_;
 };
 
 }  // namespace cosdt::agents

@@ -19,7 +19,7 @@ AGENTS = {
     "training": ["storage", "kernels", "models"],
     "policies": [],
     "rollout": ["models", "decoding", "policies"],
-    "behaviour": ["storage", "policies", "rollout"],
+    "behaviour": ["storage", "kernels", "policies", "rollout"],
 }
 EXPERIMENTS = {
     "program": [],

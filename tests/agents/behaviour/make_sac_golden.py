@@ -7,7 +7,7 @@ import math
 import torch
 from torch import nn
 
-OBSERVATIONS, ACTIONS, HIDDEN, BATCH, UPDATES = 5, 2, 8, 6, 3
+OBSERVATIONS, ACTIONS, HIDDEN, BATCH, UPDATES = 5, 2, 16, 6, 3
 LR, TAU, GAMMA = 3e-4, 0.005, 0.99
 
 

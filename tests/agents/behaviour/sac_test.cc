@@ -178,7 +178,7 @@ TEST(SacTest, NamesTheOptionThatIsWrong) {
     return Throws<std::invalid_argument>(Property(&std::exception::what, HasSubstr(text)));
   };
   EXPECT_THAT([&] { make({.batch_size = 0}); }, throws("batch_size: expected at least 1"));
-  EXPECT_THAT([&] { make({.hidden = 0}); }, throws("hidden: expected at least 1"));
+  EXPECT_THAT([&] { make({.hidden = 0}); }, throws("hidden: expected a positive multiple of 16"));
   EXPECT_THAT([&] { make({.lr = 0}); }, throws("lr"));
   EXPECT_THAT([&] { make({.tau = 2}); }, throws("tau"));
   EXPECT_THAT([&] { make({.gamma = 1}); }, throws("gamma"));
