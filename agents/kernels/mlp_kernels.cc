@@ -81,18 +81,32 @@ void Transpose(const float* from, int64_t rows, int64_t columns, float* to) {
   }
 }
 
+// to[o] = bias[o] + the product of h and w[o] for kOutputs outputs.
+template <int64_t kOutputs>
+HWY_INLINE void DotProducts(const float* h, const float* w, int64_t width, const float* bias,
+                            float* to) {
+  hn::Vec<FloatTag> sums[kOutputs];
+  for (auto& sum : sums) sum = hn::Zero(kTag);
+  for (int64_t i = 0; i < width; i += kLanes) {
+    const auto values = hn::LoadU(kTag, h + i);
+    for (int64_t o = 0; o < kOutputs; ++o) {
+      sums[o] = hn::MulAdd(values, hn::LoadU(kTag, w + o * width + i), sums[o]);
+    }
+  }
+  for (int64_t o = 0; o < kOutputs; ++o) {
+    to[o] = hn::GetLane(hn::SumOfLanes(kTag, sums[o])) + (bias ? bias[o] : 0.0f);
+  }
+}
+
 void NarrowOutputs(Rows hidden, int64_t rows, const float* w, int64_t width, int64_t outputs,
                    const float* bias, Rows to) {
   for (int64_t row = 0; row < rows; ++row) {
     const float* const h = hidden.data + row * hidden.stride;
-    for (int64_t o = 0; o < outputs; ++o) {
-      auto sum = hn::Zero(kTag);
-      for (int64_t i = 0; i < width; i += kLanes) {
-        sum = hn::MulAdd(hn::LoadU(kTag, h + i), hn::LoadU(kTag, w + o * width + i), sum);
-      }
-      to.data[row * to.stride + o] =
-          hn::GetLane(hn::SumOfLanes(kTag, sum)) + (bias ? bias[o] : 0.0f);
-    }
+    float* const out = to.data + row * to.stride;
+    const auto bias_of = [&](int64_t o) { return bias ? bias + o : nullptr; };
+    int64_t o = 0;
+    for (; o + 3 <= outputs; o += 3) DotProducts<3>(h, w + o * width, width, bias_of(o), out + o);
+    for (; o < outputs; ++o) DotProducts<1>(h, w + o * width, width, bias_of(o), out + o);
   }
 }
 
