@@ -63,7 +63,7 @@ TEST(BenchCommandTest, SlowEveryBenchMeasures) {
   std::filesystem::permissions(rival, std::filesystem::perms::owner_all);
   const std::string python = " --repeats 1 --python " + rival;
   ExpectRows(Bench("attention --lengths 60 --no-compare --repeats 1 --attention cosformer"), 3);
-  ExpectRows(Bench("behaviour --env hopper" + python), 1);
+  ExpectRows(Bench("behaviour --env hopper" + python), 2);
   ExpectRows(Bench("data" + python), 4);
   ExpectRows(Bench("env --env hopper" + python), 3);
   ExpectRows(Bench("eval --env hopper" + python), 3 + 3);
