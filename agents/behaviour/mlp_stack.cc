@@ -82,7 +82,7 @@ MlpStack::Pointers MlpStack::At(const Layers& layers, int64_t member) {
   return at;
 }
 
-void MlpStack::Initialise(torch::Generator generator) {
+void MlpStack::Initialize(torch::Generator generator) {
   const torch::NoGradGuard no_grad;
   for (size_t i = 0; i < layers_.size(); ++i) {
     const double bound = 1 / std::sqrt(static_cast<double>(widths_[i]));

@@ -37,8 +37,8 @@ class MlpStack {
   // kernels::kPanel.
   MlpStack(int64_t members, int64_t inputs, int64_t hidden, int64_t outputs);
 
-  // torch.nn.Linear's initialisation: weights and biases uniform in +-1 / sqrt(inputs).
-  void Initialise(torch::Generator generator);
+  // torch.nn.Linear's initialization: weights and biases uniform in +-1 / sqrt(inputs).
+  void Initialize(torch::Generator generator);
 
   // [n], with every matrix beginning at a multiple of 64 bytes; the gaps stay zero.
   const torch::Tensor& parameters() const { return parameters_; }

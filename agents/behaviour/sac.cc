@@ -12,10 +12,10 @@
 namespace cosdt::agents {
 namespace {
 
-MlpStack MakeInitialised(int64_t members, int64_t inputs, int64_t hidden, int64_t outputs,
+MlpStack MakeInitialized(int64_t members, int64_t inputs, int64_t hidden, int64_t outputs,
                          const torch::Generator& generator) {
   MlpStack stack(members, inputs, hidden, outputs);
-  stack.Initialise(generator);
+  stack.Initialize(generator);
   return stack;
 }
 
@@ -59,9 +59,9 @@ void SacOptions::Validate() const {
   expect(hidden >= 1 && hidden % kernels::kPanel == 0, "hidden", "a positive multiple of 16",
          static_cast<double>(hidden));
   expect(batch_size >= 1, "batch_size", "at least 1", static_cast<double>(batch_size));
-  expect(lr > 0, "lr", "a number above 0", lr);
-  expect(tau > 0 && tau <= 1, "tau", "a number above 0 and at most 1", tau);
-  expect(gamma >= 0 && gamma < 1, "gamma", "a number from 0 to below 1", gamma);
+  expect(lr > 0, "lr", "a value above 0", lr);
+  expect(tau > 0 && tau <= 1, "tau", "a value above 0 and at most 1", tau);
+  expect(gamma >= 0 && gamma < 1, "gamma", "a value from 0 to below 1", gamma);
 }
 
 Sac::Sac(const envs::EnvSpec& spec, const SacOptions& options, uint64_t seed)
@@ -71,8 +71,8 @@ Sac::Sac(const envs::EnvSpec& spec, const SacOptions& options, const torch::Gene
     : observation_size_(spec.observation_size),
       action_size_(spec.action_size),
       options_(options),
-      policy_(MakeInitialised(1, observation_size_, options.hidden, 2 * action_size_, generator)),
-      critics_(MakeInitialised(2, observation_size_ + action_size_, options.hidden, 1, generator)),
+      policy_(MakeInitialized(1, observation_size_, options.hidden, 2 * action_size_, generator)),
+      critics_(MakeInitialized(2, observation_size_ + action_size_, options.hidden, 1, generator)),
       targets_(2, observation_size_ + action_size_, options.hidden, 1),
       log_alpha_(torch::zeros({1})),
       temperature_gradient_(torch::zeros({1})),

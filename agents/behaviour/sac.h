@@ -52,7 +52,7 @@ class Sac {
     torch::Tensor steps;                                    // [1]
   };
 
-  // Initialises as torch.nn.Linear does, from `seed`; the targets begin as the critics.
+  // Initializes as torch.nn.Linear does, from `seed`; the targets begin as the critics.
   Sac(const envs::EnvSpec& spec, const SacOptions& options, uint64_t seed);
 
   const SacOptions& options() const { return options_; }

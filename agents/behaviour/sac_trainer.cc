@@ -23,7 +23,7 @@ namespace cosdt::agents {
 namespace {
 
 // Streams of the seed: one for the initial parameters, then four kinds that interleave.
-constexpr uint64_t kInitialisation = 0;
+constexpr uint64_t kInitialization = 0;
 uint64_t EpisodeStream(uint64_t episode) { return 4 * episode + 1; }
 uint64_t ActionStream(uint64_t step) { return 4 * step + 2; }
 uint64_t UpdateStream(uint64_t step) { return 4 * step + 3; }
@@ -70,7 +70,7 @@ SacTrainer::SacTrainer(const envs::MujocoEnv& env, const SacTrainingOptions& opt
       options_(Valid(options)),
       folder_(std::move(folder)),
       lock_(folder_),
-      sac_(env.spec(), options.sac, envs::StreamSeed(options.seed, kInitialisation)),
+      sac_(env.spec(), options.sac, envs::StreamSeed(options.seed, kInitialization)),
       log_(env.spec(), options.steps, folder_ + "/transitions.f32"),
       observation_(env.spec().observation_size) {
   datasets::RemoveTemporaries(folder_);
@@ -262,7 +262,7 @@ void SacTrainer::Load() {
     int64_t value = -1;
     std::from_chars(text.data(), text.data() + text.size(), value);
     if (value >= 0 && value <= max) return value;
-    throw datasets::FileError(state.path(), key, "a number from 0 to " + Text(max), text);
+    throw datasets::FileError(state.path(), key, "a value from 0 to " + Text(max), text);
   };
   const int64_t steps = number("steps", options_.steps);
   const int64_t checksum = number("transitions_checksum", std::numeric_limits<uint32_t>::max());

@@ -72,10 +72,10 @@ struct SacProgress {
 class SacTrainer {
  public:
   // Resumes the run in `folder` if there is one and `resume` is set, begins one otherwise.
-  // Options but for `steps` and what is saved must then be those the run began with, and LibTorch
-  // have as many threads. Throws std::invalid_argument, std::runtime_error if the folder cannot
-  // be written or holds a run without `resume`, datasets::FileError if a file is damaged or does
-  // not fit.
+  // Options except `steps` and what is saved must then be those that the run began with, and
+  // LibTorch must have as many threads. Throws std::invalid_argument, std::runtime_error if the
+  // folder cannot be written or holds a run without `resume`, datasets::FileError if a file is
+  // damaged or does not fit.
   SacTrainer(const envs::MujocoEnv& env, const SacTrainingOptions& options, std::string folder,
              bool resume);
 

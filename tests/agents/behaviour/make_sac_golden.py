@@ -72,7 +72,7 @@ emit("kNextObservationRows", next_observations)
 emit("kTerminals", terminals)
 emit("kNoise", noise)
 
-optimisers = [torch.optim.Adam(p, LR) for p in
+optimizers = [torch.optim.Adam(p, LR) for p in
               (policy.parameters(), [p for c in critics for p in c.parameters()], [log_alpha])]
 for update in range(UPDATES):
     alpha = log_alpha.exp().detach()
@@ -96,11 +96,11 @@ for update in range(UPDATES):
         emit("kPolicyGradients", flat(policy_gradients))
         emit("kCriticGradients", flat(critic_gradients))
         emit("kTemperatureGradient", temperature_gradient)
-    for optimiser, gradients in zip(optimisers, (policy_gradients, critic_gradients,
+    for optimizer, gradients in zip(optimizers, (policy_gradients, critic_gradients,
                                                  [temperature_gradient])):
-        for parameter, gradient in zip(optimiser.param_groups[0]["params"], gradients):
+        for parameter, gradient in zip(optimizer.param_groups[0]["params"], gradients):
             parameter.grad = gradient
-        optimiser.step()
+        optimizer.step()
     with torch.no_grad():
         for critic, target in zip(critics, targets):
             for p, t in zip(critic.parameters(), target.parameters()):

@@ -1,5 +1,6 @@
 #include "agents/behaviour/sac.h"
 
+#include <ATen/Parallel.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -124,7 +125,7 @@ TEST(SacTest, BeginsWithTargetsEqualToTheCritics) {
       torch::equal(sac.critics().layers()[1].weight[0], sac.critics().layers()[1].weight[1]));
 }
 
-TEST(SacTest, InitialisesUniformlyInOneOverTheRootOfTheInputs) {
+TEST(SacTest, InitializesUniformlyInOneOverTheRootOfTheInputs) {
   const Sac sac(Spec(), {}, 3);
   const torch::Tensor w = sac.policy().layers()[1].weight;
   EXPECT_NEAR(w.abs().max().item<float>(), 1.0 / 16, 1e-4);
@@ -170,6 +171,113 @@ TEST(SacTest, LogProbabilitiesIntegrateToTheDistributionOfTheActions) {
   }
   EXPECT_NEAR(total, 1, 1e-3);
   EXPECT_THAT(density, Pointwise(::testing::DoubleNear(0.01), share));
+}
+
+// A batch of several blocks of rows, with sizes that fill no whole tile.
+class SacBlocksTest : public ::testing::Test {
+ protected:
+  static constexpr int64_t kRows = 150, kObservations = 7, kActions = 3;
+
+  SacBlocksTest() {
+    torch::manual_seed(1);
+    batch_ = {torch::randn({kRows, kObservations}), torch::rand({kRows, kActions}) * 2 - 1,
+              torch::randn(kRows), torch::randn({kRows, kObservations}),
+              (torch::rand(kRows) < 0.1).to(torch::kFloat)};
+    noise_ = torch::randn({2 * kRows, kActions});
+  }
+
+  Sac Make() const {
+    return Sac({.name = "blocks", .observation_size = kObservations, .action_size = kActions},
+               {.hidden = 48, .batch_size = kRows}, 4);
+  }
+
+  SacBatch batch_;
+  torch::Tensor noise_;
+};
+
+// The parameters of one member as leaves, and its outputs [rows, outputs].
+struct Differentiable {
+  explicit Differentiable(const MlpStack& stack, int64_t member) {
+    for (const MlpStack::Layer& layer : stack.layers()) {
+      weights.push_back(layer.weight[member].clone().requires_grad_());
+      biases.push_back(layer.bias[member].flatten().clone().requires_grad_());
+    }
+  }
+  torch::Tensor operator()(const torch::Tensor& x) const {
+    const torch::Tensor h = torch::relu(torch::addmm(biases[0], x, weights[0]));
+    return torch::addmm(biases[2], torch::relu(torch::addmm(biases[1], h, weights[1])),
+                        weights[2].t());
+  }
+  void ExpectGradients(const torch::Tensor& loss, const MlpStack::Layers& found, int64_t member) {
+    std::vector<torch::Tensor> leaves = weights;
+    leaves.insert(leaves.end(), biases.begin(), biases.end());
+    const auto gradients = torch::autograd::grad({loss}, leaves, {}, /*retain_graph=*/true);
+    for (size_t i = 0; i < 3; ++i) {
+      EXPECT_TRUE(torch::allclose(found[i].weight[member], gradients[i], 1e-3, 1e-6)) << i;
+      EXPECT_TRUE(torch::allclose(found[i].bias[member].flatten(), gradients[3 + i], 1e-3, 1e-6))
+          << i;
+    }
+  }
+  std::vector<torch::Tensor> weights, biases;
+};
+
+TEST_F(SacBlocksTest, GradientsAreThoseOfAutograd) {
+  Sac sac = Make();
+  const SacLosses losses = sac.ComputeGradients(batch_, noise_);
+  Differentiable policy(sac.policy(), 0);
+  std::vector<Differentiable> critics, targets;
+  for (const int64_t member : {0, 1}) {
+    critics.emplace_back(sac.critics(), member);
+    targets.emplace_back(sac.targets(), member);
+  }
+  const auto act = [&](const torch::Tensor& observations, const torch::Tensor& noise) {
+    const std::vector<torch::Tensor> halves = policy(observations).chunk(2, 1);
+    const torch::Tensor log_std = halves[1].clamp(-20, 2), u = halves[0] + log_std.exp() * noise;
+    const torch::Tensor density = -0.5 * noise.square() - log_std -
+                                  0.5 * std::log(2 * std::numbers::pi) -
+                                  torch::log1p(-u.tanh().square());
+    return std::pair(u.tanh(), density.sum(1));
+  };
+  const auto smaller = [](const std::vector<Differentiable>& two, const torch::Tensor& pairs) {
+    return torch::minimum(two[0](pairs), two[1](pairs)).squeeze(1);
+  };
+  const auto [actions, log_probs] = act(batch_.observations, noise_.narrow(0, 0, kRows));
+  const auto [next, next_log_probs] = act(batch_.next_observations, noise_.narrow(0, kRows, kRows));
+  const torch::Tensor returns =
+      (batch_.rewards +
+       0.99 * (1 - batch_.terminals) *
+           (smaller(targets, torch::cat({batch_.next_observations, next}, 1)) - next_log_probs))
+          .detach();
+  const torch::Tensor pairs = torch::cat({batch_.observations, batch_.actions}, 1);
+  const torch::Tensor critic_loss = (critics[0](pairs).squeeze(1) - returns).square().mean() +
+                                    (critics[1](pairs).squeeze(1) - returns).square().mean();
+  const torch::Tensor policy_loss =
+      (log_probs - smaller(critics, torch::cat({batch_.observations, actions}, 1))).mean();
+  EXPECT_NEAR(losses.critic, critic_loss.item<float>(), 1e-4);
+  EXPECT_NEAR(losses.policy, policy_loss.item<float>(), 1e-4);
+  policy.ExpectGradients(policy_loss, sac.policy().layer_gradients(), 0);
+  for (const int64_t member : {0, 1}) {
+    critics[static_cast<size_t>(member)].ExpectGradients(critic_loss,
+                                                         sac.critics().layer_gradients(), member);
+  }
+}
+
+TEST_F(SacBlocksTest, BitsDoNotDependOnTheNumberOfThreads) {
+  const int before = at::get_num_threads();
+  std::vector<torch::Tensor> parameters;
+  for (const int threads : {1, 2, 5}) {
+    at::set_num_threads(threads);
+    Sac sac = Make();
+    for (int i = 0; i < 3; ++i) {
+      sac.ComputeGradients(batch_, noise_);
+      sac.Step();
+    }
+    parameters.push_back(torch::cat({sac.policy().parameters(), sac.critics().parameters(),
+                                     sac.targets().parameters(), LogAlpha(sac)}));
+  }
+  at::set_num_threads(before);
+  EXPECT_TRUE(torch::equal(parameters[0], parameters[1]));
+  EXPECT_TRUE(torch::equal(parameters[0], parameters[2]));
 }
 
 TEST(SacTest, NamesTheOptionThatIsWrong) {

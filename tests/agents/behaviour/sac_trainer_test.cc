@@ -250,7 +250,7 @@ TEST_F(SacTrainerTest, IsResumedWithTheOptionsItBeganWith) {
       [&] { SacTrainer(envs::Hopper(envs::Physics::kGymnasiumV5), options_, Folder("run"), true); },
       ThrowsWith("options/physics: expected gymnasium-v5, found d4rl"));
   options_.steps = 50;
-  EXPECT_THAT([&] { Train("run"); }, ThrowsWith("steps: expected a number from 0 to 50, found 60"));
+  EXPECT_THAT([&] { Train("run"); }, ThrowsWith("steps: expected a value from 0 to 50, found 60"));
 }
 
 TEST_F(SacTrainerTest, KeepsARunThatIsThereUnlessToldToResume) {
