@@ -12,39 +12,40 @@
 HWY_BEFORE_NAMESPACE();
 namespace cosdt::attention::kernels::HWY_NAMESPACE {
 
-// Rows of a chunk whose scores are held at a time.
-inline constexpr size_t kBlockRows = 48;
+// Rows of a chunk whose scores are held at a time: the whole chunk up to the limit.
+inline constexpr size_t kBlockRows = 48, kBlockLimit = 72;
+// Longer chunks' rows are packed, because distant rows compete for the same places of the cache.
+inline constexpr size_t kUnpackedRows = 96;
 
-// A state is kept in up to three copies: what the segment has added so far (`local`), what came
-// before the segment (`base`), and their sum, which the products read (`use`). Only heads with
-// several segments need more than the first.
+// A state: parts x width rows, and behind them the normaliser's.
 template <class T>
 struct State {
-  T* local = nullptr;
-  T* base = nullptr;
-  T* use = nullptr;
-  size_t size = 0;
+  T* data = nullptr;
+  size_t rows = 0, columns = 0;  // rows in whole tiles
 
-  void Take(Scratch& scratch, size_t n, bool segmented) {
-    size = n;
-    local = scratch.Take<T>(n);
-    base = segmented ? scratch.Take<T>(n) : nullptr;
-    use = segmented ? scratch.Take<T>(n) : local;
+  size_t size() const { return PanelsOf<T>(columns) * kPanel<T> * rows; }
+  Panels<T> panels() const { return Panels<T>(data, rows); }
+  void Clear() const { std::memset(static_cast<void*>(data), 0, size() * sizeof(T)); }
+  void CopyFrom(const T* from) const { std::memcpy(data, from, size() * sizeof(T)); }
+  // Rows [begin, end) to a copy of the state.
+  void CopyRows(size_t begin, size_t end, T* to) const {
+    const Panels<T> from = panels(), copy(to, rows);
+    for (size_t column = 0; column < columns; column += kPanel<T>) {
+      std::memcpy(copy.At(begin, column), from.At(begin, column),
+                  (end - begin) * kPanel<T> * sizeof(T));
+    }
   }
-  void Clear(T* what) const { std::memset(static_cast<void*>(what), 0, size * sizeof(T)); }
-  // At the beginning of a segment, with `base` set.
-  void BeginSegment() const {
-    Clear(local);
-    if (base) std::memcpy(use, base, size * sizeof(T));
+};
+
+// The part of a state's rows, in whole tiles, that one of several threads sums.
+struct Slice {
+  int64_t index = 0, count = 1;
+
+  size_t Begin(size_t rows) const {
+    const size_t tiles = rows / kTileRows, n = static_cast<size_t>(count);
+    return tiles * static_cast<size_t>(index) / n * kTileRows;
   }
-  // After a chunk was added to `local`.
-  void Refresh() const {
-    if (base) AddInto(local, base, size, use);
-  }
-  // At the end of a segment that another one follows.
-  void EndSegment() const {
-    if (base) AddTo(local, size, base);
-  }
+  size_t End(size_t rows) const { return Slice{index + 1, count}.Begin(rows); }
 };
 
 // The base of forward and backward: sizes, the head at hand, and the rows' loading.
@@ -61,6 +62,8 @@ class HeadKernel {
         padded_value_width_(Padded<T>(value_width_)),
         chunk_rows_(RoundUp(static_cast<size_t>(plan.chunk()), kRowStep)),
         chunk_columns_(Padded<T>(chunk_rows_)),
+        block_rows_(chunk_rows_ <= kBlockLimit ? chunk_rows_ : kBlockRows),
+        stateful_(plan.chunks() > 1),
         weights_(problem_.reweight_length > 0
                      ? static_cast<const T*>(plan.toeplitz()) + plan.reach()
                      : nullptr) {}
@@ -78,42 +81,81 @@ class HeadKernel {
   bool IsReal(size_t token) const {
     return !problem_.mask || problem_.mask[static_cast<size_t>(batch_ * problem_.length) + token];
   }
+  bool AreReal(size_t token, size_t n) const {
+    return !problem_.mask ||
+           !std::memchr(problem_.mask + static_cast<size_t>(batch_ * problem_.length) + token, 0,
+                        n);
+  }
   size_t ChunkBegin(int64_t chunk) const { return static_cast<size_t>(chunk * plan_.chunk()); }
   size_t ChunkLength(int64_t chunk) const {
     return static_cast<size_t>(std::min(plan_.chunk(), problem_.length - chunk * plan_.chunk()));
   }
-  // Features of q or k at a token; zeros if it is padding and `masked`.
-  void LoadFeatures(const Array& array, size_t token, bool masked, T* to) const {
-    if (masked && !IsReal(token)) {
-      std::memset(static_cast<void*>(to), 0, padded_width_ * sizeof(T));
-      return;
-    }
-    LoadRow(array, problem_.type, Offset(array, token), width_, to);
-    MapFeatures(problem_.features, width_, to);
+  int64_t ChunksEnd(int64_t segment) const {
+    return std::min((segment + 1) * plan_.chunks_per_segment(), plan_.chunks());
   }
-  // A token's v; zeros if it is padding.
-  void LoadValue(size_t token, T* to) const {
-    if (IsReal(token)) {
-      LoadRow(problem_.v, problem_.type, Offset(problem_.v, token), value_width_, to);
-    } else {
-      std::memset(static_cast<void*>(to), 0, padded_value_width_ * sizeof(T));
-    }
+  // Whether products may read or write n rows of an array as they are.
+  bool Fits(size_t width, size_t n) const {
+    return problem_.type != Type::kBFloat16 && width % kLanes<T> == 0 && n % kRowStep == 0;
   }
-  // The transpose of a chunk's n rows, with zeros up to whole tiles and vectors.
-  void TransposeChunk(const T* rows, size_t stride, size_t n, size_t columns, T* to) const {
-    Transpose(rows, stride, n, columns, to, chunk_columns_);
-    const size_t end = Padded<T>(RoundUp(n, kRowStep));
-    for (size_t c = RoundUp(n, 4); c < end; ++c) {
-      for (size_t p = 0; p < columns; ++p) to[p * chunk_columns_ + c] = 0;
-    }
+  Rows<T> Direct(const Array& array, size_t token) const {
+    return {static_cast<T*>(array.data) + Offset(array, token), static_cast<size_t>(array.token)};
   }
-  // Calls body(first token, tokens, is the last) for a segment's chunks.
-  template <class Body>
-  void ForChunks(int64_t segment, const Body& body) const {
-    const int64_t first = segment * plan_.chunks_per_segment();
-    const int64_t last = std::min(first + plan_.chunks_per_segment(), plan_.chunks());
-    for (int64_t chunk = first; chunk < last; ++chunk) {
-      body(ChunkBegin(chunk), ChunkLength(chunk), chunk + 1 == last);
+  // Rows of n tokens from `token` on, with features; zeros at padding if `masked`. They are copied
+  // to `scratch`, and there followed by zeros up to whole tiles, if they do not lie there already.
+  Rows<T> Load(const Array& array, size_t width, Features features, bool masked, size_t token,
+               size_t n, T* scratch) const {
+    if (Fits(width, n) && features == Features::kIdentity && (!masked || AreReal(token, n))) {
+      return Direct(array, token);
+    }
+    const Rows<T> rows{scratch, Padded<T>(width)};
+    for (size_t i = 0; i < n; ++i) {
+      if (masked && !IsReal(token + i)) {
+        ClearRows(rows, i, i + 1);
+      } else {
+        const T* x = Direct(array, token)[i];
+        if (!Fits(width, 0)) {
+          LoadRow(array, problem_.type, Offset(array, token + i), width, rows[i]);
+          x = rows[i];
+        }
+        MapFeatures(features, width, x, rows[i]);
+      }
+    }
+    ClearRows(rows, n, RoundUp(n, kRowStep));
+    return rows;
+  }
+  Rows<T> LoadKeys(size_t token, size_t n, T* scratch) const {
+    return Load(problem_.k, width_, problem_.features, true, token, n, scratch);
+  }
+  Rows<T> LoadValues(size_t token, size_t n, T* scratch) const {
+    return Load(problem_.v, value_width_, Features::kIdentity, true, token, n, scratch);
+  }
+  Rows<T> LoadQueries(size_t token, size_t n, T* scratch) const {
+    return Load(problem_.q, width_, problem_.features, false, token, n, scratch);
+  }
+  // A chunk's rows as the right side of products.
+  Panels<T> AsPanels(const Rows<T>& rows, size_t n, size_t columns, T* packed) const {
+    if (chunk_rows_ <= kUnpackedRows) return Panels<T>(rows);
+    const Panels<T> panels(packed, chunk_rows_);
+    PackPanels(rows, RoundUp(n, kRowStep), columns, panels);
+    return panels;
+  }
+  // Room for AsPanels.
+  size_t PackedSize(size_t columns) const {
+    return chunk_rows_ <= kUnpackedRows ? 0 : PanelsOf<T>(columns) * kPanel<T> * chunk_rows_;
+  }
+  // Room for a transposed chunk.
+  size_t TransposedSize(size_t columns) const {
+    return PanelsOf<T>(chunk_rows_) * kPanel<T> * columns;
+  }
+  // Where results for n tokens are written: in place, or to `scratch`, from which Store takes them.
+  Rows<T> Output(const Array& array, size_t width, size_t token, size_t n, T* scratch) const {
+    return Fits(width, n) ? Direct(array, token) : Rows<T>{scratch, Padded<T>(width)};
+  }
+  void Store(const Rows<T>& rows, const T* scratch, size_t width, size_t token, size_t n,
+             const Array& array) const {
+    if (rows.data != scratch) return;
+    for (size_t i = 0; i < n; ++i) {
+      StoreRow(rows[i], T{1}, width, array, problem_.type, Offset(array, token + i));
     }
   }
   // The factor of the sums: 1 / max(normaliser, eps), written so that a NaN stays one.
@@ -121,27 +163,41 @@ class HeadKernel {
     const T eps = static_cast<T>(problem_.eps);
     return T{1} / (sum < eps ? eps : sum);
   }
+  const T* Cosines(size_t token) const { return static_cast<const T*>(plan_.cosine()) + token; }
+  const T* Sines(size_t token) const { return static_cast<const T*>(plan_.sine()) + token; }
 
-  // x at both phases of a token side by side, or x alone without M. `to` is zero-padded to whole
-  // vectors when it is allocated.
-  void AtPhases(const T* x, size_t n, size_t token, T* to) const {
+  // factor x at both phases of a token side by side, or once without M.
+  void AtPhases(const T* x, T factor, size_t n, size_t token, T* to) const {
     if (parts_ == 1) {
-      ScaleTo(x, T{1}, n, to);
+      ScaleTo(x, factor, n, to);
       return;
     }
-    ScaleTo(x, static_cast<const T*>(plan_.cosine())[token], n, to);
-    ScaleTo(x, static_cast<const T*>(plan_.sine())[token], n, to + n);
+    ScaleTo(x, factor * *Cosines(token), n, to);
+    ScaleTo(x, factor * *Sines(token), n, to + n);
   }
-  static void ClearRows(T* rows, size_t stride, size_t begin, size_t end) {
+  // The state's contribution to a chunk's rows from `token` on; `factor` stands for the cosines
+  // if it is given.
+  Outside<T> FromState(const State<T>& state, const Rows<T>& rows, size_t steps, size_t token,
+                       const T* factor) const {
+    Outside<T> outside{.a = rows, .state = state.panels(), .steps = steps, .parts = parts_};
+    outside.factor = factor;
+    if (parts_ == 2) {
+      outside.tangent = static_cast<const T*>(plan_.tangent()) + token;
+      if (!factor) outside.factor = Cosines(token);
+    }
+    return outside;
+  }
+  static void ClearRows(const Rows<T>& rows, size_t begin, size_t end) {
     if (end > begin) {
-      std::memset(static_cast<void*>(rows + begin * stride), 0, (end - begin) * stride * sizeof(T));
+      std::memset(static_cast<void*>(rows[begin]), 0, (end - begin) * rows.stride * sizeof(T));
     }
   }
 
   const Plan& plan_;
   const Problem& problem_;
   const size_t width_, value_width_, parts_, padded_width_, padded_value_width_;
-  const size_t chunk_rows_, chunk_columns_;
+  const size_t chunk_rows_, chunk_columns_, block_rows_;
+  const bool stateful_;
   const T* const weights_;
   int64_t batch_ = 0, head_ = 0;
   size_t row0_ = 0;  // of the head in the normaliser
@@ -151,140 +207,142 @@ template <class T>
 class ForwardKernel : HeadKernel<T> {
  public:
   explicit ForwardKernel(const Plan& plan)
-      : HeadKernel<T>(plan),
-        stateful_(plan.chunks() > 1),
-        state_rows_(RoundUp(parts_ * width_, kTileRows)),
-        phase_columns_(Padded<T>(state_rows_)) {
+      : HeadKernel<T>(plan), phase_columns_(Padded<T>(RoundUp(parts_ * width_, kTileRows))) {
+    state_.rows = RoundUp(parts_ * width_, kTileRows);
+    state_.columns = value_width_;
     static thread_local Scratch scratch;
     scratch.Fit([this](Scratch& s) {
-      const size_t w = padded_width_, vw = padded_value_width_;
-      q_ = s.template Take<T>(kBlockRows * w);
-      k_ = s.template Take<T>(chunk_rows_ * w);
-      k_transposed_ = s.template Take<T>(w * chunk_columns_);
-      v_ = s.template Take<T>(chunk_rows_ * vw);
-      scores_ = s.template Take<T>(kBlockRows * chunk_columns_);
-      out_ = s.template Take<T>(kBlockRows * vw);
+      q_ = s.template Take<T>(block_rows_ * padded_width_);
+      k_ = s.template Take<T>(chunk_rows_ * padded_width_);
+      v_ = s.template Take<T>(chunk_rows_ * padded_value_width_);
+      k_transposed_ = s.template Take<T>(this->TransposedSize(padded_width_));
+      v_packed_ = s.template Take<T>(this->PackedSize(value_width_));
+      scores_ = {s.template Take<T>(block_rows_ * chunk_columns_), chunk_columns_};
+      out_ = s.template Take<T>(block_rows_ * padded_value_width_);
+      factors_ = s.template Take<T>(block_rows_);
       if (!stateful_) return;
-      q_phases_ = s.template Take<T>(kBlockRows * phase_columns_);
-      k_phases_ = s.template Take<T>(chunk_rows_ * phase_columns_);
+      k_phases_ = {s.template Take<T>(chunk_rows_ * phase_columns_), phase_columns_};
       // the sums of phi(k) v^T and behind them those of phi(k)
-      state_.Take(s, StateSize(), plan_.segments() > 1);
+      state_.data = s.template Take<T>(StateSize());
     });
     scratch_size_ = scratch.size();
-    if (!stateful_) return;
-    this->ClearRows(q_phases_, phase_columns_, 0, kBlockRows);
-    this->ClearRows(k_phases_, phase_columns_, 0, chunk_rows_);
+    if (stateful_) this->ClearRows(k_phases_, 0, chunk_rows_);
   }
 
-  size_t StateSize() const { return state_rows_ * padded_value_width_ + phase_columns_; }
-
+  size_t StateSize() const { return state_.size() + phase_columns_; }
   size_t ScratchSize() const { return scratch_size_; }
 
   void Head(int64_t head) {
     this->SetHead(head);
-    if (state_.base) state_.Clear(state_.base);
-    for (int64_t segment = 0; segment < plan_.segments(); ++segment) {
-      Segment(segment);
-      if (segment + 1 < plan_.segments()) state_.EndSegment();
-    }
+    if (stateful_) ClearState();
+    Chunks(0, plan_.chunks());
   }
 
   // One segment of a head after the sums over those before it.
   void Segment(int64_t head, int64_t segment, const T* before) {
     this->SetHead(head);
-    std::memcpy(state_.base, before, StateSize() * sizeof(T));
-    Segment(segment);
+    std::memcpy(state_.data, before, StateSize() * sizeof(T));
+    Chunks(segment * plan_.chunks_per_segment(), this->ChunksEnd(segment));
   }
 
-  // The segment's contribution to the state.
-  void SumSegment(int64_t head, int64_t segment, T* to) {
+  // The sums before each of a head's segments, the slice's rows of them; `states` has those of the
+  // head.
+  void SumStates(int64_t head, const Slice& slice, T* states) {
     this->SetHead(head);
-    state_.BeginSegment();
-    this->ForChunks(segment, [this](size_t begin, size_t n, bool) HWY_ATTR {
-      LoadKeys(begin, n);
-      AddChunk(n);
-    });
-    std::memcpy(to, state_.local, StateSize() * sizeof(T));
+    ClearState();
+    const size_t begin = slice.Begin(state_.rows), end = slice.End(state_.rows);
+    for (int64_t segment = 0; segment < plan_.segments(); ++segment) {
+      T* const to = states + static_cast<size_t>(segment) * StateSize();
+      state_.CopyRows(begin, end, to);
+      if (slice.index == 0) std::copy_n(Normalizers(), phase_columns_, to + state_.size());
+      if (segment + 1 == plan_.segments()) return;
+      for (int64_t chunk = segment * plan_.chunks_per_segment(); chunk < this->ChunksEnd(segment);
+           ++chunk) {
+        const size_t token = this->ChunkBegin(chunk), n = this->ChunkLength(chunk);
+        LoadChunk(token, n);
+        AddChunk(token, n, begin, end);
+      }
+    }
   }
 
  private:
   using HeadKernel<T>::plan_, HeadKernel<T>::problem_, HeadKernel<T>::width_,
       HeadKernel<T>::value_width_, HeadKernel<T>::parts_, HeadKernel<T>::padded_width_,
-      HeadKernel<T>::padded_value_width_, HeadKernel<T>::chunk_rows_, HeadKernel<T>::chunk_columns_;
+      HeadKernel<T>::padded_value_width_, HeadKernel<T>::chunk_rows_, HeadKernel<T>::chunk_columns_,
+      HeadKernel<T>::block_rows_, HeadKernel<T>::stateful_;
 
-  void Segment(int64_t segment) {
-    if (stateful_) state_.BeginSegment();
-    const bool last_segment = segment + 1 == plan_.segments();
-    this->ForChunks(segment, [&](size_t begin, size_t n, bool last) HWY_ATTR {
-      LoadKeys(begin, n);
-      this->TransposeChunk(k_, padded_width_, n, width_, k_transposed_);
-      for (size_t first = 0; first < n; first += kBlockRows) {
-        Block(begin, first, std::min(kBlockRows, n - first));
+  T* Normalizers() const { return state_.data + state_.size(); }
+  void ClearState() { std::memset(static_cast<void*>(state_.data), 0, StateSize() * sizeof(T)); }
+
+  void Chunks(int64_t first, int64_t last) {
+    for (int64_t chunk = first; chunk < last; ++chunk) {
+      const size_t begin = this->ChunkBegin(chunk), n = this->ChunkLength(chunk);
+      LoadChunk(begin, n);
+      Transpose(keys_, n, width_, KeysTransposed());
+      for (size_t row = 0; row < n; row += block_rows_) {
+        Block(begin, row, std::min(block_rows_, n - row));
       }
-      if (!stateful_ || (last && last_segment)) return;
-      AddChunk(n);
-      state_.Refresh();
-    });
+      if (chunk + 1 < last) AddChunk(begin, n, 0, state_.rows);
+    }
   }
 
-  void LoadKeys(size_t begin, size_t n) {
-    for (size_t j = 0; j < n; ++j) {
-      this->LoadFeatures(problem_.k, begin + j, true, k_ + j * padded_width_);
-      if (stateful_) {
-        this->AtPhases(k_ + j * padded_width_, width_, begin + j, k_phases_ + j * phase_columns_);
-      }
-      this->LoadValue(begin + j, v_ + j * padded_value_width_);
-    }
-    this->ClearRows(k_, padded_width_, n, RoundUp(n, kRowStep));
-    this->ClearRows(v_, padded_value_width_, n, RoundUp(n, kRowStep));
+  Panels<T> KeysTransposed() const { return Panels<T>(k_transposed_, padded_width_); }
+
+  void LoadChunk(size_t begin, size_t n) {
+    keys_ = this->LoadKeys(begin, n, k_);
+    values_ = this->AsPanels(this->LoadValues(begin, n, v_), n, value_width_, v_packed_);
   }
 
-  void AddChunk(size_t n) {
-    Product<true, true>(k_phases_, phase_columns_, v_, padded_value_width_, state_rows_,
-                        padded_value_width_, n, state_.local, padded_value_width_);
-    T* const normalizers = state_.local + state_rows_ * padded_value_width_;
+  // Adds a chunk to rows [begin, end) of the state and to the normaliser's.
+  void AddChunk(size_t token, size_t n, size_t begin, size_t end) {
     for (size_t j = 0; j < n; ++j) {
-      AddTo(k_phases_ + j * phase_columns_, phase_columns_, normalizers);
+      this->AtPhases(keys_[j], T{1}, width_, token + j, k_phases_[j]);
     }
+    AddTransposedTimes(k_phases_, values_, begin, end, value_width_, n, state_.panels());
+    AddRows(k_phases_.data, phase_columns_, n, Normalizers());
   }
 
   // Rows [first, first + rows) of the chunk that begins at token `begin`.
   void Block(size_t begin, size_t first, size_t rows) {
-    const size_t tiles = RoundUp(rows, kTileRows);
-    for (size_t i = 0; i < rows; ++i) {
-      T* const q = q_ + i * padded_width_;
-      this->LoadFeatures(problem_.q, begin + first + i, false, q);
-      if (stateful_) {
-        this->AtPhases(q, width_, begin + first + i, q_phases_ + i * phase_columns_);
-      }
-    }
-    this->ClearRows(q_, padded_width_, rows, tiles);
-    WeightedScores(q_, padded_width_, k_transposed_, chunk_columns_, first, rows, width_,
-                   this->weights_, scores_, chunk_columns_);
-    ScoresTimes(scores_, chunk_columns_, first, v_, padded_value_width_, q_phases_, phase_columns_,
-                state_.use, padded_value_width_, stateful_ ? parts_ * width_ : 0, rows,
-                padded_value_width_, out_, padded_value_width_);
-    auto* const normalizer = static_cast<T*>(problem_.normalizer) + this->row0_ + begin + first;
-    for (size_t i = 0; i < rows; ++i) {
-      T factor = 1;
-      if (problem_.normalize) {
-        T sum = Sum(scores_ + i * chunk_columns_, first + i + 1);
-        if (stateful_) {
-          sum += Dot(q_phases_ + i * phase_columns_, state_.use + state_rows_ * padded_value_width_,
-                     phase_columns_);
-        }
-        normalizer[i] = sum;
-        factor = this->Reciprocal(sum);
-      }
-      StoreRow(out_ + i * padded_value_width_, factor, value_width_, problem_.out, problem_.type,
-               this->Offset(problem_.out, begin + first + i));
-    }
+    const size_t token = begin + first;
+    const Rows<T> q = this->LoadQueries(token, rows, q_);
+    Scores(q, KeysTransposed(), first, rows, width_, ScoreTerms<T>{.weights = this->weights_},
+           scores_.data, chunk_columns_);
+    Outside<T> before;
+    if (begin > 0) before = this->FromState(state_, q, width_, token, nullptr);
+    if (problem_.normalize) Normalize(q, begin, first, rows);
+    const Rows<T> out = this->Output(problem_.out, value_width_, token, rows, out_);
+    ScoresTimes(scores_, first, values_, before, problem_.normalize ? factors_ : nullptr, rows,
+                value_width_, Panels<T>(out));
+    this->Store(out, out_, value_width_, token, rows, problem_.out);
   }
 
-  const bool stateful_;
+  // The rows' normalisers and factors.
+  void Normalize(const Rows<T>& q, size_t begin, size_t first, size_t rows) {
+    auto* const normalizer = static_cast<T*>(problem_.normalizer) + this->row0_ + begin + first;
+    for (size_t i = 0; i < rows; ++i) {
+      T sum = Sum(scores_[i], first + i + 1);
+      if (begin > 0) {
+        const T cosine = Dot(q[i], Normalizers(), width_);
+        if (parts_ == 1) {
+          sum += cosine;
+        } else {
+          const size_t token = begin + first + i;
+          sum += cosine * *this->Cosines(token) +
+                 Dot(q[i], Normalizers() + width_, width_) * *this->Sines(token);
+        }
+      }
+      normalizer[i] = sum;
+      factors_[i] = this->Reciprocal(sum);
+    }
+    for (size_t i = rows; i < RoundUp(rows, kTileRows); ++i) factors_[i] = 0;
+  }
+
+  const size_t phase_columns_;
   size_t scratch_size_;
-  const size_t state_rows_, phase_columns_;
-  T *q_, *k_, *k_transposed_, *v_, *scores_, *out_, *q_phases_ = nullptr, *k_phases_ = nullptr;
+  T *q_, *k_, *v_, *k_transposed_, *v_packed_, *out_, *factors_;
+  Rows<T> scores_, k_phases_, keys_;
+  Panels<T> values_;
   State<T> state_;
 };
 

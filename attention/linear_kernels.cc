@@ -18,7 +18,7 @@
 #ifndef COSDT_ATTENTION_LINEAR_KERNELS_STEP
 #define COSDT_ATTENTION_LINEAR_KERNELS_STEP
 namespace cosdt::attention::kernels {
-enum class Step { kHeads, kSum, kSegments };  // of Plan's methods
+enum class Step { kHeads, kStates, kSegments };  // of Plan's methods
 }
 #endif
 
@@ -26,19 +26,23 @@ HWY_BEFORE_NAMESPACE();
 namespace cosdt::attention::kernels::HWY_NAMESPACE {
 
 template <class T>
-void RunForward(const Plan& plan, Step step, int64_t begin, int64_t end, T* states) {
+void RunForward(const Plan& plan, Step step, int64_t begin, int64_t end, int64_t slices,
+                T* states) {
   ForwardKernel<T> kernel(plan);
   const int64_t segments = plan.segments();
   const auto size = static_cast<int64_t>(kernel.StateSize());
   for (int64_t i = begin; i < end; ++i) {
     if (step == Step::kHeads) kernel.Head(i);
-    if (step == Step::kSum) kernel.SumSegment(i / segments, i % segments, states + i * size);
+    if (step == Step::kStates) {
+      kernel.SumStates(i / slices, {i % slices, slices}, states + i / slices * segments * size);
+    }
     if (step == Step::kSegments) kernel.Segment(i / segments, i % segments, states + i * size);
   }
 }
 
 template <class T>
-void RunBackward(const Plan& plan, Step step, int64_t begin, int64_t end, T* states) {
+void RunBackward(const Plan& plan, Step step, int64_t begin, int64_t end, int64_t slices,
+                 T* states) {
   BackwardKernel<T> kernel(plan);
   const int64_t segments = plan.segments();
   const auto size = static_cast<int64_t>(kernel.StateSize());
@@ -46,21 +50,22 @@ void RunBackward(const Plan& plan, Step step, int64_t begin, int64_t end, T* sta
   for (int64_t i = begin; i < end; ++i) {
     if (step == Step::kHeads) {
       kernel.Head(i);
-    } else if (step == Step::kSum) {
-      kernel.SumSegment(i / segments, i % segments, states + i * size, later + i * size);
+    } else if (step == Step::kStates) {
+      const int64_t head = i / slices * segments * size;
+      kernel.SumStates(i / slices, {i % slices, slices}, states + head, later + head);
     } else {
       kernel.Segment(i / segments, i % segments, states + i * size, later + i * size);
     }
   }
 }
 
-void Run(const Plan& plan, Step step, int64_t begin, int64_t end, void* states) {
+void Run(const Plan& plan, Step step, int64_t begin, int64_t end, int64_t slices, void* states) {
   const bool backward = plan.pass() == Pass::kBackward;
   if (plan.problem().type == Type::kFloat64) {
-    (backward ? RunBackward<double> : RunForward<double>)(plan, step, begin, end,
+    (backward ? RunBackward<double> : RunForward<double>)(plan, step, begin, end, slices,
                                                           static_cast<double*>(states));
   } else {
-    (backward ? RunBackward<float> : RunForward<float>)(plan, step, begin, end,
+    (backward ? RunBackward<float> : RunForward<float>)(plan, step, begin, end, slices,
                                                         static_cast<float*>(states));
   }
 }
@@ -141,36 +146,10 @@ size_t StateElements(const Plan& plan) {
   return state;
 }
 
-// Running sums over the segments before each one, or after it.
-template <class T>
-void Accumulate(T* states, int64_t segments, int64_t size, bool from_the_end) {
-  for (int64_t p = 0; p < size; ++p) {
-    T sum = 0;
-    for (int64_t s = 0; s < segments; ++s) {
-      T& entry = states[(from_the_end ? segments - 1 - s : s) * size + p];
-      const T own = entry;
-      entry = sum;
-      sum += own;
-    }
-  }
-}
-
-template <class T>
-void AccumulateHeads(const Plan& plan, int64_t begin, int64_t end, T* states) {
-  const auto size = static_cast<int64_t>(StateElements(plan));
-  const int64_t head = plan.segments() * size;
-  for (int64_t i = begin; i < end; ++i) {
-    Accumulate(states + i * head, plan.segments(), size, false);
-    if (plan.pass() == Pass::kBackward) {
-      Accumulate(states + (plan.heads() + i) * head, plan.segments(), size, true);
-    }
-  }
-}
-
 }  // namespace
 
 void Plan::RunHeads(int64_t begin, int64_t end) const {
-  HWY_DYNAMIC_DISPATCH(Run)(*this, Step::kHeads, begin, end, nullptr);
+  HWY_DYNAMIC_DISPATCH(Run)(*this, Step::kHeads, begin, end, 1, nullptr);
 }
 
 size_t Plan::state_size() const {
@@ -181,23 +160,15 @@ size_t Plan::state_size() const {
 size_t Plan::scratch_size() const {
   size_t state = 0, scratch = 0;
   HWY_DYNAMIC_DISPATCH(GetSizes)(*this, &state, &scratch);
-  return scratch + toeplitz_.size() + cosine_.size() + sine_.size();
+  return scratch + toeplitz_.size() + cosine_.size() + sine_.size() + tangent_.size();
 }
 
-void Plan::SumSegments(int64_t begin, int64_t end, void* states) const {
-  HWY_DYNAMIC_DISPATCH(Run)(*this, Step::kSum, begin, end, states);
-}
-
-void Plan::AccumulateSegments(int64_t begin, int64_t end, void* states) const {
-  if (problem_.type == Type::kFloat64) {
-    AccumulateHeads(*this, begin, end, static_cast<double*>(states));
-  } else {
-    AccumulateHeads(*this, begin, end, static_cast<float*>(states));
-  }
+void Plan::SumStates(int64_t begin, int64_t end, int64_t slices, void* states) const {
+  HWY_DYNAMIC_DISPATCH(Run)(*this, Step::kStates, begin, end, slices, states);
 }
 
 void Plan::RunSegments(int64_t begin, int64_t end, void* states) const {
-  HWY_DYNAMIC_DISPATCH(Run)(*this, Step::kSegments, begin, end, states);
+  HWY_DYNAMIC_DISPATCH(Run)(*this, Step::kSegments, begin, end, 1, states);
 }
 
 double MeasurePeakFlops() { return HWY_DYNAMIC_DISPATCH(PeakFlops)(); }

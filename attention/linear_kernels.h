@@ -40,8 +40,7 @@ enum class Pass { kForward, kBackward };
 
 // How one pass over a problem is cut. Lengths up to the quadratic form's limit are one chunk;
 // longer ones are chunks with a state between them. If there are few heads, runs of chunks form
-// segments whose states are summed independently of each other, so that segments can be computed in
-// parallel.
+// segments, which can be computed in parallel if the states between them are summed before.
 class Plan {
  public:
   // `chunk` overrides the dispatch rule (benchmarks and tests): 0 chooses.
@@ -57,11 +56,11 @@ class Plan {
   void RunHeads(int64_t begin, int64_t end) const;
 
   // The same results, bit for bit, with segments in parallel. `states` holds state_size() bytes.
-  // Each step is complete before the next begins: 1. sums over items [begin, end) of
-  // heads() segments(); 2. running sums over heads [begin, end); 3. outputs of items [begin, end).
+  // The first step is complete before the second begins: 1. the states between segments, of which
+  // each head's rows are cut into slices, items [begin, end) of heads() slices; 2. outputs of items
+  // [begin, end) of heads() segments().
   size_t state_size() const;
-  void SumSegments(int64_t begin, int64_t end, void* states) const;
-  void AccumulateSegments(int64_t begin, int64_t end, void* states) const;
+  void SumStates(int64_t begin, int64_t end, int64_t slices, void* states) const;
   void RunSegments(int64_t begin, int64_t end, void* states) const;
 
   // Bytes of the scratch that each thread keeps and of the plan's own tables.
@@ -75,15 +74,17 @@ class Plan {
   // cos(pi/2 distance / M): entry reach() + j - i, for |i - j| < reach()
   const void* toeplitz() const { return toeplitz_.data(); }
   int64_t reach() const { return reach_; }
-  // cos and sin of pi/2 position / M, for positions [0, length); empty without a state or M
+  // cos, sin and tan of pi/2 position / M, for positions [0, length) and a tile of rows beyond;
+  // empty without a state or M
   const void* cosine() const { return cosine_.data(); }
   const void* sine() const { return sine_.data(); }
+  const void* tangent() const { return tangent_.data(); }
 
  private:
   Problem problem_;
   Pass pass_;
   int64_t chunk_, chunks_, segments_, chunks_per_segment_, reach_;
-  std::vector<std::byte> toeplitz_, cosine_, sine_;
+  std::vector<std::byte> toeplitz_, cosine_, sine_, tangent_;
 };
 
 // Floating-point operations (two per multiply-add) of the products that a plan's form needs, with

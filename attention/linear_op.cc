@@ -32,15 +32,12 @@ void RunOnThreads(const kernels::Plan& plan) {
                      [&](int64_t begin, int64_t end) { plan.RunHeads(begin, end); });
     return;
   }
-  const int64_t items = plan.heads() * plan.segments();
   const Tensor buffer = torch::empty({static_cast<int64_t>(plan.state_size())}, torch::kUInt8);
   void* const states = buffer.data_ptr();
-  at::parallel_for(0, items, 1,
-                   [&](int64_t begin, int64_t end) { plan.SumSegments(begin, end, states); });
-  at::parallel_for(0, plan.heads(), 1, [&](int64_t begin, int64_t end) {
-    plan.AccumulateSegments(begin, end, states);
-  });
-  at::parallel_for(0, items, 1,
+  const int64_t slices = (at::get_num_threads() + plan.heads() - 1) / plan.heads();
+  at::parallel_for(0, plan.heads() * slices, 1,
+                   [&](int64_t begin, int64_t end) { plan.SumStates(begin, end, slices, states); });
+  at::parallel_for(0, plan.heads() * plan.segments(), 1,
                    [&](int64_t begin, int64_t end) { plan.RunSegments(begin, end, states); });
 }
 

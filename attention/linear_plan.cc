@@ -52,8 +52,10 @@ Plan::Plan(const Problem& problem, Pass pass, int64_t chunk)
   const auto fill = problem.type == Type::kFloat64 ? Fill<double> : Fill<float>;
   fill(toeplitz_, -reach_, reach_ + 1, step, [](double x) { return std::cos(x); });
   if (chunks_ == 1) return;
-  fill(cosine_, 0, problem.length, step, [](double x) { return std::cos(x); });
-  fill(sine_, 0, problem.length, step, [](double x) { return std::sin(x); });
+  const int64_t end = problem.length + 16;
+  fill(cosine_, 0, end, step, [](double x) { return std::cos(x); });
+  fill(sine_, 0, end, step, [](double x) { return std::sin(x); });
+  fill(tangent_, 0, end, step, [](double x) { return std::tan(x); });
 }
 
 double CountFlops(const Plan& plan) {

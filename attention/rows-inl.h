@@ -38,15 +38,18 @@ constexpr size_t Padded(size_t n) {
   return RoundUp(n, std::max<size_t>(kLanes<T>, 4));
 }
 
-// sum of x[p] y[p]; n is rounded up to vectors.
+// sum of x[p] y[p], exactly n values at any address.
 template <class T>
 HWY_INLINE T Dot(const T* x, const T* y, size_t n) {
   const Tag<T> d;
   auto sum = hn::Zero(d);
-  for (size_t p = 0; p < n; p += kLanes<T>) {
-    sum = hn::MulAdd(hn::Load(d, x + p), hn::Load(d, y + p), sum);
+  size_t p = 0;
+  for (; p + kLanes<T> <= n; p += kLanes<T>) {
+    sum = hn::MulAdd(hn::LoadU(d, x + p), hn::LoadU(d, y + p), sum);
   }
-  return hn::GetLane(hn::SumOfLanes(d, sum));
+  T total = hn::GetLane(hn::SumOfLanes(d, sum));
+  for (; p < n; ++p) total += x[p] * y[p];
+  return total;
 }
 
 // sum of x[0 .. n), not rounded up.
@@ -60,14 +63,6 @@ HWY_INLINE T Sum(const T* x, size_t n) {
   return hn::GetLane(hn::SumOfLanes(d, sum));
 }
 
-// to = factor x, n rounded up to vectors.
-template <class T>
-HWY_INLINE void Scale(const T* x, T factor, size_t n, T* to) {
-  const Tag<T> d;
-  const auto f = hn::Set(d, factor);
-  for (size_t p = 0; p < n; p += kLanes<T>) hn::Store(hn::Mul(f, hn::Load(d, x + p)), d, to + p);
-}
-
 // to = factor x, exactly n values at any address.
 template <class T>
 HWY_INLINE void ScaleTo(const T* x, T factor, size_t n, T* to) {
@@ -75,26 +70,19 @@ HWY_INLINE void ScaleTo(const T* x, T factor, size_t n, T* to) {
   const auto f = hn::Set(d, factor);
   size_t p = 0;
   for (; p + kLanes<T> <= n; p += kLanes<T>) {
-    hn::StoreU(hn::Mul(f, hn::Load(d, x + p)), d, to + p);
+    hn::StoreU(hn::Mul(f, hn::LoadU(d, x + p)), d, to + p);
   }
   for (; p < n; ++p) to[p] = factor * x[p];
 }
 
-// to += x, n rounded up to vectors.
+// to += the sum of `rows` rows, which are whole vectors.
 template <class T>
-HWY_INLINE void AddTo(const T* x, size_t n, T* to) {
+HWY_INLINE void AddRows(const T* from, size_t columns, size_t rows, T* to) {
   const Tag<T> d;
-  for (size_t p = 0; p < n; p += kLanes<T>) {
-    hn::Store(hn::Add(hn::Load(d, to + p), hn::Load(d, x + p)), d, to + p);
-  }
-}
-
-// to = x + y, n rounded up to vectors.
-template <class T>
-HWY_INLINE void AddInto(const T* x, const T* y, size_t n, T* to) {
-  const Tag<T> d;
-  for (size_t p = 0; p < n; p += kLanes<T>) {
-    hn::Store(hn::Add(hn::Load(d, x + p), hn::Load(d, y + p)), d, to + p);
+  for (size_t p = 0; p < columns; p += kLanes<T>) {
+    auto sum = hn::Load(d, to + p);
+    for (size_t r = 0; r < rows; ++r) sum = hn::Add(sum, hn::Load(d, from + r * columns + p));
+    hn::Store(sum, d, to + p);
   }
 }
 
@@ -143,43 +131,42 @@ HWY_INLINE void StoreRow(const T* x, T factor, size_t n, const Array& array, Typ
   ScaleTo(x, factor, n, static_cast<T*>(array.data) + offset);
 }
 
-// phi of n values in place; the padding stays 0.
+// to = phi(x) of n values, which are rounded up to vectors; the padding stays 0. `x` may be `to`.
 template <class T>
-HWY_INLINE void MapFeatures(Features features, size_t n, T* row) {
+HWY_INLINE void MapFeatures(Features features, size_t n, const T* x, T* to) {
   const Tag<T> d;
-  const auto zero = hn::Zero(d);
-  if (features == Features::kRelu) {
-    for (size_t p = 0; p < n; p += kLanes<T>) {
+  const auto zero = hn::Zero(d), one = hn::Set(d, T{1});
+  for (size_t p = 0; p < n; p += kLanes<T>) {
+    auto value = hn::LoadU(d, x + p);
+    if (features == Features::kRelu) {
       // not the maximum, which would lose a NaN
-      const auto x = hn::Load(d, row + p);
-      hn::Store(hn::IfThenElse(hn::Lt(x, zero), zero, x), d, row + p);
+      value = hn::IfThenElse(hn::Lt(value, zero), zero, value);
+    } else if (features == Features::kEluPlusOne) {
+      const auto below = hn::IfThenElse(hn::IsNaN(value), value, hn::Exp(d, value));
+      value = hn::IfThenElse(hn::Gt(value, zero), hn::Add(value, one), below);
     }
-  } else if (features == Features::kEluPlusOne) {
-    for (size_t p = 0; p < n; p += kLanes<T>) {
-      const auto x = hn::Load(d, row + p);
-      const auto below = hn::IfThenElse(hn::IsNaN(x), x, hn::Exp(d, x));
-      const auto above = hn::Add(x, hn::Set(d, T{1}));
-      hn::Store(hn::IfThenElse(hn::Gt(x, zero), above, below), d, row + p);
-    }
-    for (size_t p = n; p < Padded<T>(n); ++p) row[p] = 0;
+    hn::Store(value, d, to + p);
+  }
+  if (features == Features::kEluPlusOne) {
+    for (size_t p = n; p < Padded<T>(n); ++p) to[p] = 0;
   }
 }
 
-// gradient *= phi', which follows from phi itself.
+// gradient *= phi', which follows from phi itself; n rounded up to vectors.
 template <class T>
 HWY_INLINE void MulFeatureSlopes(Features features, const T* phi, size_t n, T* gradient) {
   const Tag<T> d;
   const auto zero = hn::Zero(d), one = hn::Set(d, T{1});
   if (features == Features::kIdentity) return;
   for (size_t p = 0; p < n; p += kLanes<T>) {
-    const auto x = hn::Load(d, phi + p);
-    auto g = hn::Load(d, gradient + p);
+    const auto x = hn::LoadU(d, phi + p);
+    auto g = hn::LoadU(d, gradient + p);
     if (features == Features::kRelu) {
       g = hn::IfThenElse(hn::Le(x, zero), zero, g);
     } else {
       g = hn::Mul(g, hn::IfThenElse(hn::Gt(x, one), one, x));
     }
-    hn::Store(g, d, gradient + p);
+    hn::StoreU(g, d, gradient + p);
   }
 }
 

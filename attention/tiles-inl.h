@@ -20,14 +20,26 @@ namespace cosdt::attention::kernels::HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
-// A tile of kTileRows x kTileVectors sums fills the registers except for the operands.
+// A tile of kTileRows x kTileVectors sums fills the registers except for the operands. It is
+// narrow, so that a panel of what it reads fits the first cache and little of it lies beyond a
+// diagonal.
 #if HWY_MAX_BYTES == 64 || HWY_ARCH_ARM_A64
-inline constexpr size_t kTileRows = 6, kTileVectors = 4;
+inline constexpr size_t kTileRows = 12;
 #else
-inline constexpr size_t kTileRows = 6, kTileVectors = 2;
+inline constexpr size_t kTileRows = 6;
 #endif
-// Scratch has whole tiles of rows, and whole groups of four for transposing.
+inline constexpr size_t kTileVectors = 2;
+// Scratch has whole tiles of rows for every instruction set.
 inline constexpr size_t kRowStep = 12;
+
+// Columns of a panel.
+template <class T>
+inline constexpr size_t kPanel = kTileVectors * kLanes<T>;
+
+template <class T>
+constexpr size_t PanelsOf(size_t columns) {
+  return RoundUp(columns, kPanel<T>) / kPanel<T>;
+}
 
 // Sums of kTileRows rows and kVectors vectors.
 template <class T, size_t kVectors>
@@ -46,15 +58,30 @@ struct Tile {
   HWY_INLINE void Load(const T* HWY_RESTRICT from, size_t stride) {
     for (size_t r = 0; r < kTileRows; ++r) {
       for (size_t c = 0; c < kVectors; ++c) {
-        sum[r][c] = hn::Load(d, from + r * stride + c * kLanes<T>);
+        sum[r][c] = hn::LoadU(d, from + r * stride + c * kLanes<T>);
       }
     }
   }
   HWY_INLINE void Store(T* HWY_RESTRICT to, size_t stride) const {
     for (size_t r = 0; r < kTileRows; ++r) {
       for (size_t c = 0; c < kVectors; ++c) {
-        hn::Store(sum[r][c], d, to + r * stride + c * kLanes<T>);
+        hn::StoreU(sum[r][c], d, to + r * stride + c * kLanes<T>);
       }
+    }
+  }
+  // Row r is multiplied by factors[r].
+  HWY_INLINE void ScaleRows(const T* factors) {
+    for (size_t r = 0; r < kTileRows; ++r) {
+      const auto factor = hn::Set(d, factors[r]);
+      for (size_t c = 0; c < kVectors; ++c) sum[r][c] = hn::Mul(sum[r][c], factor);
+    }
+  }
+
+  // To row r terms[r] is added.
+  HWY_INLINE void AddToRows(const T* terms) {
+    for (size_t r = 0; r < kTileRows; ++r) {
+      const auto term = hn::Set(d, terms[r]);
+      for (size_t c = 0; c < kVectors; ++c) sum[r][c] = hn::Add(sum[r][c], term);
     }
   }
 
@@ -66,10 +93,15 @@ struct Tile {
     const size_t step = kTransposed ? a_stride : 1;
     for (size_t p = 0; p < n; ++p) {
       hn::Vec<Tag<T>> right[kVectors];
-      for (size_t c = 0; c < kVectors; ++c) right[c] = hn::Load(d, b + c * kLanes<T>);
-      for (size_t r = 0; r < kTileRows; ++r) {
-        const auto left = hn::Set(d, a[r * row]);
-        for (size_t c = 0; c < kVectors; ++c) sum[r][c] = hn::MulAdd(left, right[c], sum[r][c]);
+      for (size_t c = 0; c < kVectors; ++c) right[c] = hn::LoadU(d, b + c * kLanes<T>);
+      for (size_t group = 0; group < kTileRows; group += 3) {
+        const T* const left_rows = a + group * row;
+        for (size_t r = 0; r < 3; ++r) {
+          const auto left = hn::Set(d, left_rows[r * row]);
+          for (size_t c = 0; c < kVectors; ++c) {
+            sum[group + r][c] = hn::MulAdd(left, right[c], sum[group + r][c]);
+          }
+        }
       }
       a += step;
       b += b_stride;
@@ -85,7 +117,7 @@ struct Tile {
     const size_t step = kTransposed ? a_stride : 1;
     for (size_t p = 0; p < kTileRows; ++p) {
       hn::Vec<Tag<T>> right[kVectors];
-      for (size_t c = 0; c < kVectors; ++c) right[c] = hn::Load(d, b + c * kLanes<T>);
+      for (size_t c = 0; c < kVectors; ++c) right[c] = hn::LoadU(d, b + c * kLanes<T>);
       for (size_t r = 0; r < kTileRows; ++r) {
         if (kTransposed ? p < r : p > r) continue;
         const auto left = hn::Set(d, a[r * row]);
@@ -97,58 +129,137 @@ struct Tile {
   }
 };
 
-// Calls body(column, width constant) for panels of at most kTileVectors vectors.
+// Rows of a matrix.
+template <class T>
+struct Rows {
+  T* data = nullptr;
+  size_t stride = 0;
+
+  T* operator[](size_t row) const { return data + row * stride; }
+};
+
+// A matrix in panels of kPanel columns, which lie `panel` elements apart: packed, or rows as they
+// are.
+template <class T>
+struct Panels {
+  T* data = nullptr;
+  size_t panel = 0, stride = 0;
+
+  Panels() = default;
+  Panels(T* packed, size_t rows) : data(packed), panel(rows * kPanel<T>), stride(kPanel<T>) {}
+  explicit Panels(const Rows<T>& rows) : data(rows.data), panel(kPanel<T>), stride(rows.stride) {}
+
+  // The first of a panel's elements in a row; `column` is a multiple of kPanel.
+  T* At(size_t row, size_t column) const {
+    return data + column / kPanel<T> * panel + row * stride;
+  }
+};
+
+// Calls body(column, width constant) for panels, the last of which may be narrower.
 template <class T, class Body>
-HWY_INLINE void ForPanels(size_t begin, size_t end, const Body& body) {
-  constexpr size_t kWidth = kTileVectors * kLanes<T>;
-  size_t column = begin;
-  for (; column + kWidth <= end; column += kWidth) {
+HWY_INLINE void ForPanels(size_t end, const Body& body) {
+  size_t column = 0;
+  for (; column + kPanel<T> <= end; column += kPanel<T>) {
     body(column, std::integral_constant<size_t, kTileVectors>());
   }
-  const size_t left = (end - column + kLanes<T> - 1) / kLanes<T>;
-  if (left == 1) body(column, std::integral_constant<size_t, 1>());
-  if constexpr (kTileVectors == 4) {
-    if (left == 2) body(column, std::integral_constant<size_t, 2>());
-    if (left == 3) body(column, std::integral_constant<size_t, 3>());
+  if (column < end && end - column <= kLanes<T>) {
+    body(column, std::integral_constant<size_t, 1>());
+  } else if (column < end) {
+    body(column, std::integral_constant<size_t, 2>());
   }
 }
 
-// to[rows, columns] = a b over `steps`, or += with kAdd. `rows` and `columns` are rounded up to
-// tiles and vectors, for which scratch has room.
-template <bool kTransposed, bool kAdd, class T>
-HWY_NOINLINE void Product(const T* a, size_t a_stride, const T* b, size_t b_stride, size_t rows,
-                          size_t columns, size_t steps, T* to, size_t stride) {
-  ForPanels<T>(0, columns, [&](size_t column, auto vectors) HWY_ATTR {
+// What tokens outside a chunk give to the chunk's rows i, from their state:
+//   factor_i (tangent_i (a_i . state of the sine) + a_i . state of the cosine),
+// or without M factor_i (a_i . state). A part of the state has `steps` rows, and if a_i ends with
+// extra_i another one, behind those of all parts.
+template <class T>
+struct Outside {
+  Rows<T> a;
+  const T* extra = nullptr;
+  Panels<T> state;
+  size_t steps = 0;  // 0: nothing
+  size_t parts = 1;
+  const T* tangent = nullptr;
+  const T* factor = nullptr;  // null: 1
+
+  Outside From(size_t row) const {
+    Outside x = *this;
+    x.a.data = a[row];
+    if (extra) x.extra += row;
+    if (tangent) x.tangent += row;
+    if (factor) x.factor += row;
+    return x;
+  }
+};
+
+template <class T, size_t kVectors>
+HWY_INLINE void AddOutside(const Outside<T>& x, size_t row, size_t column,
+                           Tile<T, kVectors>& tile) {
+  for (size_t part = x.parts; part-- > 0;) {
+    tile.template MulAdd<false>(x.a[row], x.a.stride, x.state.At(part * x.steps, column),
+                                x.state.stride, x.steps);
+    if (x.extra) {
+      tile.template MulAdd<true>(x.extra + row, 0, x.state.At(x.parts * x.steps + part, column), 0,
+                                 1);
+    }
+    if (part == 1) tile.ScaleRows(x.tangent + row);
+  }
+  if (x.factor) tile.ScaleRows(x.factor + row);
+}
+
+// to[rows, columns] = x. In all products rows are rounded up to tiles and columns to vectors, for
+// which there is room.
+template <class T>
+HWY_NOINLINE void TakeOutside(const Outside<T>& x, size_t rows, size_t columns, Panels<T> to) {
+  ForPanels<T>(columns, [&](size_t column, auto vectors) HWY_ATTR {
     for (size_t row = 0; row < rows; row += kTileRows) {
       Tile<T, vectors> tile;
-      T* const at = to + row * stride + column;
-      if constexpr (kAdd) {
-        tile.Load(at, stride);
-      } else {
-        tile.Clear();
-      }
-      tile.template MulAdd<kTransposed>(kTransposed ? a + row : a + row * a_stride, a_stride,
-                                        b + column, b_stride, steps);
-      tile.Store(at, stride);
+      tile.Clear();
+      AddOutside(x, row, column, tile);
+      tile.Store(to.At(row, column), to.stride);
     }
   });
 }
 
-// Rows [first, first + rows) of the lower triangle of w o (a b), for a block of rows of a chunk:
-// `a` and `to` begin at row `first`, `weights` at distance 0 (null: all 1).
+// to[begin .. end, columns] += a^T b over `steps` rows of a and b.
 template <class T>
-HWY_NOINLINE void WeightedScores(const T* a, size_t a_stride, const T* b, size_t b_stride,
-                                 size_t first, size_t rows, size_t steps, const T* weights, T* to,
-                                 size_t stride) {
+HWY_NOINLINE void AddTransposedTimes(Rows<T> a, Panels<T> b, size_t begin, size_t end,
+                                     size_t columns, size_t steps, Panels<T> to) {
+  ForPanels<T>(columns, [&](size_t column, auto vectors) HWY_ATTR {
+    for (size_t row = begin; row < end; row += kTileRows) {
+      Tile<T, vectors> tile;
+      T* const at = to.At(row, column);
+      tile.Load(at, to.stride);
+      tile.template MulAdd<true>(a.data + row, a.stride, b.At(0, column), b.stride, steps);
+      tile.Store(at, to.stride);
+    }
+  });
+}
+
+// The rows of a product with scores: factor_i w_ij (a_i . b_j + extra_i).
+template <class T>
+struct ScoreTerms {
+  const T* weights = nullptr;  // w at distance 0, by j - i; null: 1
+  const T* extra = nullptr;    // null: 0
+  const T* factor = nullptr;   // null: 1
+};
+
+// Rows [first, first + rows) of the lower triangle, for a block of rows of a chunk: a, `terms` and
+// `to` begin at row `first`.
+template <class T>
+HWY_NOINLINE void Scores(Rows<T> a, Panels<T> b, size_t first, size_t rows, size_t steps,
+                         const ScoreTerms<T>& terms, T* to, size_t stride) {
   const Tag<T> d;
   for (size_t row = 0; row < rows; row += kTileRows) {
     const size_t columns = RoundUp(first + row + kTileRows, kLanes<T>);
-    ForPanels<T>(0, std::min(columns, stride), [&](size_t column, auto vectors) HWY_ATTR {
+    ForPanels<T>(std::min(columns, stride), [&](size_t column, auto vectors) HWY_ATTR {
       Tile<T, vectors> tile;
       tile.Clear();
-      tile.template MulAdd<false>(a + row * a_stride, a_stride, b + column, b_stride, steps);
-      if (weights) {
-        const T* const w = weights + column - (first + row);
+      tile.template MulAdd<false>(a[row], a.stride, b.At(0, column), b.stride, steps);
+      if (terms.extra) tile.AddToRows(terms.extra + row);
+      if (terms.weights) {
+        const T* const w = terms.weights + column - (first + row);
         for (size_t r = 0; r < kTileRows; ++r) {
           for (size_t c = 0; c < vectors; ++c) {
             tile.sum[r][c] = hn::Mul(tile.sum[r][c],
@@ -156,78 +267,125 @@ HWY_NOINLINE void WeightedScores(const T* a, size_t a_stride, const T* b, size_t
           }
         }
       }
+      if (terms.factor) tile.ScaleRows(terms.factor + row);
       tile.Store(to + row * stride + column, stride);
     });
   }
 }
 
-// to[rows, columns] = s b + a state, where s is the block of WeightedScores and b the chunk's rows;
-// without a state if `steps` is 0.
+// to[rows, columns] = factor_i (s b + outside), s being the block of Scores and b the chunk's rows.
 template <class T>
-HWY_NOINLINE void ScoresTimes(const T* s, size_t s_stride, size_t first, const T* b,
-                              size_t b_stride, const T* a, size_t a_stride, const T* state,
-                              size_t state_stride, size_t steps, size_t rows, size_t columns, T* to,
-                              size_t stride) {
-  ForPanels<T>(0, columns, [&](size_t column, auto vectors) HWY_ATTR {
+HWY_NOINLINE void ScoresTimes(Rows<T> s, size_t first, Panels<T> b, const Outside<T>& outside,
+                              const T* factor, size_t rows, size_t columns, Panels<T> to) {
+  ForPanels<T>(columns, [&](size_t column, auto vectors) HWY_ATTR {
     for (size_t row = 0; row < rows; row += kTileRows) {
       Tile<T, vectors> tile;
       tile.Clear();
-      const T* const scores = s + row * s_stride;
+      if (outside.steps > 0) AddOutside(outside, row, column, tile);
       const size_t full = first + row;  // columns before the diagonal
-      if (steps > 0) {
-        tile.template MulAdd<false>(a + row * a_stride, a_stride, state + column, state_stride,
-                                    steps);
-      }
-      tile.template MulAdd<false>(scores, s_stride, b + column, b_stride, full);
-      tile.template MulAddTriangle<false>(scores + full, s_stride, b + full * b_stride + column,
-                                          b_stride);
-      tile.Store(to + row * stride + column, stride);
+      tile.template MulAdd<false>(s[row], s.stride, b.At(0, column), b.stride, full);
+      tile.template MulAddTriangle<false>(s[row] + full, s.stride, b.At(full, column), b.stride);
+      if (factor) tile.ScaleRows(factor + row);
+      tile.Store(to.At(row, column), to.stride);
     }
   });
 }
 
-// to[0 .. first + rows, columns] += s^T b, b being the block's own rows.
+// to[0 .. first + rows, columns] += s^T b, b being the block's own rows; with `fresh` a row of `to`
+// has no value before the block that it is on the diagonal of.
 template <class T>
-HWY_NOINLINE void AddTransposedScoresTimes(const T* s, size_t s_stride, size_t first, size_t rows,
-                                           const T* b, size_t b_stride, size_t columns, T* to,
-                                           size_t stride) {
-  ForPanels<T>(0, columns, [&](size_t column, auto vectors) HWY_ATTR {
+HWY_NOINLINE void AddTransposedScoresTimes(Rows<T> s, size_t first, size_t rows, Panels<T> b,
+                                           size_t columns, bool fresh, Panels<T> to) {
+  ForPanels<T>(columns, [&](size_t column, auto vectors) HWY_ATTR {
     for (size_t row = 0; row < first + rows; row += kTileRows) {
       Tile<T, vectors> tile;
-      T* const at = to + row * stride + column;
-      tile.Load(at, stride);
+      T* const at = to.At(row, column);
+      if (fresh && row >= first) {
+        tile.Clear();
+      } else {
+        tile.Load(at, to.stride);
+      }
       size_t begin = 0;
       if (row >= first) {
         begin = row - first;
-        tile.template MulAddTriangle<true>(s + begin * s_stride + row, s_stride,
-                                           b + begin * b_stride + column, b_stride);
+        tile.template MulAddTriangle<true>(s[begin] + row, s.stride, b.At(begin, column), b.stride);
         begin += kTileRows;
       }
-      tile.template MulAdd<true>(s + begin * s_stride + row, s_stride,
-                                 b + begin * b_stride + column, b_stride, rows - begin);
-      tile.Store(at, stride);
+      tile.template MulAdd<true>(s[begin] + row, s.stride, b.At(begin, column), b.stride,
+                                 rows - begin);
+      tile.Store(at, to.stride);
     }
   });
 }
 
-// to[c][r] = from[r][c] for RoundUp(rows, 4) rows.
+// Rows as packed panels.
 template <class T>
-HWY_NOINLINE void Transpose(const T* from, size_t stride, size_t rows, size_t columns, T* to,
-                            size_t to_stride) {
+HWY_NOINLINE void PackPanels(Rows<T> from, size_t rows, size_t columns, Panels<T> to) {
   const Tag<T> d;
-  HWY_ALIGN T group[4 * kLanes<T>];
-  for (size_t column = 0; column < columns; column += kLanes<T>) {
-    const size_t width = std::min(kLanes<T>, columns - column);
-    for (size_t row = 0; row < rows; row += 4) {
-      const T* const at = from + row * stride + column;
-      hn::StoreInterleaved4(hn::Load(d, at), hn::Load(d, at + stride), hn::Load(d, at + 2 * stride),
-                            hn::Load(d, at + 3 * stride), d, group);
-      for (size_t c = 0; c < width; ++c) {
-        std::memcpy(to + (column + c) * to_stride + row, group + 4 * c, 4 * sizeof(T));
-      }
+  for (size_t row = 0; row < rows; ++row) {
+    for (size_t column = 0; column < columns; column += kLanes<T>) {
+      const size_t panel = column / kPanel<T> * kPanel<T>;
+      hn::StoreU(hn::LoadU(d, from[row] + column), d, to.At(row, panel) + (column - panel));
     }
   }
 }
+
+#if HWY_TARGET == HWY_SCALAR
+template <class T>
+inline constexpr size_t kSquare = 1;
+
+template <class T>
+void Transpose(Rows<T> from, size_t n, size_t columns, Panels<T> to) {
+  for (size_t row = 0; row < n; ++row) {
+    const size_t panel = row / kPanel<T> * kPanel<T>;
+    for (size_t c = 0; c < columns; ++c) to.At(c, panel)[row - panel] = from[row][c];
+  }
+}
+#else
+// Values of a 128-bit block of a vector: the width of the smallest transposed square.
+template <class T>
+inline constexpr size_t kSquare = 16 / sizeof(T);
+
+// Blocks of kSquare values at the same column of every kSquare-th row side by side.
+template <class T>
+HWY_INLINE hn::Vec<Tag<T>> LoadBlocks(const T* const* rows, size_t column) {
+  const Tag<T> d;
+  auto x = hn::LoadDup128(d, rows[0] + column);
+  for (size_t lane = kSquare<T>; lane < kLanes<T>; lane += kSquare<T>) {
+    x = hn::IfThenElse(hn::FirstN(d, lane), x, hn::LoadDup128(d, rows[lane] + column));
+  }
+  return x;
+}
+
+// to[c][r] = from[r][c] for n rows, rounded up to vectors by copies of the last one, and columns
+// rounded up to kSquare.
+template <class T>
+HWY_NOINLINE void Transpose(Rows<T> from, size_t n, size_t columns, Panels<T> to) {
+  const Tag<T> d;
+  for (size_t row = 0; row < n; row += kLanes<T>) {
+    const T* rows[kLanes<T>];
+    for (size_t r = 0; r < kLanes<T>; ++r) rows[r] = from[std::min(row + r, n - 1)];
+    const size_t panel = row / kPanel<T> * kPanel<T>;
+    T* at = to.At(0, panel) + (row - panel);
+    for (size_t column = 0; column < columns; column += kSquare<T>) {
+      const auto a = LoadBlocks(rows, column), b = LoadBlocks(rows + 1, column);
+      if constexpr (kSquare<T> == 2) {
+        hn::StoreU(hn::InterleaveLower(d, a, b), d, at);
+        hn::StoreU(hn::InterleaveUpper(d, a, b), d, at + to.stride);
+      } else {
+        const auto c = LoadBlocks(rows + 2, column), e = LoadBlocks(rows + 3, column);
+        const auto ac = hn::InterleaveLower(d, a, c), be = hn::InterleaveLower(d, b, e);
+        hn::StoreU(hn::InterleaveLower(d, ac, be), d, at);
+        hn::StoreU(hn::InterleaveUpper(d, ac, be), d, at + to.stride);
+        const auto ac2 = hn::InterleaveUpper(d, a, c), be2 = hn::InterleaveUpper(d, b, e);
+        hn::StoreU(hn::InterleaveLower(d, ac2, be2), d, at + 2 * to.stride);
+        hn::StoreU(hn::InterleaveUpper(d, ac2, be2), d, at + 3 * to.stride);
+      }
+      at += kSquare<T> * to.stride;
+    }
+  }
+}
+#endif
 
 }  // namespace cosdt::attention::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

@@ -161,13 +161,10 @@ void OnThreads(int threads, int64_t n, const std::function<void(int64_t, int64_t
 
 void RunInSegments(const Plan& plan, int threads) {
   std::vector<std::byte> states(plan.state_size());
-  const int64_t items = plan.heads() * plan.segments();
-  OnThreads(threads, items,
-            [&](int64_t begin, int64_t end) { plan.SumSegments(begin, end, states.data()); });
-  OnThreads(threads, plan.heads(), [&](int64_t begin, int64_t end) {
-    plan.AccumulateSegments(begin, end, states.data());
+  OnThreads(threads, plan.heads() * threads, [&](int64_t begin, int64_t end) {
+    plan.SumStates(begin, end, threads, states.data());
   });
-  OnThreads(threads, items,
+  OnThreads(threads, plan.heads() * plan.segments(),
             [&](int64_t begin, int64_t end) { plan.RunSegments(begin, end, states.data()); });
 }
 
