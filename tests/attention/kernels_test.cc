@@ -3,11 +3,14 @@
 #include "attention/linear_kernels.h"
 
 #include <gtest/gtest.h>
+#include <hwy/targets.h>
 
 #include <cmath>
 #include <functional>
 #include <numbers>
 #include <random>
+#include <set>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -149,6 +152,35 @@ TEST(LinearKernelsTest, MatchTheFormulasInEveryForm) {
     }
   }
 }
+
+#if HWY_ARCH_X86
+// Leaves run-time dispatch only the given instruction sets; 0: all that the processor has.
+void AllowInstructionSets(int64_t targets) {
+  hwy::SetSupportedTargetsForTest(targets);
+  hwy::GetChosenTarget().DeInit();
+}
+
+TEST(LinearKernelsTest, MatchTheFormulasInEveryInstructionSet) {
+  std::set<std::string> tried;
+  const int64_t all = hwy::SupportedTargets();
+  for (int64_t left = all; left != 0; left &= left - 1) {
+    AllowInstructionSets(left & -left);
+    if (!tried.insert(InstructionSet()).second) continue;
+    SCOPED_TRACE(InstructionSet());
+    for (const Sizes& s : {Sizes{2, 60, 32, 32, 120, 0},
+                           {1, 100, 33, 20, 100, 48},
+                           {1, 97, 16, 16, 0, 12},
+                           {1, 144, 64, 64, 288, 144}}) {
+      ExpectMatchesNaive<float>(s, 2e-5);
+      ExpectMatchesNaive<double>(s, 1e-12);
+    }
+  }
+  AllowInstructionSets(0);
+  if (all & HWY_AVX2) {
+    EXPECT_EQ(tried.count("AVX2"), 1u);
+  }
+}
+#endif
 
 // Runs work(begin, end) over [0, n) on the given number of threads, an uneven cut.
 void OnThreads(int threads, int64_t n, const std::function<void(int64_t, int64_t)>& work) {
