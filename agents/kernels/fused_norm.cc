@@ -67,7 +67,7 @@ class Dropper {
  public:
   explicit Dropper(const DropPattern& drop)
       : active_(drop.p > 0),
-        low_(static_cast<uint32_t>(drop.key)),
+        low_(static_cast<uint32_t>(drop.key) + static_cast<uint32_t>(drop.first)),
         high_(static_cast<uint32_t>(drop.key >> 32)),
         threshold_(static_cast<int32_t>(std::lround(drop.p * 2147483647.0)) - 1),
         scale_(static_cast<float>(1 / (1 - drop.p))) {}

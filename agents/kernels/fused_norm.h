@@ -14,6 +14,7 @@ namespace cosdt::agents::kernels {
 struct DropPattern {
   double p = 0;
   uint64_t key = 0;
+  int64_t first = 0;  // the tensor's element that is element 0 of the arrays given to the kernels
 };
 
 // to[i] = from[i] times 0 or 1 / (1 - p), for i in [begin, end). `bfloat16`: elements are bfloat16,

@@ -1,7 +1,6 @@
 #include "agents/training/cpu_update.h"
 
 #include <algorithm>
-#include <cmath>
 #include <utility>
 
 #include "agents/models/fused_ops.h"
@@ -18,6 +17,16 @@ using torch::Tensor;
 
 // Rows of a block: whole steps and whole tiles of products, whose values fit a core's cache.
 constexpr int64_t kBlock = 192;
+
+// Tokens of a part of the batch per thread, at least.
+constexpr int64_t kPartRows = 5 * kBlock;
+
+// Sequences of a part: the least divisor of the batch that gives the threads enough tokens.
+int64_t PartSize(int64_t batch, int64_t tokens, int64_t threads) {
+  int64_t size = std::min(batch, (threads * kPartRows + tokens - 1) / tokens);
+  while (batch % size != 0) ++size;
+  return size;
+}
 
 Epilogue FeaturesOf(attention::FeatureMap map) {
   if (map == attention::FeatureMap::kRelu) return Epilogue::kRelu;
@@ -42,15 +51,22 @@ CpuUpdate::CpuUpdate(DecisionTransformer model, const AdamW& optimizer, int64_t 
       bfloat16_(type == torch::kBFloat16),
       tokens_(options_.tokens),
       batch_(batch_size),
-      rows_(tokens_ * batch_size * options_.context),
       width_(options_.width),
       form_(model_->blocks.front()->attention->form()),
-      embedding_(*model_, batch_size * options_.context),
       head_(model_->head) {
   TORCH_CHECK_VALUE(!bfloat16_ || kernels::ProcessorHasBFloat16(),
                     "training: bfloat16: expected a processor with AVX-512 BF16, found none");
   if (form_)
     features_ = FeaturesOf(std::exchange(form_->features, attention::FeatureMap::kIdentity));
+  MakeParts(PartSize(batch_, tokens_ * options_.context, at::get_num_threads()));
+}
+
+void CpuUpdate::MakeParts(int64_t sequences) {
+  if (part_ == sequences) return;
+  part_ = sequences;
+  rows_ = tokens_ * part_ * options_.context;
+  embedding_.emplace(*model_, part_ * options_.context);
+  layers_.clear();
   for (size_t i = 0; i < model_->blocks.size(); ++i) layers_.push_back(MakeLayer(i));
   grad_x_ = Floats(rows_ * width_);
   grad_last_ = Floats(rows_ / tokens_ * width_);
@@ -70,7 +86,7 @@ CpuUpdate::Layer CpuUpdate::MakeLayer(size_t i) const {
               .rows = rows,
               .qkv = torch::zeros({rows_, 3 * width_}),  // queries that nobody asks for stay 0
               .mixed = torch::empty({rows_, width_}),
-              .normalizer = torch::empty({batch_, options_.heads, rows_ / batch_}),
+              .normalizer = torch::empty({part_, options_.heads, rows_ / part_}),
               .dropped = Floats(rows * width_),
               .hidden = Floats(rows * 4 * width_),
               .after_attention = CpuAddNorm(rows, block->norm_2),
@@ -96,7 +112,7 @@ CpuUpdate::Layer CpuUpdate::MakeLayer(size_t i) const {
 
 void CpuUpdate::PackWeights() {
   std::vector<CpuLinear*> all = {&head_};
-  for (CpuLinear& linear : embedding_.linears()) all.push_back(&linear);
+  for (CpuLinear& linear : embedding_->linears()) all.push_back(&linear);
   for (Layer& layer : layers_) {
     for (Projection& projection : layer.attention_in) all.push_back(&projection.linear);
     all.insert(all.end(), {&layer.attention_out, &layer.mlp_in, &layer.mlp_out});
@@ -118,8 +134,8 @@ void CpuUpdate::MakeLanes() {
     }
     lane.hidden.Require(kBlock * std::max(4 * width_, kernels::Padded(options_.action_features())));
     if (options_.activation == "gelu") lane.activated.Require(kBlock * 4 * width_);
-    lane.padded.Require(embedding_.padded_size());
-    std::fill_n(lane.padded.data(), embedding_.padded_size(), 0.0f);
+    lane.padded.Require(embedding_->padded_size());
+    std::fill_n(lane.padded.data(), embedding_->padded_size(), 0.0f);
     lane.loss = 0;
   };
   at::parallel_for(0, static_cast<int64_t>(lanes_.size()), 1, [&](int64_t begin, int64_t end) {
@@ -140,18 +156,23 @@ void CpuUpdate::ForBlocks(int64_t rows, const Body& body) {
   });
 }
 
+// The layer's dropout in the part at hand; the last block's layers see deciding tokens only.
 kernels::DropPattern CpuUpdate::PatternOf(int64_t dropout_layer) const {
-  return {options_.dropout, Dropout{0, dropout_key_}.For(static_cast<uint64_t>(dropout_layer)).key};
+  const bool last = dropout_layer > 3 * (options_.layers - 1);
+  const int64_t steps = first_ * options_.context;
+  return {.p = options_.dropout,
+          .key = Dropout{0, dropout_key_}.For(static_cast<uint64_t>(dropout_layer)).key,
+          .first = (last ? steps : tokens_ * steps) * width_};
 }
 
 Tensor CpuUpdate::Heads(const Tensor& qkv, int64_t i) const {
-  return qkv.view({batch_, -1, 3, options_.heads, width_ / options_.heads})
+  return qkv.view({part_, -1, 3, options_.heads, width_ / options_.heads})
       .select(2, i)
       .transpose(1, 2);
 }
 
 CpuAddNorm& CpuUpdate::Before(size_t i) {
-  return i == 0 ? embedding_.out() : layers_[i - 1].after_mlp;
+  return i == 0 ? embedding_->out() : layers_[i - 1].after_mlp;
 }
 
 // Row `row` of the deciding tokens among all tokens.
@@ -173,7 +194,7 @@ void CpuUpdate::Project(Layer& layer, float* y, int64_t row, int64_t rows) {
 void CpuUpdate::Attend(size_t i) {
   Layer& layer = layers_[i];
   Tensor mixed =
-      layer.mixed.view({batch_, -1, options_.heads, width_ / options_.heads}).transpose(1, 2);
+      layer.mixed.view({part_, -1, options_.heads, width_ / options_.heads}).transpose(1, 2);
   if (form_) {
     const attention::Inputs inputs = {
         Heads(layer.qkv, 0), Heads(layer.qkv, 1), Heads(layer.qkv, 2), key_mask_, {}};
@@ -230,82 +251,6 @@ const float* CpuUpdate::ForwardMlp(Layer& layer, int64_t row, int64_t rows, Lane
   return lane.activated.data();
 }
 
-// The loss, and from it lane.grad_y, the gradient of the last LayerNorm's output at observation
-// tokens.
-void CpuUpdate::HeadRows(int64_t row, int64_t rows, Lane& lane) {
-  float* const y = layers_.back().after_mlp.y(row);
-  const int64_t n = options_.action_features(), padded = kernels::Padded(n);
-  float* const slope = lane.hidden.data();
-  head_.Forward({y, width_}, rows, Epilogue::kStore, {slope, padded});
-  const bool* const real = data_.mask.const_data_ptr<bool>() + row;
-  for (int64_t r = 0; r < rows; ++r) {
-    float* const outputs = slope + r * padded;
-    if (!real[r]) {
-      std::fill_n(outputs, n, 0.0f);
-    } else if (options_.discrete_actions > 0) {
-      CrossEntropyRow(row + r, outputs, lane);
-    } else {
-      ErrorRow(row + r, outputs, lane);
-    }
-  }
-  head_.Backward({slope, padded}, {y, width_}, rows, Epilogue::kStore, {lane.grad_y.data(), width_},
-                 lane.gradients);
-}
-
-// The squared error of tanh of a step's outputs, and its slope in their place.
-void CpuUpdate::ErrorRow(int64_t row, float* outputs, Lane& lane) const {
-  const int64_t n = options_.action_size;
-  const float* const actions = data_.actions.const_data_ptr<float>() + row * n;
-  for (int64_t a = 0; a < n; ++a) {
-    const float action = std::tanh(outputs[a]), error = action - actions[a];
-    lane.loss += static_cast<double>(error) * static_cast<double>(error);
-    outputs[a] = static_cast<float>(2 * share_) * error * (1 - action * action);
-  }
-}
-
-// The cross entropy of a step's logits, and its slope in their place.
-void CpuUpdate::CrossEntropyRow(int64_t row, float* outputs, Lane& lane) const {
-  const int64_t n = options_.discrete_actions;
-  const auto action = static_cast<int64_t>(data_.actions.const_data_ptr<float>()[row]);
-  const float most = *std::max_element(outputs, outputs + n), chosen = outputs[action];
-  double sum = 0;
-  for (int64_t a = 0; a < n; ++a) {
-    outputs[a] = std::exp(outputs[a] - most);
-    sum += outputs[a];
-  }
-  lane.loss += std::log(sum) + most - chosen;
-  for (int64_t a = 0; a < n; ++a) {
-    outputs[a] = static_cast<float>(share_ * (outputs[a] / sum - (a == action ? 1 : 0)));
-  }
-}
-
-// From behind the layer to what its attention gave.
-void CpuUpdate::BackwardRows(size_t i, int64_t row, int64_t rows, Lane& lane) {
-  Layer& layer = layers_[i];
-  const auto dropout = static_cast<int64_t>(1 + 3 * i);
-  const float* grad_sum = nullptr;
-  float* grad_x = lane.grad_sum.data();
-  if (layer.last) {
-    HeadRows(row, rows, lane);
-  } else {
-    ProjectBackward(layers_[i + 1], layer.after_mlp.y(row), row, rows, lane);
-    grad_sum = grad_x = grad_x_.data() + row * width_;
-  }
-  float* const update = lane.update.data();
-  layer.after_mlp.Backward(row, rows, PatternOf(dropout + 2), lane.grad_y.data(), grad_sum, grad_x,
-                           update, lane.gradients);
-  MlpBackward(layer, row, rows, lane);
-  layer.after_attention.Backward(row, rows, PatternOf(dropout + 1), lane.grad_y.data(), grad_x,
-                                 grad_x, update, lane.gradients);
-  float* const grad_mixed = layer.last ? grad_last_.data() : grad_mixed_.data_ptr<float>();
-  layer.attention_out.Backward({update, width_}, {layer.dropped.data() + row * width_, width_},
-                               rows, Epilogue::kStore, {grad_mixed + row * width_, width_},
-                               lane.gradients);
-  kernels::Drop(false, grad_mixed, PatternOf(dropout), row * width_, (row + rows) * width_,
-                grad_mixed);
-  if (layer.last) SpreadLastGradients(row, rows, lane);
-}
-
 // From lane.update, the gradient of what the MLP gives, to lane.grad_y.
 void CpuUpdate::MlpBackward(Layer& layer, int64_t row, int64_t rows, Lane& lane) {
   const int64_t n = 4 * width_;
@@ -340,45 +285,8 @@ void CpuUpdate::SpreadLastGradients(int64_t row, int64_t rows, Lane& lane) {
   spread(grad_last_.data() + row * width_, grad_mixed_.data_ptr<float>());
 }
 
-void CpuUpdate::AttendBackward(size_t i) {
-  Layer& layer = layers_[i];
-  const auto heads = [&](const Tensor& x) {
-    return x.view({batch_, -1, options_.heads, width_ / options_.heads}).transpose(1, 2);
-  };
-  if (form_) {
-    const attention::Inputs inputs = {
-        Heads(layer.qkv, 0), Heads(layer.qkv, 1), Heads(layer.qkv, 2), key_mask_, {}};
-    Tensor grad_q = Heads(grad_qkv_, 0), grad_k = Heads(grad_qkv_, 1), grad_v = Heads(grad_qkv_, 2);
-    attention::CausalLinearBackward(heads(grad_mixed_), inputs, *form_, heads(layer.mixed),
-                                    layer.normalizer, grad_q, grad_k, grad_v);
-    return;
-  }
-  grad_qkv_.copy_(torch::autograd::grad({layer.out}, {layer.leaf}, {heads(grad_mixed_)})[0]);
-  layer.leaf = layer.out = Tensor();
-}
-
-// From the gradient of queries, keys and values, or their features, to that of y, in lane.grad_y.
-void CpuUpdate::ProjectBackward(Layer& layer, float* y, int64_t row, int64_t rows, Lane& lane) {
-  float* const qkv = layer.qkv.data_ptr<float>() + row * 3 * width_;
-  float* const grad_qkv = grad_qkv_.data_ptr<float>() + row * 3 * width_;
-  Epilogue epilogue = Epilogue::kStore;
-  for (const Projection& p : layer.attention_in) {
-    const int64_t every = p.deciding_only ? tokens_ : 1;
-    const int64_t first = p.deciding_only ? step_tokens::DecidingToken(tokens_) : 0;
-    const ptrdiff_t at = first * 3 * width_ + p.linear.first(), stride = every * 3 * width_;
-    const Rows grad{grad_qkv + at, stride};
-    if (p.features != Epilogue::kStore) {
-      kernels::MulActivationSlopes(p.features, {qkv + at, stride}, rows / every, p.linear.outputs(),
-                                   grad);
-    }
-    p.linear.Backward(grad, {y + first * width_, every * width_}, rows / every, epilogue,
-                      {lane.grad_y.data() + first * width_, every * width_}, lane.gradients);
-    epilogue = Epilogue::kAdd;
-  }
-}
-
 void CpuUpdate::SumLanes() {
-  for (Lane& lane : lanes_) embedding_.AddPadded(lane.padded.data(), lane.gradients);
+  for (Lane& lane : lanes_) embedding_->AddPadded(lane.padded.data(), lane.gradients);
   float* const total = gradients_.data_ptr<float>();
   at::parallel_for(0, gradients_.numel(), 1 << 14, [&](int64_t begin, int64_t end) {
     for (size_t lane = 1; lane < lanes_.size(); ++lane) {
@@ -386,22 +294,17 @@ void CpuUpdate::SumLanes() {
       for (int64_t i = begin; i < end; ++i) total[i] += from[i];
     }
   });
-  embedding_.AddTimestepGradient(total);
 }
 
-double CpuUpdate::Run(const Batch& batch, uint64_t dropout_key) {
-  const torch::NoGradGuard no_grad;
-  data_ = batch;
-  dropout_key_ = dropout_key;
+// Adds the part's losses and gradients to the lanes'.
+void CpuUpdate::RunPart(const Batch& part) {
+  data_ = part;
   key_mask_ =
-      batch.mask.unsqueeze(-1).expand({batch_, options_.context, tokens_}).reshape({batch_, -1});
-  share_ = 1 / (batch.mask.sum().item<double>() * static_cast<double>(options_.action_size));
-  MakeLanes();
-  embedding_.Take(batch);
-  PackWeights();
+      part.mask.unsqueeze(-1).expand({part_, options_.context, tokens_}).reshape({part_, -1});
+  embedding_->Take(part);
   ForBlocks(rows_, [&](int64_t row, int64_t rows, Lane& lane) {
-    embedding_.Forward(row, rows, PatternOf(0), lane.update.data());
-    Project(layers_.front(), embedding_.out().y(row), row, rows);
+    embedding_->Forward(row, rows, PatternOf(0), lane.update.data());
+    Project(layers_.front(), embedding_->out().y(row), row, rows);
   });
   for (size_t i = 0; i < layers_.size(); ++i) {
     Attend(i);
@@ -414,10 +317,29 @@ double CpuUpdate::Run(const Batch& batch, uint64_t dropout_key) {
     AttendBackward(i);
   }
   ForBlocks(rows_, [&](int64_t row, int64_t rows, Lane& lane) {
-    ProjectBackward(layers_.front(), embedding_.out().y(row), row, rows, lane);
-    embedding_.Backward(row, rows, PatternOf(0), lane.grad_y.data(), grad_x_.data() + row * width_,
-                        lane.update.data(), lane.gradients, lane.padded.data());
+    ProjectBackward(layers_.front(), embedding_->out().y(row), row, rows, lane);
+    embedding_->Backward(row, rows, PatternOf(0), lane.grad_y.data(), grad_x_.data() + row * width_,
+                         lane.update.data(), lane.gradients, lane.padded.data());
   });
+  embedding_->AddTimestepGradient(lanes_.front().gradients);
+}
+
+double CpuUpdate::Run(const Batch& batch, uint64_t dropout_key) {
+  const torch::NoGradGuard no_grad;
+  dropout_key_ = dropout_key;
+  share_ = 1 / (batch.mask.sum().item<double>() * static_cast<double>(options_.action_size));
+  MakeParts(PartSize(batch_, tokens_ * options_.context, at::get_num_threads()));
+  MakeLanes();
+  PackWeights();
+  for (first_ = 0; first_ < batch_; first_ += part_) {
+    const auto part = [&](const Tensor& x) { return x.defined() ? x.narrow(0, first_, part_) : x; };
+    RunPart({.returns_to_go = part(batch.returns_to_go),
+             .observations = part(batch.observations),
+             .actions = part(batch.actions),
+             .timesteps = part(batch.timesteps),
+             .mask = part(batch.mask),
+             .previous_actions = part(batch.previous_actions)});
+  }
   SumLanes();
   double loss = 0;
   for (const Lane& lane : lanes_) loss += lane.loss;

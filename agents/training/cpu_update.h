@@ -1,7 +1,8 @@
-// Loss and gradients of a Decision Transformer on the CPU, without autograd: blocks of rows stay in
-// the cache from one layer's attention to the next one's, and every gradient is added to its place
-// in the optimiser's array. Computes what DecisionTransformerImpl, ActionLoss and autograd compute,
-// to rounding, with the same dropout.
+// Loss and gradients of a Decision Transformer on the CPU, without autograd: the batch is computed
+// in parts, so that a part's values are still in the last cache in the backward pass, blocks of
+// rows stay in a core's own cache from one layer's attention to the next one's, and every gradient
+// is added to its place in the optimiser's array. Computes what DecisionTransformerImpl, ActionLoss
+// and autograd compute, to rounding, with the same dropout.
 #pragma once
 
 #include <torch/torch.h>
@@ -24,7 +25,7 @@ class CpuUpdate {
 
   // `model`'s parameters are those of `optimizer`, on the CPU. `type` is that of the blocks' matrix
   // products: float32, or bfloat16 on a processor with it (kernels::ProcessorHasBFloat16).
-  // Allocates all that Run needs, but for attention kinds without kernels.
+  // Allocates all that Run needs with as many threads, but for attention kinds without kernels.
   CpuUpdate(DecisionTransformer model, const AdamW& optimizer, int64_t batch_size,
             torch::ScalarType type);
 
@@ -62,8 +63,10 @@ class CpuUpdate {
     double loss = 0;
   };
 
+  void MakeParts(int64_t sequences);
   Layer MakeLayer(size_t i) const;
   void MakeLanes();
+  void RunPart(const Batch& batch);
   void PackWeights();
   template <class Body>
   void ForBlocks(int64_t rows, const Body& body);
@@ -91,11 +94,12 @@ class CpuUpdate {
   DecisionTransformerOptions options_;
   Tensor gradients_;
   bool bfloat16_;
-  int64_t tokens_, batch_, rows_, width_;  // tokens_: per step; rows_: of the batch
+  int64_t tokens_, batch_, width_;  // tokens_: per step
+  int64_t part_ = 0, rows_ = 0;     // sequences and tokens of a part
   // of attention with kernels, which is given features of queries and keys
   std::optional<attention::LinearForm> form_;
   kernels::Epilogue features_ = kernels::Epilogue::kStore;
-  CpuEmbedding embedding_;
+  std::optional<CpuEmbedding> embedding_;
   std::vector<Layer> layers_;
   CpuLinear head_;
   Floats grad_x_;     // of the residual stream, [rows, width]
@@ -103,9 +107,11 @@ class CpuUpdate {
   Tensor grad_mixed_, grad_qkv_;
   std::vector<Lane> lanes_;
 
-  // of the update at hand
+  // of the part at hand
+  int64_t first_ = 0;  // of its sequences
   Batch data_;
   Tensor key_mask_;
+  // of the update at hand
   uint64_t dropout_key_ = 0;
   double share_ = 0;  // of one element in the loss
 };

@@ -64,6 +64,37 @@ TEST(CpuUpdateTest, AnyShapeTrainsAsAutogradDoes) {
   }
 }
 
+// With dropout, whose elements are counted over the whole batch.
+TEST(CpuUpdateTest, BatchesOfSeveralPartsTrainAsAutogradDoes) {
+  TrainerOptions options = FastTraining();
+  options.batch_size = 64;  // four parts with one thread, two with two
+  const int before = at::get_num_threads();
+  for (const int threads : {1, 2}) {
+    at::set_num_threads(threads);
+    ExpectAutogradsTraining(UpdatePath::kOfDevice,
+                            TransformerShape{2, 20, 1, 32, 30, 0.3}.Options(), options, 8, 2e-5);
+  }
+  at::set_num_threads(before);
+}
+
+TEST(CpuUpdateTest, ThreadsMayChangeBetweenUpdates) {
+  const int before = at::get_num_threads();
+  const datasets::Episodes episodes = MakeEpisodes();
+  TrainerOptions options = FastTraining();
+  options.batch_size = 64;
+  const AgentOptions agent = TransformerShape{2, 20, 1, 32, 30, 0.3}.Options();
+  std::vector<double> losses;
+  for (const int second : {1, 2}) {
+    at::set_num_threads(1);
+    const auto trainer = MakeTrainer(agent, options, UpdatePath::kOfDevice, episodes);
+    trainer->Update(3);
+    at::set_num_threads(second);
+    losses.push_back(trainer->Update(3).back().loss);
+  }
+  at::set_num_threads(before);
+  EXPECT_NEAR(losses[1], losses[0], 1e-5 * losses[0]);
+}
+
 TEST(CpuUpdateTest, ThreadsChangeLastBitsOnly) {
   const int before = at::get_num_threads();
   const datasets::Episodes episodes = MakeEpisodes();
