@@ -7,47 +7,12 @@
 #include "agents/decoding/cpu_model.h"
 #include "agents/kernels/gemm.h"
 #include "attention/registry.h"
-#include "tests/agents/training/small_batch.h"
+#include "tests/agents/decoding/decoded_agents.h"
 
 namespace cosdt::agents {
 namespace {
 
 using torch::Tensor;
-
-constexpr int64_t kContext = 24;  // more tokens than the kernels' blocks have
-constexpr int64_t kSteps = 60;
-constexpr int64_t kObservations = 5, kActions = 2;
-
-AgentOptions SmallAgent(const std::string& kind, const std::string& feature_map = "elu",
-                        int64_t tokens = 3) {
-  AgentOptions options;
-  options.dt = SmallOptions(kind);
-  options.dt.attention.feature_map = feature_map;
-  options.dt.context = kContext;
-  options.dt.max_timestep = kSteps - 7;  // some timesteps are clamped
-  options.dt.tokens = tokens;
-  options.dt.attention.reweight_length = tokens * kSteps + 1;
-  return options;
-}
-
-void Roughen(Agent& agent) {
-  torch::manual_seed(7);
-  const torch::NoGradGuard no_grad;
-  for (Tensor& p : agent.module().parameters()) p += torch::randn_like(p) * 0.2;
-  agent.module().eval();
-}
-
-// The inputs of every row, and how it is decoded.
-struct Episodes {
-  explicit Episodes(int64_t rows, int64_t steps = kSteps)
-      : returns_to_go(torch::rand({steps, rows}) * 3),
-        observations(torch::randn({steps, rows, kObservations})) {}
-  Tensor returns_to_go, observations;
-};
-
-std::span<float> Span(const Tensor& x) {
-  return {x.data_ptr<float>(), static_cast<size_t>(x.numel())};
-}
 
 // Actions [steps, rows, kActions]. Rows that end are given by their last step; 0 from there on.
 Tensor Decode(const std::shared_ptr<Agent>& agent, DecodeMode mode, const Episodes& episodes,
@@ -291,12 +256,14 @@ TEST(DecoderActionsTest, DiscreteOnesEqualRecomputing) {
         before[0].fill_(kNoAction);
         const torch::NoGradGuard no_grad;
         const auto by_row = [](const Tensor& x) { return x.transpose(0, 1); };
-        const Tensor expected = agent->Predict({by_row(episodes.returns_to_go),
-                                                by_row(episodes.observations),
-                                                by_row(actions),
-                                                torch::arange(kSteps).expand({kRows, kSteps}),
-                                                {},
-                                                by_row(before)});
+        const Tensor times = torch::arange(kSteps).expand({kRows, kSteps});
+        const Batch batch{by_row(episodes.returns_to_go),
+                          by_row(episodes.observations),
+                          by_row(actions),
+                          times,
+                          {},
+                          by_row(before)};
+        const Tensor expected = agent->Predict(batch);
         EXPECT_LT((by_row(logits) - expected).abs().max().item<float>(), 1e-4) << kind << tokens;
       }
     }

@@ -3,8 +3,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <tuple>
-
 #include "attention/registry.h"
 #include "tests/agents/training/small_batch.h"
 
@@ -65,15 +63,15 @@ std::vector<std::string> KindNames() {
   return names;
 }
 
-// A kind of attention, and tokens per step.
-class DecisionTransformerTest : public testing::TestWithParam<std::tuple<std::string, int64_t>> {
+class DecisionTransformerTest : public testing::TestWithParam<std::string> {
  protected:
   DecisionTransformerTest() { torch::manual_seed(3); }
 
-  static DecisionTransformerOptions Options() {
-    DecisionTransformerOptions options = SmallOptions(std::get<0>(GetParam()));
-    options.tokens = std::get<1>(GetParam());
-    return options;
+  // The kind's options with 3, 2 and 1 tokens per step.
+  static std::vector<DecisionTransformerOptions> EveryOptions() {
+    std::vector<DecisionTransformerOptions> all(3, SmallOptions(GetParam()));
+    for (int64_t i = 0; i < 3; ++i) all[i].tokens = 3 - i;
+    return all;
   }
 
   // Far from the initial weights, which leave blocks next to nothing to do.
@@ -92,81 +90,89 @@ class DecisionTransformerTest : public testing::TestWithParam<std::tuple<std::st
   }
 };
 
-INSTANTIATE_TEST_SUITE_P(Kinds, DecisionTransformerTest,
-                         testing::Combine(testing::ValuesIn(KindNames()), testing::Values(3, 2, 1)),
-                         [](const auto& test) {
-                           return std::get<0>(test.param) + "_" +
-                                  std::to_string(std::get<1>(test.param));
-                         });
+INSTANTIATE_TEST_SUITE_P(Kinds, DecisionTransformerTest, testing::ValuesIn(KindNames()),
+                         [](const auto& test) { return test.param; });
 
 TEST_P(DecisionTransformerTest, LeavingOutWhatNobodyReadsChangesNothing) {
-  for (const char* activation : {"relu", "gelu"}) {
-    DecisionTransformerOptions options = Options();
-    options.activation = activation;
-    DecisionTransformer model = MakeModel(options, torch::kFloat64);
-    const SmallBatch b = MakeSmallBatch(options, {6, 3, 1}, torch::kFloat64);
-    const auto loss_and_gradients = [&](const Tensor& predicted) {
-      model->zero_grad();
-      const Tensor loss = ActionLoss(predicted, b.actions, b.mask);
-      loss.backward();
-      std::vector<Tensor> all = {loss.detach(), predicted.detach() * b.mask.unsqueeze(-1)};
-      for (const Tensor& p : model->parameters()) all.push_back(p.grad().clone());
-      return all;
-    };
-    const auto ours = loss_and_gradients(Predict(model, b));
-    const auto full = loss_and_gradients(PredictFromEverything(model, b));
-    for (size_t i = 0; i < ours.size(); ++i) {
-      EXPECT_LT((ours[i] - full[i]).abs().max().item<double>(), 1e-12) << i;
+  for (const DecisionTransformerOptions& given : EveryOptions()) {
+    SCOPED_TRACE(given.tokens);
+    for (const char* activation : {"relu", "gelu"}) {
+      DecisionTransformerOptions options = given;
+      options.activation = activation;
+      DecisionTransformer model = MakeModel(options, torch::kFloat64);
+      const SmallBatch b = MakeSmallBatch(options, {6, 3, 1}, torch::kFloat64);
+      const auto loss_and_gradients = [&](const Tensor& predicted) {
+        model->zero_grad();
+        const Tensor loss = ActionLoss(predicted, b.actions, b.mask);
+        loss.backward();
+        std::vector<Tensor> all = {loss.detach(), predicted.detach() * b.mask.unsqueeze(-1)};
+        for (const Tensor& p : model->parameters()) all.push_back(p.grad().clone());
+        return all;
+      };
+      const auto ours = loss_and_gradients(Predict(model, b));
+      const auto full = loss_and_gradients(PredictFromEverything(model, b));
+      for (size_t i = 0; i < ours.size(); ++i) {
+        EXPECT_LT((ours[i] - full[i]).abs().max().item<double>(), 1e-12) << i;
+      }
     }
   }
 }
 
 TEST_P(DecisionTransformerTest, OfDiscreteActionsTakesIndicesAndGivesLogits) {
-  DecisionTransformerOptions options = Options();
-  options.action_size = 1;
-  options.discrete_actions = 4;
-  DecisionTransformer model = MakeModel(options, torch::kFloat64);
-  SmallBatch b = MakeSmallBatch(options, {6, 6}, torch::kFloat64);
-  b.actions = torch::randint(4, {2, 6, 1}).to(torch::kFloat64);
-  const Tensor logits = Predict(model, b);
-  EXPECT_EQ(logits.size(2), 4);
-  EXPECT_GT(logits.abs().max().item<double>(), 1);
-  EXPECT_LT((logits - PredictFromEverything(model, b)).abs().max().item<double>(), 1e-12);
+  for (const DecisionTransformerOptions& given : EveryOptions()) {
+    SCOPED_TRACE(given.tokens);
+    DecisionTransformerOptions options = given;
+    options.action_size = 1;
+    options.discrete_actions = 4;
+    DecisionTransformer model = MakeModel(options, torch::kFloat64);
+    SmallBatch b = MakeSmallBatch(options, {6, 6}, torch::kFloat64);
+    b.actions = torch::randint(4, {2, 6, 1}).to(torch::kFloat64);
+    const Tensor logits = Predict(model, b);
+    EXPECT_EQ(logits.size(2), 4);
+    EXPECT_GT(logits.abs().max().item<double>(), 1);
+    EXPECT_LT((logits - PredictFromEverything(model, b)).abs().max().item<double>(), 1e-12);
+  }
 }
 
 TEST_P(DecisionTransformerTest, PredictionsReadNoLaterTokenAndNoPadding) {
-  const DecisionTransformerOptions options = Options();
-  DecisionTransformer model = MakeModel(options);
-  const SmallBatch b = MakeSmallBatch(options, {6, 4});
-  const Tensor before = Predict(model, b);
+  for (const DecisionTransformerOptions& given : EveryOptions()) {
+    SCOPED_TRACE(given.tokens);
+    const DecisionTransformerOptions& options = given;
+    DecisionTransformer model = MakeModel(options);
+    const SmallBatch b = MakeSmallBatch(options, {6, 4});
+    const Tensor before = Predict(model, b);
 
-  SmallBatch changed = b;
-  const Tensor padding = ~b.mask;
-  changed.returns_to_go = b.returns_to_go.masked_fill(padding, 77);
-  changed.observations = b.observations.masked_fill(padding.unsqueeze(-1), -55);
-  changed.actions = b.actions.masked_fill(padding.unsqueeze(-1), 33);
-  changed.timesteps = b.timesteps.masked_fill(padding, 9);
-  // step 3's action, unless that is the one before, and all of steps 4 and 5
-  changed.actions.slice(1, options.tokens == 1 ? 4 : 3).fill_(0.9);
-  changed.returns_to_go.narrow(1, 4, 2).fill_(8);
-  changed.observations.narrow(1, 4, 2).fill_(8);
-  changed.timesteps.narrow(1, 4, 2).fill_(3);
-  const Tensor after = Predict(model, changed);
+    SmallBatch changed = b;
+    const Tensor padding = ~b.mask;
+    changed.returns_to_go = b.returns_to_go.masked_fill(padding, 77);
+    changed.observations = b.observations.masked_fill(padding.unsqueeze(-1), -55);
+    changed.actions = b.actions.masked_fill(padding.unsqueeze(-1), 33);
+    changed.timesteps = b.timesteps.masked_fill(padding, 9);
+    // step 3's action, unless that is the one before, and all of steps 4 and 5
+    changed.actions.slice(1, options.tokens == 1 ? 4 : 3).fill_(0.9);
+    changed.returns_to_go.narrow(1, 4, 2).fill_(8);
+    changed.observations.narrow(1, 4, 2).fill_(8);
+    changed.timesteps.narrow(1, 4, 2).fill_(3);
+    const Tensor after = Predict(model, changed);
 
-  const Tensor early = b.mask & (torch::arange(6) <= 3);
-  EXPECT_TRUE(torch::equal(before.index({early}), after.index({early})));
-  EXPECT_FALSE(torch::equal(before.narrow(1, 4, 2), after.narrow(1, 4, 2)));
-  EXPECT_TRUE(after.isfinite().all().item<bool>());
+    const Tensor early = b.mask & (torch::arange(6) <= 3);
+    EXPECT_TRUE(torch::equal(before.index({early}), after.index({early})));
+    EXPECT_FALSE(torch::equal(before.narrow(1, 4, 2), after.narrow(1, 4, 2)));
+    EXPECT_TRUE(after.isfinite().all().item<bool>());
+  }
 }
 
 TEST_P(DecisionTransformerTest, TimestepsBeyondTheTableAreItsLast) {
-  const DecisionTransformerOptions options = Options();
-  DecisionTransformer model = MakeModel(options);
-  SmallBatch b = MakeSmallBatch(options, {6});
-  b.timesteps.fill_(39);
-  const Tensor last = Predict(model, b);
-  b.timesteps.fill_(4000);
-  EXPECT_TRUE(torch::equal(Predict(model, b), last));
+  for (const DecisionTransformerOptions& given : EveryOptions()) {
+    SCOPED_TRACE(given.tokens);
+    const DecisionTransformerOptions& options = given;
+    DecisionTransformer model = MakeModel(options);
+    SmallBatch b = MakeSmallBatch(options, {6});
+    b.timesteps.fill_(39);
+    const Tensor last = Predict(model, b);
+    b.timesteps.fill_(4000);
+    EXPECT_TRUE(torch::equal(Predict(model, b), last));
+  }
 }
 
 TEST(DecisionTransformerInitTest, DrawsTheOriginalsDistributions) {

@@ -37,7 +37,7 @@ TEST(TrainConfigTest, ConfigFilesHaveTheseOptionsInThisOrder) {
             "dataset = ''\nenv = ''\nphysics = ''\ntop = 100.0\nnormalize-over = 'kept'\n"
             "targets = []\nagent = 'dt'\nattention = 'cosformer'\nreweight-length = 0\n"
             "reweight = true\nfeature-map = 'elu'\nlocal-window = 64\nperformer-features = 0\n"
-            "context = 20\nlayers = 0\nheads = 1\nwidth = 0\nactivation = 'relu'\n"
+            "context = 20\ntokens = 3\nlayers = 0\nheads = 1\nwidth = 0\nactivation = 'relu'\n"
             "dropout = 0.1\nmax-timestep = 0\ntimestep-std = 0.02\nbatch-size = 64\n"
             "sample = 'any'\nlr = 1e-04\nweight-decay = 1e-04\nwarmup = 10000\nlr-decay = 0\n"
             "clip = 0.25\nreturn-scale = 0.0\nprecision = 'fp32'\nseed = 0\n"
