@@ -125,9 +125,12 @@ CellEvaluation Evaluate(const TrainOptions& options, const std::string& folder,
   if (first.success_rate) {
     evaluation.score = 100 * *first.success_rate;
     evaluation.score_name = kSuccessRateName;
-  } else {
+  } else if (first.normalized_score) {
     evaluation.score = first.normalized_score;
     evaluation.score_name = kNormalizedScoreName;
+  } else {
+    evaluation.score = 100 * first.mean;
+    evaluation.score_name = kReturnName;
   }
   return evaluation;
 }

@@ -104,9 +104,11 @@ struct CellEstimate {
 void to_json(nlohmann::json& to, const CellEstimate& from);
 void from_json(const nlohmann::json& from, CellEstimate& to);
 
-// The score of a task: 100 x the share of episodes that solve it, or D4RL's normalized score.
+// The score of a task: 100 x the share of episodes that solve it, D4RL's normalized score, or 100 x
+// the mean return of games, whose returns are at most 1.
 inline constexpr const char* kSuccessRateName = "success rate";
 inline constexpr const char* kNormalizedScoreName = "normalized score";
+inline constexpr const char* kReturnName = "return x 100";
 
 struct CellEvaluation {
   std::optional<int64_t> rollout_bytes;  // as TrainingCost::training_bytes

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <tuple>
@@ -173,6 +174,29 @@ TEST_F(TaskCommandTest, GamesAreCollectedLookedAtAndPlayed) {
   }
   EXPECT_THAT(Output("rollout --env popgym-autoencode-easy --policy scripted"),
               HasSubstr("return             1.000 +- 0.000"));
+}
+
+TEST_F(TaskCommandTest, AgentsForGamesAreTrainedComparedAndReported) {
+  const std::string data = Collect("popgym-repeat-first-easy", "scripted", 1020);
+  const std::string run = Train(data, "--tokens 1");
+  EXPECT_EQ(agents::ReadCheckpoint(run + "/last.safetensors").agent->options().discrete_actions(),
+            4);
+  for (const std::string more : {"", " --sample-actions", " --decode staggered"}) {
+    const json target = Json("eval " + run + " --episodes 3" + more)["targets"][0];
+    EXPECT_EQ(target["target"], 1);
+    for (const double x : target["returns"]) EXPECT_LE(std::abs(x), 1.0001);
+    EXPECT_EQ(target["lengths"], (json{51, 51, 51}));
+  }
+  const std::string sweep = folder_ + "/sweep";
+  Output("compare --datasets " + data +
+         " --attention cosformer,softmax --contexts 4 --baselines bc --seeds 0 --width 16 "
+         "--layers 1 --batch-size 4 --updates 2 --episodes 2 --threads 1 --out " +
+         sweep);
+  EXPECT_THAT(Output("report " + sweep),
+              AllOf(HasSubstr("return x 100"), HasSubstr("cosFormer"), HasSubstr("BC")));
+  const std::string hopper = Train(Collect("hopper", "random", 300));
+  EXPECT_THAT(Output("eval " + hopper + " --episodes 1 --sample-actions", 1),
+              HasSubstr("sample-actions: expected an agent with discrete actions, found 3"));
 }
 
 TEST_F(TaskCommandTest, AFileOfATaskIsNeverTakenForTheBody) {
