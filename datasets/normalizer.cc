@@ -38,7 +38,9 @@ Normalizer MakeNormalizer(const Episodes& episodes) {
   Normalizer normalizer;
   for (size_t j = 0; j < width; ++j) {
     normalizer.mean.push_back(static_cast<float>(sums[j]));
-    normalizer.std.push_back(static_cast<float>(std::sqrt(squares[j] / rows) + 1e-6));
+    const double deviation = std::sqrt(squares[j] / rows);
+    const bool varies = deviation > 1e-9;  // more than the mean's rounding
+    normalizer.std.push_back(static_cast<float>((varies ? deviation : 1) + 1e-6));
   }
   return normalizer;
 }

@@ -17,7 +17,8 @@ struct Normalizer {
 };
 
 // Over all rows of the episodes kept, as the original Decision Transformer has it: numpy's mean and
-// std (divided by n), plus 1e-6. Sums are float64.
+// std (divided by n), plus 1e-6. Sums are float64. A value that never varies has a std of 1, where
+// theirs is 0: another value, met when acting, would become a million.
 Normalizer MakeNormalizer(const Episodes& episodes);
 
 }  // namespace cosdt::datasets

@@ -15,6 +15,7 @@
 #include "experiments/program/utf8.h"
 #include "experiments/report/report_data.h"
 #include "experiments/report/report_table.h"
+#include "experiments/runs/shard.h"
 #include "experiments/runs/sweep.h"
 #include "experiments/runs/sweep_cell.h"
 #include "experiments/runs/train_config.h"
@@ -120,8 +121,9 @@ struct Outcome {
 Outcome RunCells(const CompareCommand& command, const std::vector<Cell>& cells, const Shard& shard,
                  const StopSignal& stop) {
   Outcome outcome;
-  for (size_t i = 0; i < cells.size(); ++i) {
-    if (static_cast<int64_t>(i) % shard.count != shard.index) continue;
+  std::vector<double> costs;
+  for (const Cell& cell : cells) costs.push_back(ExpectedCost(cell.options));
+  for (const size_t i : Deal(shard, costs)) {
     const Cell& cell = cells[i];
     const std::string folder = command.out + "/" + cell.name;
     try {
@@ -249,8 +251,10 @@ void AddCompareCommand(CLI::App& program) {
   app->add_option("--budget", command->budget,
                   "updates: the same number for all contexts; tokens: more for shorter ones");
   app->add_option("--equal", command->budget)->group("");  // its old name
-  app->add_option("--shard", command->shard,
-                  "I/N: every N-th cell from the I-th on; read from Slurm's and MPI's environment");
+  app->add_option(
+      "--shard", command->shard,
+      "I/N: the I-th of N shares of about equal cost, from 0; read from Slurm's and MPI's "
+      "environment");
   AddDeviceOption(*app, command->place.device,
                   "device that trains; episodes are played on the CPU");
   app->add_flag("--list", command->list, "list the cells");

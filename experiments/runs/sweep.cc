@@ -1,12 +1,9 @@
 #include "experiments/runs/sweep.h"
 
 #include <algorithm>
-#include <charconv>
 #include <map>
-#include <optional>
 #include <sstream>
 #include <stdexcept>
-#include <tuple>
 
 #include "experiments/program/toml_table.h"
 #include "experiments/runs/sweep_datasets.h"
@@ -201,49 +198,6 @@ std::vector<Cell> MakeCells(const Sweep& sweep, const std::string& data_dir) {
                       " and " + cell.options.dataset);
   }
   return cells;
-}
-
-Shard ParseShard(const std::string& text) {
-  Shard shard;
-  const char* const end = text.data() + text.size();
-  const auto [slash, error] = std::from_chars(text.data(), end, shard.index);
-  bool good = error == std::errc() && slash != end && *slash == '/';
-  if (good) {
-    const auto [stop, count_error] = std::from_chars(slash + 1, end, shard.count);
-    good = count_error == std::errc() && stop == end;
-  }
-  Expect(good && shard.index >= 0 && shard.index < shard.count,
-         "shard: expected I/N with I from 0 to N - 1, found " + text);
-  return shard;
-}
-
-Shard ShardFromEnvironment(const std::function<const char*(const char*)>& get) {
-  const auto number = [&](const char* name) -> std::optional<int64_t> {
-    const char* const text = get(name);
-    if (!text) return std::nullopt;
-    int64_t value = 0;
-    const auto [stop, error] = std::from_chars(text, text + std::string_view(text).size(), value);
-    return error == std::errc() && *stop == '\0' ? std::optional(value) : std::nullopt;
-  };
-  const auto make = [](std::optional<int64_t> index, std::optional<int64_t> count,
-                       const char* source) {
-    const bool good = index && count && *index >= 0 && *index < *count;
-    return good ? std::optional(Shard{*index, *count, source}) : std::nullopt;
-  };
-  if (const auto id = number("SLURM_ARRAY_TASK_ID")) {
-    const auto first = number("SLURM_ARRAY_TASK_MIN"), count = number("SLURM_ARRAY_TASK_COUNT");
-    if (const auto shard = make(*id - first.value_or(0), count, "Slurm's array")) return *shard;
-    throw std::invalid_argument(
-        "SLURM_ARRAY_TASK_ID: expected an array without gaps (--array=0-7); otherwise give "
-        "--shard");
-  }
-  for (const auto& [rank, size, source] :
-       {std::tuple{"OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "Open MPI's ranks"},
-        {"PMI_RANK", "PMI_SIZE", "MPI's ranks"},
-        {"SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "Slurm's tasks"}}) {
-    if (const auto shard = make(number(rank), number(size), source)) return *shard;
-  }
-  return {};
 }
 
 }  // namespace cosdt::experiments

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <map>
 #include <set>
 #include <string>
@@ -50,18 +49,5 @@ void ReadSweep(const std::string& source, std::string_view toml, Sweep& sweep);
 // as a context beyond cosFormer's reach, and for cells of one name; CLI::ValidationError for a
 // value that a list has twice.
 std::vector<Cell> MakeCells(const Sweep& sweep, const std::string& data_dir);
-
-// The cells' share of one of several workers: those whose number is `index` modulo `count`.
-struct Shard {
-  int64_t index = 0, count = 1;
-  std::string source;  // "Slurm's array" and the like, if it comes from the environment
-};
-
-// "2/8". Throws std::invalid_argument.
-Shard ParseShard(const std::string& text);
-
-// The shard in the environment of a Slurm job array or of MPI's starter, read through `get`
-// (getenv); without either one shard of one.
-Shard ShardFromEnvironment(const std::function<const char*(const char*)>& get);
 
 }  // namespace cosdt::experiments

@@ -134,43 +134,5 @@ TEST(SweepTest, SaysWhatIsWrong) {
   EXPECT_THAT(make("[train]\nreweight-length = 59"), HasSubstr("cosformer-K20"));
 }
 
-TEST(ShardTest, IsReadFromTextAndFromTheEnvironment) {
-  const Shard shard = ParseShard("2/8");
-  EXPECT_EQ(shard.index, 2);
-  EXPECT_EQ(shard.count, 8);
-  for (const char* bad : {"", "2", "8/8", "-1/8", "1/8x", "/8", "1/"}) {
-    EXPECT_THAT(Message([&] { ParseShard(bad); }), HasSubstr("shard: expected I/N")) << bad;
-  }
-  using Variables = std::map<std::string, std::string>;
-  const auto from = [](const Variables& variables) {
-    const Shard s = ShardFromEnvironment([&](const char* name) -> const char* {
-      const auto found = variables.find(name);
-      return found == variables.end() ? nullptr : found->second.c_str();
-    });
-    return std::tuple(s.index, s.count, s.source);
-  };
-  const auto shard_of = [](int64_t index, int64_t count, const std::string& source) {
-    return std::tuple(index, count, source);
-  };
-  EXPECT_EQ(from({}), shard_of(0, 1, ""));
-  EXPECT_EQ(from({{"SLURM_ARRAY_TASK_ID", "7"},
-                  {"SLURM_ARRAY_TASK_MIN", "5"},
-                  {"SLURM_ARRAY_TASK_COUNT", "4"},
-                  {"SLURM_PROCID", "0"},
-                  {"SLURM_NTASKS", "1"}}),
-            shard_of(2, 4, "Slurm's array"));
-  EXPECT_EQ(from({{"OMPI_COMM_WORLD_RANK", "3"}, {"OMPI_COMM_WORLD_SIZE", "4"}}),
-            shard_of(3, 4, "Open MPI's ranks"));
-  EXPECT_EQ(from({{"PMI_RANK", "1"}, {"PMI_SIZE", "2"}}), shard_of(1, 2, "MPI's ranks"));
-  EXPECT_EQ(from({{"SLURM_PROCID", "1"}, {"SLURM_STEP_NUM_TASKS", "2"}}),
-            shard_of(1, 2, "Slurm's tasks"));
-  EXPECT_THAT(Message([&] {
-                from({{"SLURM_ARRAY_TASK_ID", "20"},
-                      {"SLURM_ARRAY_TASK_MIN", "0"},
-                      {"SLURM_ARRAY_TASK_COUNT", "3"}});
-              }),
-              HasSubstr("expected an array without gaps"));
-}
-
 }  // namespace
 }  // namespace cosdt::experiments
