@@ -27,10 +27,17 @@ std::string IqmText(const Group& group) {
   return text;
 }
 
+// Of the first column.
+int NameWidth(const Report& report) {
+  size_t width = 14;
+  for (const std::string& name : report.algorithms) width = std::max(width, name.size());
+  return static_cast<int>(width) + 2;
+}
+
 // A row of the table: the cells of one task and algorithm, or dashes.
 void PrintCells(const Report& report, const std::string& name, size_t task, size_t algorithm,
                 std::string (*text)(const Group&)) {
-  std::printf("%-16s", name.c_str());
+  std::printf("%-*s", NameWidth(report), name.c_str());
   for (const int64_t context : report.contexts) {
     const Group* group = report.Find(task, algorithm, context);
     std::printf("  %20s", group ? text(*group).c_str() : "-");
@@ -42,7 +49,7 @@ void PrintCells(const Report& report, const std::string& name, size_t task, size
 
 void PrintTable(const Report& report) {
   std::printf("mean +- std (seeds), below it the interquartile mean and its 95 %% interval\n");
-  std::printf("%-16s", "context");
+  std::printf("%-*s", NameWidth(report), "context");
   for (const int64_t context : report.contexts) {
     std::printf("  %20s", std::to_string(context).c_str());
   }
