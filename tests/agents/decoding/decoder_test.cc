@@ -112,29 +112,22 @@ class DecoderTest : public testing::TestWithParam<Case> {
   std::shared_ptr<Agent> agent_;
 };
 
-INSTANTIATE_TEST_SUITE_P(Kinds, DecoderTest, testing::ValuesIn([] {
-                           std::vector<Case> cases;
-                           for (const auto& kind : attention::AttentionKinds()) {
-                             for (const DecodeMode mode : kAllDecodeModes) {
-                               cases.push_back({kind.name, mode});
-                             }
-                           }
-                           for (const DecodeMode mode : kAllDecodeModes) {
-                             cases.push_back({"cosformer", mode, "relu"});
-                             for (const char* kind : {"cosformer", "softmax", "performer"}) {
-                               for (const int64_t tokens : {2, 1}) {
-                                 cases.push_back({kind, mode, "elu", tokens});
-                               }
-                             }
-                           }
-                           return cases;
-                         }()),
-                         [](const auto& test) {
-                           return test.param.kind +
-                                  (test.param.feature_map == "relu" ? "_relu_" : "_") +
-                                  std::to_string(test.param.tokens) + "_" +
-                                  DecodeModeName(test.param.mode);
-                         });
+std::vector<Case> AllCases() {
+  std::vector<Case> cases;
+  for (const DecodeMode mode : kAllDecodeModes) {
+    for (const auto& kind : attention::AttentionKinds()) cases.push_back({kind.name, mode});
+    cases.push_back({"cosformer", mode, "relu"});
+    for (const char* kind : {"cosformer", "softmax", "performer"}) {
+      for (const int64_t tokens : {2, 1}) cases.push_back({kind, mode, "elu", tokens});
+    }
+  }
+  return cases;
+}
+
+INSTANTIATE_TEST_SUITE_P(Kinds, DecoderTest, testing::ValuesIn(AllCases()), [](const auto& test) {
+  return test.param.kind + (test.param.feature_map == "relu" ? "_relu_" : "_") +
+         std::to_string(test.param.tokens) + "_" + DecodeModeName(test.param.mode);
+});
 
 TEST_P(DecoderTest, EqualsRecomputingTheContext) {
   const Episodes episodes(3, steps());
@@ -158,13 +151,18 @@ TEST_P(DecoderTest, ARowDependsOnNoOtherAndNotOnThreads) {
   }
 }
 
-TEST_P(DecoderTest, AGpuDecidesAsTheCpuDoes_CUDA) {
+TEST(DecoderGpuTest, DecidesAsTheCpuDoes_CUDA) {
   if (!torch::cuda::is_available()) GTEST_SKIP() << "needs a CUDA device, of which none is here";
   const Episodes episodes(3, kContext + 4);
-  const Tensor expected = Decode(agent_, GetParam().mode, episodes);
-  agent_->module().to(torch::kCUDA);
-  const Tensor found = Decode(agent_, GetParam().mode, episodes);
-  EXPECT_LT((found - expected).abs().max().item<float>(), 1e-3);
+  for (const Case& c : AllCases()) {
+    const std::shared_ptr<Agent> agent = MakeAgent(SmallAgent(c.kind, c.feature_map, c.tokens));
+    Roughen(*agent);
+    const Tensor expected = Decode(agent, c.mode, episodes);
+    agent->module().to(torch::kCUDA);
+    const Tensor found = Decode(agent, c.mode, episodes);
+    EXPECT_LT((found - expected).abs().max().item<float>(), 1e-3)
+        << c.kind << c.feature_map << c.tokens << DecodeModeName(c.mode);
+  }
 }
 
 using KernelDecoderTest = DecoderTest;
