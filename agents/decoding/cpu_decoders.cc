@@ -84,7 +84,12 @@ void CpuDecoder::Act(std::span<const float> actions) {
   }
   std::ranges::fill(actions_, 0.0f);
   for (int64_t row = 0; row < rows_; ++row) {
-    actions_[row * n + static_cast<int64_t>(actions[row])] = 1;
+    const auto action = static_cast<int64_t>(actions[row]);
+    if (action < 0 || action >= n) {
+      throw std::invalid_argument("decoding: actions: expected 0 to " + std::to_string(n - 1) +
+                                  ", found " + std::to_string(action));
+    }
+    actions_[row * n + action] = 1;
   }
 }
 

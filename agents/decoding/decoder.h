@@ -36,7 +36,7 @@ class Decoder {
                       std::span<float> outputs) = 0;
 
   // What the rows did, [rows, action_size]: follows each Decide. Throws std::invalid_argument for
-  // another size.
+  // another size; on the CPU also for an index that is no action.
   virtual void Act(std::span<const float> actions) = 0;
 
   // Continues with these rows alone, an ascending list of indices.

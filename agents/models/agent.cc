@@ -4,7 +4,6 @@
 #include <stdexcept>
 #include <type_traits>
 
-#include "agents/models/step_tokens.h"
 #include "datasets/file_error.h"
 
 namespace cosdt::agents {
@@ -78,7 +77,7 @@ bool Read(const json& value, std::string& field) {
 }  // namespace
 
 const torch::Tensor& ActionInputs(const Batch& batch, const DecisionTransformerOptions& options) {
-  return step_tokens::ReadsActionBefore(options.tokens) ? batch.previous_actions : batch.actions;
+  return options.reads_previous_actions() ? batch.previous_actions : batch.actions;
 }
 
 void AgentOptions::Validate() const {
@@ -137,6 +136,10 @@ int64_t AgentOptions::tokens_per_step() const {
 
 int64_t AgentOptions::max_timestep() const {
   return WithKind(*this, [](const auto& own, auto) { return int64_t{own.max_timestep}; });
+}
+
+bool AgentOptions::reads_previous_actions() const {
+  return WithKind(*this, [](const auto& own, auto) { return own.reads_previous_actions(); });
 }
 
 bool AgentOptions::reads_targets() const {

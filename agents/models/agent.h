@@ -40,7 +40,8 @@ struct AgentOptions {
   int64_t context() const;          // steps in a window of training data
   int64_t tokens_per_step() const;  // of the model's sequence
   int64_t max_timestep() const;     // timesteps are clamped below it
-  bool reads_targets() const;       // whether actions depend on the return-to-go
+  bool reads_previous_actions() const;
+  bool reads_targets() const;  // whether actions depend on the return-to-go
   const attention::AttentionOptions* attention() const;  // null for a kind without
 
   double WeightCount() const;  // elements of all parameters
@@ -64,7 +65,8 @@ AgentOptions ParseAgentOptions(const std::string& file, const std::string& json)
 // Windows of training data on one device; shapes are DecisionTransformerImpl::forward's.
 struct Batch {
   torch::Tensor returns_to_go, observations, actions, timesteps, mask;
-  // of the steps before; at an episode's first zeros, or kNoAction of discrete ones
+  // of the steps before; at an episode's first zeros, or kNoAction of discrete ones. Undefined or
+  // empty for agents that do not read them.
   torch::Tensor previous_actions = {};
 };
 

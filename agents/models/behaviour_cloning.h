@@ -25,6 +25,7 @@ struct BehaviourCloningOptions {
   static constexpr int64_t context = 1, max_timestep = 1;
   int64_t tokens_per_step() const { return 1; }
   int64_t action_features() const { return ActionFeatures(action_size, discrete_actions); }
+  bool reads_previous_actions() const { return false; }
 
   // Throws std::invalid_argument for values below 1.
   void Validate() const;

@@ -20,6 +20,7 @@
 #include "agents/models/actions.h"
 #include "agents/models/fused_ops.h"
 #include "agents/models/shared_options.h"
+#include "agents/models/step_tokens.h"
 #include "agents/storage/option_name.h"
 #include "attention/attention.h"
 
@@ -51,6 +52,7 @@ struct DecisionTransformerOptions {
   static constexpr bool kReadsTargets = true;
   int64_t tokens_per_step() const { return tokens; }
   int64_t action_features() const { return ActionFeatures(action_size, discrete_actions); }
+  bool reads_previous_actions() const { return step_tokens::ReadsActionBefore(tokens); }
 
   // Throws std::invalid_argument for values out of range, c10::ValueError for the attention's.
   void Validate() const;

@@ -93,19 +93,22 @@ CpuUpdate::Layer CpuUpdate::MakeLayer(size_t i) const {
               .after_mlp = CpuAddNorm(rows, last ? model_->norm : model_->blocks[i + 1]->norm_1),
               .leaf = {},
               .out = {}};
-  const auto add = [&](int64_t first, int64_t outputs, Epilogue features, bool some) {
-    layer.attention_in.push_back(
-        {CpuLinear(block->attention_in, bfloat16_, first, outputs), features, some});
+  const auto add = [&](int64_t first, int64_t outputs, Epilogue features) -> Projection& {
+    return layer.attention_in.emplace_back(Projection{
+        .linear = CpuLinear(block->attention_in, bfloat16_, first, outputs), .features = features});
   };
   if (!form_ && !model_->queries_are_independent()) {
-    add(0, 3 * width_, features_, false);
+    add(0, 3 * width_, features_);
+  } else if (!last || tokens_ == 1) {
+    add(0, 2 * width_, features_);
+    add(2 * width_, width_, Epilogue::kStore);
   } else {
     // those of all tokens first: their gradients are stored, the others added
-    const bool some = last && tokens_ > 1;  // of the queries
-    if (!some) add(0, 2 * width_, features_, false);
-    if (some) add(width_, width_, features_, false);
-    add(2 * width_, width_, Epilogue::kStore, false);
-    if (some) add(0, width_, features_, true);
+    add(width_, width_, features_);
+    add(2 * width_, width_, Epilogue::kStore);
+    Projection& queries = add(0, width_, features_);
+    queries.every = tokens_;
+    queries.first = step_tokens::DecidingToken(tokens_);
   }
   return layer;
 }
@@ -184,10 +187,8 @@ float* CpuUpdate::DecidingRow(float* tokens, int64_t row) const {
 void CpuUpdate::Project(Layer& layer, float* y, int64_t row, int64_t rows) {
   float* const qkv = layer.qkv.data_ptr<float>() + row * 3 * width_;
   for (const Projection& p : layer.attention_in) {
-    const int64_t every = p.deciding_only ? tokens_ : 1;
-    const int64_t first = p.deciding_only ? step_tokens::DecidingToken(tokens_) : 0;
-    p.linear.Forward({y + first * width_, every * width_}, rows / every, p.features,
-                     {qkv + first * 3 * width_ + p.linear.first(), every * 3 * width_});
+    p.linear.Forward({y + p.first * width_, p.every * width_}, rows / p.every, p.features,
+                     {qkv + p.first * 3 * width_ + p.linear.first(), p.every * 3 * width_});
   }
 }
 
@@ -332,13 +333,14 @@ double CpuUpdate::Run(const Batch& batch, uint64_t dropout_key) {
   MakeLanes();
   PackWeights();
   for (first_ = 0; first_ < batch_; first_ += part_) {
-    const auto part = [&](const Tensor& x) { return x.defined() ? x.narrow(0, first_, part_) : x; };
+    const auto part = [&](const Tensor& x) { return x.narrow(0, first_, part_); };
     RunPart({.returns_to_go = part(batch.returns_to_go),
              .observations = part(batch.observations),
              .actions = part(batch.actions),
              .timesteps = part(batch.timesteps),
              .mask = part(batch.mask),
-             .previous_actions = part(batch.previous_actions)});
+             .previous_actions =
+                 options_.reads_previous_actions() ? part(batch.previous_actions) : Tensor()});
   }
   SumLanes();
   double loss = 0;

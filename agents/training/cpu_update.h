@@ -42,7 +42,7 @@ class CpuUpdate {
   struct Projection {
     CpuLinear linear;
     kernels::Epilogue features = kernels::Epilogue::kStore;
-    bool deciding_only = false;  // of deciding tokens only
+    int64_t every = 1, first = 0;  // of tokens first, first + every, ..
   };
   struct Layer {
     std::vector<Projection> attention_in;

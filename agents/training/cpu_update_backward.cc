@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "agents/models/step_tokens.h"
 #include "agents/training/cpu_update.h"
 #include "attention/linear_op.h"
 
@@ -111,16 +110,14 @@ void CpuUpdate::ProjectBackward(Layer& layer, float* y, int64_t row, int64_t row
   float* const grad_qkv = grad_qkv_.data_ptr<float>() + row * 3 * width_;
   Epilogue epilogue = Epilogue::kStore;
   for (const Projection& p : layer.attention_in) {
-    const int64_t every = p.deciding_only ? tokens_ : 1;
-    const int64_t first = p.deciding_only ? step_tokens::DecidingToken(tokens_) : 0;
-    const ptrdiff_t at = first * 3 * width_ + p.linear.first(), stride = every * 3 * width_;
+    const ptrdiff_t at = p.first * 3 * width_ + p.linear.first(), stride = p.every * 3 * width_;
     const Rows grad{grad_qkv + at, stride};
     if (p.features != Epilogue::kStore) {
-      kernels::MulActivationSlopes(p.features, {qkv + at, stride}, rows / every, p.linear.outputs(),
-                                   grad);
+      kernels::MulActivationSlopes(p.features, {qkv + at, stride}, rows / p.every,
+                                   p.linear.outputs(), grad);
     }
-    p.linear.Backward(grad, {y + first * width_, every * width_}, rows / every, epilogue,
-                      {lane.grad_y.data() + first * width_, every * width_}, lane.gradients);
+    p.linear.Backward(grad, {y + p.first * width_, p.every * width_}, rows / p.every, epilogue,
+                      {lane.grad_y.data() + p.first * width_, p.every * width_}, lane.gradients);
     epilogue = Epilogue::kAdd;
   }
 }

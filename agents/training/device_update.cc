@@ -89,7 +89,8 @@ void DeviceUpdate::Upload(std::span<const Input> updates) {
 void DeviceUpdate::ComputeWithAutograd() {
   const int64_t windows = 3 * batch_size_;
   const Batch batch = data_.Gather(
-      inputs_.select(0, 1).narrow(0, inputs_.size(1) - windows, windows).view({batch_size_, 3}));
+      inputs_.select(0, 1).narrow(0, inputs_.size(1) - windows, windows).view({batch_size_, 3}),
+      agent_.options().reads_previous_actions());
   optimizer_.ZeroGradients();
   const Tensor loss = ActionLoss(agent_.Predict(batch), batch.actions, batch.mask,
                                  agent_.options().discrete_actions());

@@ -42,7 +42,7 @@ torch::Tensor DeviceWindows::Describe(std::span<const datasets::Window> windows)
   return described;
 }
 
-Batch DeviceWindows::Gather(const Tensor& described) const {
+Batch DeviceWindows::Gather(const Tensor& described, bool previous_actions) const {
   const int64_t batch = described.size(0), context = steps_.size(0);
   const auto column = [&](int64_t i) { return described.narrow(1, i, 1); };  // [B, 1]
   // steps since the window's first one; negative left of it, in padding
@@ -62,8 +62,9 @@ Batch DeviceWindows::Gather(const Tensor& described) const {
           .actions = gather(actions_, rows, mask),
           .timesteps = timesteps.clamp_max(timestep_limit_ - 1) * mask,
           .mask = mask,
-          .previous_actions =
-              gather(actions_, (rows - 1).clamp_min(0), mask & (timesteps > 0), no_action_)};
+          .previous_actions = previous_actions ? gather(actions_, (rows - 1).clamp_min(0),
+                                                        mask & (timesteps > 0), no_action_)
+                                               : Tensor()};
 }
 
 }  // namespace cosdt::agents

@@ -25,9 +25,10 @@ class DeviceWindows {
   void Describe(std::span<const datasets::Window> windows, int64_t* described) const;
   torch::Tensor Describe(std::span<const datasets::Window> windows) const;
 
-  // The batch that WindowSampler::Fill writes, bit for bit. `described` is on the device. It waits
-  // for nothing and reads all its inputs on the device: it can be recorded in a CUDA graph.
-  Batch Gather(const torch::Tensor& described) const;
+  // The batch that WindowSampler::Fill writes, bit for bit, with previous actions if they are read.
+  // `described` is on the device. It waits for nothing and reads all its inputs on the device: it
+  // can be recorded in a CUDA graph.
+  Batch Gather(const torch::Tensor& described, bool previous_actions) const;
 
   // [rows, ..]: observations normalized, returns-to-go scaled.
   const torch::Tensor& observations() const { return observations_; }

@@ -160,12 +160,14 @@ Trainer::Trainer(std::shared_ptr<Agent> agent, const datasets::Episodes& episode
             .actions = torch::empty({batch, steps, action_size}),
             .timesteps = torch::empty({batch, steps}, torch::kInt64),
             .mask = torch::empty({batch, steps}, torch::kBool),
-            .previous_actions = torch::empty({batch, steps, action_size})};
+            .previous_actions = torch::empty(
+                {agent_->options().reads_previous_actions() ? batch : 0, steps, action_size})};
 }
 
 Batch Trainer::NextBatch() {
   if (device_windows_) {
-    return device_windows_->Gather(device_windows_->Describe(windows_).to(agent_->device()));
+    return device_windows_->Gather(device_windows_->Describe(windows_).to(agent_->device()),
+                                   agent_->options().reads_previous_actions());
   }
   sampler_.Fill(windows_, &normalizer_,
                 {.observations = Span<float>(batch_.observations),

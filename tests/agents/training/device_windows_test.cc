@@ -42,7 +42,7 @@ TEST(DeviceWindowsTest, GathersWhatTheSamplerFills) {
                   .mask = Values<bool>(filled.mask),
                   .previous_actions = Values<float>(filled.previous_actions)});
     const DeviceWindows data(episodes, normalizer, options, torch::kCPU);
-    const Batch gathered = data.Gather(data.Describe(windows));
+    const Batch gathered = data.Gather(data.Describe(windows), /*previous_actions=*/true);
     EXPECT_TRUE(torch::equal(gathered.returns_to_go, filled.returns_to_go));
     EXPECT_TRUE(torch::equal(gathered.observations, filled.observations));
     EXPECT_TRUE(torch::equal(gathered.actions, filled.actions));
