@@ -98,7 +98,7 @@ void AddDataCollect(CLI::App& data) {
   auto command = std::make_shared<DataCollectCommand>();
   CLI::App* app =
       data.add_subcommand("collect", "play policies and write their steps in D4RL's layout");
-  AddEnvOption(*app, command->env);
+  AddEnvOption(*app, command->env)->required();
   app->add_option(
          "--policy", command->policies,
          "random, zero, scripted (T-mazes and games), a file with D4RL's metadata/policy, or a "

@@ -26,6 +26,7 @@ namespace {
 
 struct EvalCommand {
   std::vector<std::string> runs;
+  std::string env;  // empty: each checkpoint's own
   envs::Physics physics = envs::Physics::kD4rl;
   bool physics_given = false;  // else each checkpoint's own
   agents::AgentRolloutOptions rollout;
@@ -45,13 +46,15 @@ EvaluationResult Evaluate(const EvalCommand& command, const c10::Device& device,
   agents::Checkpoint checkpoint = agents::ReadCheckpoint(path);
   checkpoint.agent->module().to(device);
   const agents::CheckpointInfo& info = checkpoint.info;
-  if (info.env.empty()) {
-    throw datasets::FileError(path, "env", "an agent for a body that cosdt simulates",
+  const std::string& name = command.env.empty() ? info.env : command.env;
+  if (name.empty()) {
+    throw datasets::FileError(path, "env", "an agent for a body that cosdt simulates, or --env",
                               "one for data of another");
   }
-  const envs::Physics physics =
-      command.physics_given ? command.physics : envs::ParsePhysics(info.physics);
-  const std::unique_ptr<envs::Env> env = envs::MakeEnv(info.env, physics);
+  const envs::Physics physics = command.physics_given || info.physics.empty()
+                                    ? command.physics
+                                    : envs::ParsePhysics(info.physics);
+  const std::unique_ptr<envs::Env> env = envs::MakeEnv(name, physics);
   agents::AgentRolloutOptions options = command.rollout;
   std::unique_ptr<Recorder> recorder;
   if (!video.empty()) {
@@ -71,7 +74,7 @@ EvaluationResult Evaluate(const EvalCommand& command, const c10::Device& device,
   }
   if (recorder) recorder->Close();
   return {.device = UseOf(device),
-          .env = info.env,
+          .env = name,
           .physics = DescribePhysics(env->spec(), physics),
           .mujoco_version = envs::MujocoVersion(),
           .torch_version = TorchVersion(),
@@ -170,6 +173,7 @@ void AddEvalCommand(CLI::App& program) {
                   "target returns, separated by commas (default: the agent's own)")
       ->delimiter(',')
       ->allow_extra_args(false);
+  AddEnvOption(*app, command->env)->description("body or task to act in (default: the agent's)");
   AddPhysicsOption(*app, command->physics);
   AddSeedOption(*app, command->rollout.seed, "seed of initial states");
   AddSeedingOption(*app, command->rollout.seeding);

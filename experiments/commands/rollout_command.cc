@@ -99,7 +99,7 @@ void AddRolloutCommand(CLI::App& program) {
   auto command = std::make_shared<RolloutCommand>();
   CLI::App* app =
       program.add_subcommand("rollout", "play episodes of a policy and report their returns");
-  AddEnvOption(*app, command->env);
+  AddEnvOption(*app, command->env)->required();
   app->add_option(
          "--policy", command->policy,
          "random, zero, scripted (T-mazes and games), a file with D4RL's metadata/policy, or "

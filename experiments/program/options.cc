@@ -11,14 +11,13 @@
 
 namespace cosdt::experiments {
 
-void AddEnvOption(CLI::App& command, std::string& env) {
-  command
+CLI::Option* AddEnvOption(CLI::App& command, std::string& env) {
+  return command
       .add_option(
           "--env", env,
           "body (hopper, halfcheetah, walker2d) or task (hopper-position, hopper-velocity, "
           "hopper-delayed, hopper-dropped-50, tmaze-100, rate-tmaze-150, memory-rl-tmaze-50, "
           "popgym-repeat-previous-hard and the like)")
-      ->required()
       ->check([](const std::string& name) -> std::string {
         try {
           envs::ParseEnvName(name);

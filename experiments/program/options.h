@@ -13,7 +13,7 @@ inline constexpr int kMaxThreads = 1024;
 inline constexpr int kMaxEpisodes = 10'000'000;
 
 // Options with one name and one meaning in every subcommand.
-void AddEnvOption(CLI::App& command, std::string& env);
+CLI::Option* AddEnvOption(CLI::App& command, std::string& env);
 void AddPhysicsOption(CLI::App& command, envs::Physics& physics);
 void AddSeedingOption(CLI::App& command, envs::Seeding& seeding);
 void AddSeedOption(CLI::App& command, uint64_t& seed, const std::string& of_what);

@@ -39,7 +39,7 @@ class EvalCommandTest : public ::testing::Test {
     info.normalizer.mean.assign(observations, 0);
     info.normalizer.std.assign(observations, 1);
     info.env = env;
-    info.physics = "gymnasium-v4";
+    info.physics = env.empty() ? "" : "gymnasium-v4";
     info.dataset = "data.hdf5";
     info.dataset_sha256 = "12ab";
     info.targets = {3600, 1800};
@@ -138,6 +138,16 @@ TEST_F(EvalCommandTest, SummarizesRuns) {
   EXPECT_DOUBLE_EQ(report["summary"][1]["mean"], Mean(means));
 }
 
+TEST_F(EvalCommandTest, ActsInAnotherTaskOfTheSameSizes) {
+  const std::string arguments = MakeRun("a", 1) + " --env hopper-delayed --episodes 2 --json";
+  const json delayed = json::parse(Output(arguments));
+  EXPECT_EQ(delayed["env"], "hopper-delayed");
+  EXPECT_EQ(delayed["physics"], "gymnasium-v4");
+  // an agent for data of a body that cosdt does not know, which its user does
+  const json own = json::parse(Output(MakeRun("b", 1, "") + " --env hopper --episodes 2 --json"));
+  EXPECT_EQ(own["env"], "hopper");
+}
+
 TEST_F(EvalCommandTest, ErrorsAreOneLine) {
   const auto error = [](const std::string& text) { return "cosdt: error: " + text + "\n"; };
   const std::string wrong = MakeRun("wrong", 1, "hopper", 17) + "/last.safetensors";
@@ -150,7 +160,8 @@ TEST_F(EvalCommandTest, ErrorsAreOneLine) {
                         "3000, the tokens of an episode, found 24; staggered works with this one"));
   const std::string other = MakeRun("other", 1, "") + "/last.safetensors";
   EXPECT_EQ(Output(other, 1), error(other + ": env: expected an agent for a body that cosdt "
-                                            "simulates, found one for data of another"));
+                                            "simulates, or --env, found one for data of another"));
+  Output(other + " --env hoper", 2);
   EXPECT_THAT(Output(folder_, 1), HasSubstr(folder_ + "/last.safetensors: expected a readable"));
   std::ofstream(folder_ + "/text.txt") << "no tensors";
   EXPECT_THAT(Output(folder_ + "/text.txt", 1), HasSubstr("expected a safetensors header"));
