@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "agents/behaviour/mlp_stack.h"
+#include "agents/mlp/mlp_stack.h"
 #include "agents/behaviour/sac_update.h"
 #include "datasets/policy_file.h"
 #include "envs/env.h"

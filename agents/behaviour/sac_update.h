@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "agents/behaviour/mlp_stack.h"
+#include "agents/mlp/mlp_stack.h"
 #include "agents/kernels/gemm.h"
 
 namespace cosdt::agents {

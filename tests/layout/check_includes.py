@@ -14,12 +14,13 @@ BASE = {"attention": [], "datasets": [], "envs": []}
 AGENTS = {
     "storage": [],
     "kernels": [],
+    "mlp": ["kernels"],
     "models": ["storage", "kernels"],
     "decoding": ["kernels", "models"],
     "training": ["storage", "kernels", "models"],
     "policies": [],
     "rollout": ["models", "decoding", "policies"],
-    "behaviour": ["storage", "kernels", "policies", "rollout"],
+    "behaviour": ["storage", "kernels", "mlp", "policies", "rollout"],
 }
 EXPERIMENTS = {
     "program": [],

@@ -1,4 +1,4 @@
-#include "agents/behaviour/mlp_stack.h"
+#include "agents/mlp/mlp_stack.h"
 
 #include <algorithm>
 #include <cmath>
