@@ -7,7 +7,6 @@
 #include <stdexcept>
 
 #include "agents/kernels/mlp_kernels.h"
-#include "attention/parallel.h"
 
 namespace cosdt::agents {
 namespace {
@@ -19,33 +18,9 @@ MlpStack MakeInitialized(int64_t members, int64_t inputs, int64_t hidden, int64_
   return stack;
 }
 
-Sac::Learned MakeLearned(const torch::Tensor& parameters) {
-  return {parameters, torch::zeros_like(parameters), torch::zeros_like(parameters),
-          torch::zeros({1})};
-}
-
 const SacOptions& Valid(const SacOptions& options) {
   options.Validate();
   return options;
-}
-
-// One step of Adam, in parts that the threads share; then `followers`, if defined, take over the
-// share tau.
-void AdamStep(Sac::Learned& learned, const torch::Tensor& gradients, double lr,
-              const torch::Tensor& followers = {}, double tau = 0) {
-  learned.steps.add_(1);
-  const auto step = static_cast<int64_t>(learned.steps.item<float>());
-  const auto* const g = gradients.const_data_ptr<float>();
-  const kernels::AdamState state = {learned.parameters.data_ptr<float>(),
-                                    learned.first_moment.data_ptr<float>(),
-                                    learned.second_moment.data_ptr<float>()};
-  float* const slow = followers.defined() ? followers.data_ptr<float>() : nullptr;
-  at::parallel_for(0, gradients.numel(), 1 << 14, [&](int64_t begin, int64_t end) {
-    kernels::AdamStep(
-        end - begin, g + begin, step, lr,
-        {state.parameters + begin, state.first_moment + begin, state.second_moment + begin},
-        slow ? slow + begin : nullptr, static_cast<float>(tau));
-  });
 }
 
 }  // namespace
@@ -76,9 +51,9 @@ Sac::Sac(const envs::EnvSpec& spec, const SacOptions& options, const torch::Gene
       targets_(2, observation_size_ + action_size_, options.hidden, 1),
       log_alpha_(torch::zeros({1})),
       temperature_gradient_(torch::zeros({1})),
-      learned_policy_(MakeLearned(policy_.parameters())),
-      learned_critics_(MakeLearned(critics_.parameters())),
-      learned_temperature_(MakeLearned(log_alpha_)),
+      learned_policy_(policy_.parameters()),
+      learned_critics_(critics_.parameters()),
+      learned_temperature_(log_alpha_),
       update_(observation_size_, action_size_, options.gamma) {
   targets_.parameters().copy_(critics_.parameters());
 }
@@ -94,10 +69,9 @@ SacLosses Sac::ComputeGradients(const SacBatch& batch, const torch::Tensor& nois
 
 void Sac::Step() {
   const torch::NoGradGuard no_grad;
-  AdamStep(learned_policy_, policy_.gradients(), options_.lr);
-  AdamStep(learned_critics_, critics_.gradients(), options_.lr, targets_.parameters(),
-           options_.tau);
-  AdamStep(learned_temperature_, temperature_gradient_, options_.lr);
+  learned_policy_.Step(policy_.gradients(), options_.lr);
+  learned_critics_.Step(critics_.gradients(), options_.lr, targets_.parameters(), options_.tau);
+  learned_temperature_.Step(temperature_gradient_, options_.lr);
 }
 
 float Sac::Act(std::span<const float> observation, envs::Rng& rng, std::span<float> action) {
@@ -137,17 +111,11 @@ datasets::PolicyWeights Sac::weights() const {
   return {hidden(layers[0]), hidden(layers[1]), head(0), head(action_size_)};
 }
 
-std::vector<std::pair<std::string, torch::Tensor>> Sac::State() const {
-  std::vector<std::pair<std::string, torch::Tensor>> state;
-  const auto add = [&](const std::string& name, const Learned& learned) {
-    state.emplace_back(name + "/parameters", learned.parameters);
-    state.emplace_back(name + "/first_moment", learned.first_moment);
-    state.emplace_back(name + "/second_moment", learned.second_moment);
-    state.emplace_back(name + "/steps", learned.steps);
-  };
-  add("policy", learned_policy_);
-  add("critics", learned_critics_);
-  add("log_alpha", learned_temperature_);
+NamedTensors Sac::State() const {
+  NamedTensors state;
+  learned_policy_.AddTo(state, "policy", true);
+  learned_critics_.AddTo(state, "critics", true);
+  learned_temperature_.AddTo(state, "log_alpha", true);
   state.emplace_back("targets/parameters", targets_.parameters());
   return state;
 }

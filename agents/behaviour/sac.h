@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "agents/mlp/learned.h"
 #include "agents/mlp/mlp_stack.h"
 #include "agents/behaviour/sac_update.h"
 #include "datasets/policy_file.h"
@@ -46,12 +47,6 @@ void Visit(Options& o, const Visitor& visit) {
 // float32 on the CPU; the bits are the same for any number of LibTorch's threads.
 class Sac {
  public:
-  // A flat tensor and Adam's moments and step count for it.
-  struct Learned {
-    torch::Tensor parameters, first_moment, second_moment;  // [n]
-    torch::Tensor steps;                                    // [1]
-  };
-
   // Initializes as torch.nn.Linear does, from `seed`; the targets begin as the critics.
   Sac(const envs::EnvSpec& spec, const SacOptions& options, uint64_t seed);
 
@@ -76,7 +71,7 @@ class Sac {
   float temperature_gradient() const { return temperature_gradient_.item<float>(); }
 
   // Everything that an update changes, by name, for saving and loading: views, not copies.
-  std::vector<std::pair<std::string, torch::Tensor>> State() const;
+  NamedTensors State() const;
 
  private:
   Sac(const envs::EnvSpec& spec, const SacOptions& options, const torch::Generator& generator);

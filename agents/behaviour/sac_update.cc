@@ -4,7 +4,6 @@
 #include <cmath>
 
 #include "agents/kernels/mlp_kernels.h"
-#include "attention/parallel.h"
 
 namespace cosdt::agents {
 namespace {
@@ -12,13 +11,6 @@ namespace {
 using kernels::Floats;
 using kernels::kMaxLogStd;
 using kernels::kMinLogStd;
-
-// Rows whose hidden values stay in the cache with the weights, at most: whole tiles of the
-// products.
-constexpr int64_t kBatchBlock = 132, kTileHeight = 12;
-
-// A NaN counts as smaller.
-float Smaller(float a, float b) { return a <= b || std::isnan(a) ? a : b; }
 
 // Copies x [rows, n] to rows that are `stride` elements apart.
 void CopyRows(const torch::Tensor& x, float* to, int64_t stride) {
@@ -70,30 +62,6 @@ double SacUpdate::Flops(int64_t observation_size, int64_t action_size, int64_t h
   return 2 * static_cast<double>(rows) * h * (policy + targets + critics + policy_values);
 }
 
-// Calls body(i, lane) for i in [0, count), each thread on a part of its own.
-template <class Body>
-void SacUpdate::ForLanes(int64_t count, const Body& body) {
-  const auto lanes = static_cast<int64_t>(lanes_.size());
-  at::parallel_for(0, lanes, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t lane = begin; lane < end; ++lane) {
-      for (int64_t i = lane * count / lanes; i < (lane + 1) * count / lanes; ++i) {
-        body(i, lanes_[static_cast<size_t>(lane)]);
-      }
-    }
-  });
-}
-
-// Calls body(first row, rows, lane) for all blocks of the batch.
-template <class Body>
-void SacUpdate::ForBlocks(const Body& body) {
-  const auto lanes = static_cast<int64_t>(lanes_.size());
-  const int64_t even = (rows_ + lanes * kTileHeight - 1) / (lanes * kTileHeight) * kTileHeight;
-  const int64_t block = std::min(kBatchBlock, even);
-  ForLanes((rows_ + block - 1) / block, [&](int64_t i, Lane& lane) {
-    body(i * block, std::min(block, rows_ - i * block), lane);
-  });
-}
-
 kernels::Rows SacUpdate::Pairs(Floats& pairs, int64_t row) {
   const int64_t width = observation_size_ + action_size_;
   return {pairs.data() + row * width, width};
@@ -108,8 +76,7 @@ void SacUpdate::Load(const SacBatch& batch) {
   action_gradients_.Require(rows_ * action_size_);
   for (Floats* pairs : {&batch_pairs_, &policy_pairs_, &next_pairs_}) pairs->Require(rows_ * pair);
   for (Floats* row : {&rewards_, &discounts_, &returns_, &values_}) row->Require(rows_);
-  lanes_.resize(static_cast<size_t>(at::get_num_threads()));
-  for (Lane& lane : lanes_) lane.values.Require(2 * rows_);
+  passes_.Begin(rows_);
 
   CopyRows(batch.observations, policy_inputs_.data(), observation_size_);
   CopyRows(batch.next_observations, policy_inputs_.data() + rows_ * observation_size_,
@@ -133,7 +100,7 @@ void SacUpdate::Act(const MlpStack& policy, const torch::Tensor& noise) {
     policy.Forward(0, {policy_inputs_.data() + row * observation_size_, observation_size_}, count,
                    hidden, {policy_outputs_.data() + row * outputs, outputs});
   };
-  ForBlocks([&](int64_t begin, int64_t count, Lane& lane) {
+  passes_.ForBlocks([&](int64_t begin, int64_t count, MlpPasses::Lane& lane) {
     forward(begin, count, kept.From(begin));
     forward(rows_ + begin, count, policy.HiddenIn(lane.hidden[0], count));
   });
@@ -147,57 +114,25 @@ void SacUpdate::Act(const MlpStack& policy, const torch::Tensor& noise) {
   }
 }
 
-void SacUpdate::ComputeReturns(const MlpStack& targets, float alpha, int64_t begin, int64_t count,
-                               Lane& lane) {
-  float* const values = lane.values.data();
-  const MlpStack::Hidden hidden = targets.HiddenIn(lane.hidden[0], count);
-  for (int64_t member : {0, 1}) {
-    targets.Forward(member, Pairs(next_pairs_, begin), count, hidden, {values + member, 2});
-  }
-  for (int64_t i = 0; i < count; ++i) {
-    const int64_t row = begin + i;
-    const float value =
-        Smaller(values[2 * i], values[2 * i + 1]) - alpha * sampled_.LogProb(rows_ + row);
-    returns_.data()[row] = rewards_.data()[row] + discounts_.data()[row] * value;
-  }
-}
-
-// Those of the policy's actions, through the smaller critic.
-void SacUpdate::ComputeActionGradients(const MlpStack& critics, int64_t begin, int64_t count,
-                                       Lane& lane) {
-  float* const values = lane.values.data();
-  for (size_t member : {0, 1}) {
-    critics.Forward(static_cast<int64_t>(member), Pairs(policy_pairs_, begin), count,
-                    critics.HiddenIn(lane.hidden[member], count), {values + member, 2});
-  }
-  for (size_t member : {0, 1}) {
-    lane.chosen.clear();
-    for (int64_t i = 0; i < count; ++i) {
-      if ((values[2 * i] <= values[2 * i + 1]) == (member == 0)) lane.chosen.push_back(i);
-    }
-    critics.InputGradients(static_cast<int64_t>(member), lane.chosen,
-                           critics.HiddenIn(lane.hidden[member], count),
-                           -1 / static_cast<float>(rows_), observation_size_, action_size_,
-                           critics.HiddenIn(lane.scratch, count),
-                           {action_gradients_.data() + begin * action_size_, action_size_});
-  }
-  for (int64_t i = 0; i < count; ++i) {
-    values_.data()[begin + i] = Smaller(values[2 * i], values[2 * i + 1]);
-  }
-}
-
-void SacUpdate::UpdateCritic(MlpStack& critics, int64_t member, Lane& lane) {
-  float* const errors = lane.values.data();
-  const MlpStack::Hidden hidden = critics.HiddenIn(lane.hidden[0], rows_);
-  critics.Forward(member, Pairs(batch_pairs_, 0), rows_, hidden, {errors, 1});
-  float squares = 0;
+void SacUpdate::ComputeReturns(const MlpStack& targets, float alpha) {
+  passes_.SmallestOutputs(targets, Pairs(next_pairs_), values_.data());
   for (int64_t i = 0; i < rows_; ++i) {
-    const float error = errors[i] - returns_.data()[i];
-    squares += error * error;
-    errors[i] = error * (2 / static_cast<float>(rows_));
+    const float value = values_.data()[i] - alpha * sampled_.LogProb(rows_ + i);
+    returns_.data()[i] = rewards_.data()[i] + discounts_.data()[i] * value;
   }
-  squared_errors_[static_cast<size_t>(member)] = squares;
-  critics.Backward(member, Pairs(batch_pairs_, 0), rows_, hidden, {errors, 1});
+}
+
+void SacUpdate::UpdateCritics(MlpStack& critics) {
+  squared_errors_ = {};
+  passes_.Fit(critics, Pairs(batch_pairs_),
+              [&](int64_t member, int64_t begin, int64_t count, kernels::Rows errors) {
+                float& squares = squared_errors_[static_cast<size_t>(member)];
+                for (int64_t i = 0; i < count; ++i) {
+                  const float error = errors.data[i] - returns_.data()[begin + i];
+                  squares += error * error;
+                  errors.data[i] = error * (2 / static_cast<float>(rows_));
+                }
+              });
 }
 
 void SacUpdate::UpdatePolicy(MlpStack& policy, float alpha) {
@@ -215,7 +150,8 @@ void SacUpdate::UpdatePolicy(MlpStack& policy, float alpha) {
                                       : 0;
     }
   }
-  policy.Backward(0, {policy_inputs_.data(), observation_size_}, rows_,
+  policy.ZeroGradients(0);
+  policy.AddGradients(0, {policy_inputs_.data(), observation_size_}, rows_,
                   policy.HiddenIn(policy_memory_, rows_),
                   {policy_gradients_.data(), 2 * action_size_});
 }
@@ -226,11 +162,12 @@ SacLosses SacUpdate::ComputeGradients(const SacBatch& batch, const torch::Tensor
   networks.policy.PrepareBackward();
   networks.critics.PrepareBackward();
   Act(networks.policy, noise);
-  ForBlocks([&](int64_t begin, int64_t count, Lane& lane) {
-    ComputeReturns(networks.targets, alpha, begin, count, lane);
-    ComputeActionGradients(networks.critics, begin, count, lane);
-  });
-  ForLanes(2, [&](int64_t member, Lane& lane) { UpdateCritic(networks.critics, member, lane); });
+  ComputeReturns(networks.targets, alpha);
+  // those of the policy's actions, through the smaller critic
+  passes_.InputGradients(networks.critics, MlpPasses::Through::kSmaller, Pairs(policy_pairs_),
+                         -1 / static_cast<float>(rows_), observation_size_, action_size_,
+                         values_.data(), {action_gradients_.data(), action_size_});
+  UpdateCritics(networks.critics);
   UpdatePolicy(networks.policy, alpha);
 
   double log_prob = 0, value = 0;

@@ -4,8 +4,8 @@
 
 #include <array>
 #include <cstdint>
-#include <vector>
 
+#include "agents/mlp/mlp_passes.h"
 #include "agents/mlp/mlp_stack.h"
 #include "agents/kernels/gemm.h"
 
@@ -72,27 +72,13 @@ class SacUpdate {
   static double Flops(int64_t observation_size, int64_t action_size, int64_t hidden, int64_t rows);
 
  private:
-  // A thread's memory.
-  struct Lane {
-    std::array<kernels::Floats, 2> hidden;  // of the two critics, or one network
-    kernels::Floats scratch, values;
-    std::vector<int64_t> chosen;
-  };
-
-  template <class Body>
-  void ForLanes(int64_t count, const Body& body);
-  template <class Body>
-  void ForBlocks(const Body& body);
-
   void Load(const SacBatch& batch);
   void Act(const MlpStack& policy, const torch::Tensor& noise);
-  void ComputeReturns(const MlpStack& targets, float alpha, int64_t begin, int64_t count,
-                      Lane& lane);
-  void ComputeActionGradients(const MlpStack& critics, int64_t begin, int64_t count, Lane& lane);
-  void UpdateCritic(MlpStack& critics, int64_t member, Lane& lane);
+  void ComputeReturns(const MlpStack& targets, float alpha);
+  void UpdateCritics(MlpStack& critics);
   void UpdatePolicy(MlpStack& policy, float alpha);
 
-  kernels::Rows Pairs(kernels::Floats& pairs, int64_t row);
+  kernels::Rows Pairs(kernels::Floats& pairs, int64_t row = 0);
 
   int64_t observation_size_, action_size_, rows_ = 0;
   float gamma_;
@@ -105,7 +91,7 @@ class SacUpdate {
   kernels::Floats returns_, values_;                         // [rows]; values: the smaller critic's
   kernels::Floats action_gradients_;                         // [rows, action_size]
   std::array<float, 2> squared_errors_{};                    // sums
-  std::vector<Lane> lanes_;
+  MlpPasses passes_;
 };
 
 }  // namespace cosdt::agents

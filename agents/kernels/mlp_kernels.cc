@@ -120,8 +120,76 @@ void NarrowHiddenGradients(Rows gradients, int64_t rows, const float* w, int64_t
       for (int64_t o = 0; o < outputs; ++o) {
         sum = hn::MulAdd(hn::Set(kTag, g[o]), hn::LoadU(kTag, w + o * width + i), sum);
       }
-      const auto h = hn::LoadU(kTag, hidden.data + row * hidden.stride + i);
-      hn::StoreU(hn::IfThenElse(hn::Le(h, zero), zero, sum), kTag, to.data + row * to.stride + i);
+      if (hidden.data) {
+        const auto h = hn::LoadU(kTag, hidden.data + row * hidden.stride + i);
+        sum = hn::IfThenElse(hn::Le(h, zero), zero, sum);
+      }
+      hn::StoreU(sum, kTag, to.data + row * to.stride + i);
+    }
+  }
+}
+
+void LayerNormRows(Rows x, int64_t rows, int64_t width, const float* scale, const float* shift,
+                   Rows to, Rows statistics) {
+  constexpr float kEpsilon = 1e-6f;
+  const float share = 1 / static_cast<float>(width);
+  for (int64_t row = 0; row < rows; ++row) {
+    const float* const from = x.data + row * x.stride;
+    float* const out = to.data + row * to.stride;
+    auto sum = hn::Zero(kTag);
+    for (int64_t i = 0; i < width; i += kLanes) sum = hn::Add(sum, hn::LoadU(kTag, from + i));
+    const float mean = hn::GetLane(hn::SumOfLanes(kTag, sum)) * share;
+    const auto means = hn::Set(kTag, mean);
+    auto squares = hn::Zero(kTag);
+    for (int64_t i = 0; i < width; i += kLanes) {
+      const auto d = hn::Sub(hn::LoadU(kTag, from + i), means);
+      squares = hn::MulAdd(d, d, squares);
+    }
+    const float variance = hn::GetLane(hn::SumOfLanes(kTag, squares)) * share;
+    const float inverse_std = 1 / std::sqrt(variance + kEpsilon);
+    const auto inverse = hn::Set(kTag, inverse_std);
+    for (int64_t i = 0; i < width; i += kLanes) {
+      const auto normal = hn::Mul(hn::Sub(hn::LoadU(kTag, from + i), means), inverse);
+      hn::StoreU(hn::MulAdd(normal, hn::LoadU(kTag, scale + i), hn::LoadU(kTag, shift + i)), kTag,
+                 out + i);
+    }
+    statistics.data[row * statistics.stride] = mean;
+    statistics.data[row * statistics.stride + 1] = inverse_std;
+  }
+}
+
+void LayerNormReluGradients(Rows gradients, int64_t rows, int64_t width, const LayerNormOp& op,
+                            Rows to) {
+  const auto zero = hn::Zero(kTag);
+  const float share = 1 / static_cast<float>(width);
+  for (int64_t row = 0; row < rows; ++row) {
+    const float* const g = gradients.data + row * gradients.stride;
+    const float* const x = op.x.data + row * op.x.stride;
+    const float* const statistics = op.statistics.data + row * op.statistics.stride;
+    const auto mean = hn::Set(kTag, statistics[0]), inverse = hn::Set(kTag, statistics[1]);
+    const auto normal = [&](int64_t i)
+                            HWY_ATTR { return hn::Mul(hn::Sub(hn::LoadU(kTag, x + i), mean), inverse); };
+    auto sum = zero, product = zero;
+    for (int64_t i = 0; i < width; i += kLanes) {
+      const auto n = normal(i), outer = hn::LoadU(kTag, g + i);
+      const auto inner = hn::Mul(outer, hn::LoadU(kTag, op.scale + i));
+      sum = hn::Add(sum, inner);
+      product = hn::MulAdd(inner, n, product);
+      if (!op.scale_gradients) continue;
+      float* const scales = op.scale_gradients + i;
+      float* const shifts = op.shift_gradients + i;
+      hn::StoreU(hn::MulAdd(outer, n, hn::LoadU(kTag, scales)), kTag, scales);
+      hn::StoreU(hn::Add(outer, hn::LoadU(kTag, shifts)), kTag, shifts);
+    }
+    const auto mean_of = [&](auto v)
+                             HWY_ATTR { return hn::Set(kTag, hn::GetLane(hn::SumOfLanes(kTag, v)) * share); };
+    const auto mean_sum = mean_of(sum), mean_product = mean_of(product);
+    for (int64_t i = 0; i < width; i += kLanes) {
+      const auto inner = hn::Mul(hn::LoadU(kTag, g + i), hn::LoadU(kTag, op.scale + i));
+      const auto centred = hn::NegMulAdd(normal(i), mean_product, hn::Sub(inner, mean_sum));
+      const auto value = hn::Mul(centred, inverse);
+      const auto positive = hn::Gt(hn::LoadU(kTag, x + i), zero);
+      hn::StoreU(hn::IfThenElseZero(positive, value), kTag, to.data + row * to.stride + i);
     }
   }
 }
@@ -189,6 +257,8 @@ HWY_EXPORT(MultiplyRows);
 HWY_EXPORT(Transpose);
 HWY_EXPORT(NarrowOutputs);
 HWY_EXPORT(NarrowHiddenGradients);
+HWY_EXPORT(LayerNormRows);
+HWY_EXPORT(LayerNormReluGradients);
 HWY_EXPORT(AdamStep);
 HWY_EXPORT(SampleTanhGaussian);
 
@@ -210,6 +280,16 @@ void NarrowHiddenGradients(Rows gradients, int64_t rows, const float* w, int64_t
                            int64_t outputs, Rows hidden, Rows to) {
   HWY_DYNAMIC_DISPATCH(NarrowHiddenGradients)
   (gradients, rows, w, width, outputs, hidden, to);
+}
+
+void LayerNormRows(Rows x, int64_t rows, int64_t width, const float* scale, const float* shift,
+                   Rows to, Rows statistics) {
+  HWY_DYNAMIC_DISPATCH(LayerNormRows)(x, rows, width, scale, shift, to, statistics);
+}
+
+void LayerNormReluGradients(Rows gradients, int64_t rows, int64_t width, const LayerNormOp& op,
+                            Rows to) {
+  HWY_DYNAMIC_DISPATCH(LayerNormReluGradients)(gradients, rows, width, op, to);
 }
 
 void AdamStep(int64_t n, const float* gradients, int64_t step, double lr, const AdamState& state,

@@ -1,4 +1,4 @@
-// What SAC's small networks need besides the products in gemm.h: products with weights as they lie
+// What small fully connected networks need besides the products in gemm.h: products with weights as they lie
 // in memory, the narrow last layer, Adam, and samples of a tanh Gaussian. One thread, float32, in
 // vector instructions chosen at run time. Widths of hidden layers are multiples of kPanel.
 #pragma once
@@ -24,9 +24,25 @@ void NarrowOutputs(Rows hidden, int64_t rows, const float* w, int64_t width, int
                    const float* bias, Rows to);
 
 // Its hidden layer's gradients before the ReLU, given those of the outputs: to[row] = the sum over
-// o of gradients[row][o] w[o] where hidden[row] > 0, else 0. `to` may be `hidden`.
+// o of gradients[row][o] w[o] where hidden[row] > 0, else 0. `to` may be `hidden`. Without the ReLU
+// if hidden.data is null.
 void NarrowHiddenGradients(Rows gradients, int64_t rows, const float* w, int64_t width,
                            int64_t outputs, Rows hidden, Rows to);
+
+// LayerNorm (arXiv 1607.06450, equation 3) over each row's `width` elements, with epsilon 1e-6:
+// to[row] = (x[row] - mean) inverse_std scale + shift; statistics[row] = {mean, inverse_std}.
+void LayerNormRows(Rows x, int64_t rows, int64_t width, const float* scale, const float* shift,
+                   Rows to, Rows statistics);
+
+// The gradients of x before the ReLU that made it, given those of LayerNorm's outputs; those of
+// scale and shift are added, unless null. `to` may be `x` or `gradients`.
+struct LayerNormOp {
+  Rows x, statistics;
+  const float* scale;
+  float *scale_gradients = nullptr, *shift_gradients = nullptr;
+};
+void LayerNormReluGradients(Rows gradients, int64_t rows, int64_t width, const LayerNormOp& op,
+                            Rows to);
 
 // Adam (arXiv 1412.6980, algorithm 1, as PyTorch computes it) with beta 0.9 and 0.999 and epsilon
 // 1e-8.

@@ -31,28 +31,49 @@ void ForParts(int64_t n, const Body& body) {
   });
 }
 
+void Expect(bool good, const char* name, const std::string& expected, int64_t found) {
+  if (good) return;
+  throw std::invalid_argument(std::string(name) + ": expected " + expected + ", found " +
+                              std::to_string(found));
+}
+
 }  // namespace
 
 MlpStack::Hidden MlpStack::Hidden::From(int64_t row) const {
-  return {RowsFrom(layer0, row), RowsFrom(layer1, row)};
+  Hidden from;
+  for (size_t i = 0; i < relu.size(); ++i) {
+    from.relu[i] = RowsFrom(relu[i], row);
+    from.normal[i] = RowsFrom(normal[i], row);
+    from.statistics[i] = RowsFrom(statistics[i], row);
+  }
+  return from;
 }
 
-MlpStack::MlpStack(int64_t members, int64_t inputs, int64_t hidden, int64_t outputs)
-    : members_(members), widths_{inputs, hidden, hidden, outputs} {
-  if (hidden % kernels::kPanel != 0) {
-    throw std::invalid_argument("hidden: expected a multiple of " +
-                                std::to_string(kernels::kPanel) + ", found " +
-                                std::to_string(hidden));
-  }
-  int64_t size = 0;
-  for (size_t i = 0; i < layers_.size(); ++i) {
-    size += Aligned(members * widths_[i] * widths_[i + 1]) + Aligned(members * widths_[i + 1]);
+MlpStack::MlpStack(int64_t members, int64_t inputs, int64_t hidden, int64_t outputs,
+                   int64_t hidden_layers, bool layer_norm)
+    : members_(members),
+      inputs_(inputs),
+      hidden_(hidden),
+      outputs_(outputs),
+      hidden_layers_(hidden_layers),
+      layer_norm_(layer_norm) {
+  Expect(hidden % kernels::kPanel == 0, "hidden",
+         "a multiple of " + std::to_string(kernels::kPanel), hidden);
+  Expect(hidden_layers >= 1 && hidden_layers <= kMaxHiddenLayers, "hidden layers",
+         "1 to " + std::to_string(kMaxHiddenLayers), hidden_layers);
+  int64_t size = Aligned(members * hidden * outputs) + Aligned(members * outputs);
+  for (int64_t i = 0; i < hidden_layers; ++i) {
+    size += Aligned(members * inputs_of(i) * hidden) +
+            (layer_norm ? 3 : 1) * Aligned(members * hidden);
   }
   parameters_ = torch::zeros(size);
   gradients_ = torch::zeros(size);
   layers_ = Views(parameters_);
   layer_gradients_ = Views(gradients_);
-  transposed_.Require(members * hidden * hidden);
+  for (const Layer& layer : layers_) {
+    if (layer.scale.defined()) layer.scale.fill_(1);
+  }
+  transposed_.Require(members * (hidden_layers - 1) * hidden * hidden);
 }
 
 MlpStack::Layers MlpStack::Views(const torch::Tensor& flat) const {
@@ -64,105 +85,169 @@ MlpStack::Layers MlpStack::Views(const torch::Tensor& flat) const {
     offset += Aligned(size);
     return view;
   };
-  for (size_t i = 0; i < 2; ++i) {
-    layers[i].weight = take(widths_[i], widths_[i + 1]);
-    layers[i].bias = take(1, widths_[i + 1]);
+  for (int64_t i = 0; i < hidden_layers_; ++i) {
+    Layer& layer = layers.emplace_back();
+    layer.weight = take(inputs_of(i), hidden_);
+    layer.bias = take(1, hidden_);
+    if (!layer_norm_) continue;
+    layer.scale = take(1, hidden_);
+    layer.shift = take(1, hidden_);
   }
-  layers[2].weight = take(widths_[3], widths_[2]);
-  layers[2].bias = take(widths_[3], 1);
+  Layer& last = layers.emplace_back();
+  last.weight = take(outputs_, hidden_);
+  last.bias = take(outputs_, 1);
   return layers;
 }
 
-MlpStack::Pointers MlpStack::At(const Layers& layers, int64_t member) {
-  Pointers at;
-  for (size_t i = 0; i < layers.size(); ++i) {
-    at.weight[i] = layers[i].weight.data_ptr<float>() + member * layers[i].weight.stride(0);
-    at.bias[i] = layers[i].bias.data_ptr<float>() + member * layers[i].bias.stride(0);
-  }
-  return at;
+MlpStack::Pointers MlpStack::At(const Layer& layer, int64_t member) {
+  const auto at = [&](const torch::Tensor& tensor) {
+    return tensor.defined() ? tensor.data_ptr<float>() + member * tensor.stride(0) : nullptr;
+  };
+  return {at(layer.weight), at(layer.bias), at(layer.scale), at(layer.shift)};
 }
 
-void MlpStack::Initialize(torch::Generator generator) {
+void MlpStack::Initialize(const std::optional<torch::Generator>& generator) {
   const torch::NoGradGuard no_grad;
   for (size_t i = 0; i < layers_.size(); ++i) {
-    const double bound = 1 / std::sqrt(static_cast<double>(widths_[i]));
+    const double bound = 1 / std::sqrt(static_cast<double>(inputs_of(static_cast<int64_t>(i))));
     layers_[i].weight.uniform_(-bound, bound, generator);
     layers_[i].bias.uniform_(-bound, bound, generator);
   }
 }
 
+void MlpStack::InitializeAsEdac(double bound, const std::optional<torch::Generator>& generator) {
+  const torch::NoGradGuard no_grad;
+  Initialize(generator);
+  for (size_t i = 0; i + 1 < layers_.size(); ++i) layers_[i].bias.fill_(0.1);
+  layers_.back().weight.uniform_(-bound, bound, generator);
+  layers_.back().bias.uniform_(-bound, bound, generator);
+}
+
 MlpStack::Hidden MlpStack::HiddenIn(kernels::Floats& memory, int64_t rows) const {
   // rows a power of two apart would share few places of the cache
-  const int64_t stride = widths_[1] + kernels::kPanel;
-  memory.Require(2 * rows * stride);
-  return {{memory.data(), stride}, {memory.data() + rows * stride, stride}};
+  const int64_t stride = hidden_ + kernels::kPanel;
+  const int64_t size = layer_norm_ ? 2 * stride + 2 : stride;
+  memory.Require(hidden_layers_ * rows * size);
+  Hidden hidden;
+  for (int64_t i = 0; i < hidden_layers_; ++i) {
+    float* const at = memory.data() + i * rows * size;
+    hidden.relu[static_cast<size_t>(i)] = {at, stride};
+    if (!layer_norm_) continue;
+    hidden.normal[static_cast<size_t>(i)] = {at + rows * stride, stride};
+    hidden.statistics[static_cast<size_t>(i)] = {at + 2 * rows * stride, 2};
+  }
+  return hidden;
 }
 
 void MlpStack::Forward(int64_t member, Rows inputs, int64_t rows, const Hidden& hidden,
                        Rows outputs) const {
-  const Pointers at = At(layers_, member);
-  kernels::MultiplyRows(inputs, rows, at.weight[0], widths_[0], widths_[1], at.bias[0],
-                        Epilogue::kRelu, hidden.layer0);
-  kernels::MultiplyRows(hidden.layer0, rows, at.weight[1], widths_[1], widths_[2], at.bias[1],
-                        Epilogue::kRelu, hidden.layer1);
-  kernels::NarrowOutputs(hidden.layer1, rows, at.weight[2], widths_[2], widths_[3], at.bias[2],
-                         outputs);
+  Rows x = inputs;
+  for (int64_t i = 0; i < hidden_layers_; ++i) {
+    const auto layer = static_cast<size_t>(i);
+    const Pointers at = At(layers_[layer], member);
+    kernels::MultiplyRows(x, rows, at.weight, inputs_of(i), hidden_, at.bias, Epilogue::kRelu,
+                          hidden.relu[layer]);
+    if (layer_norm_) {
+      kernels::LayerNormRows(hidden.relu[layer], rows, hidden_, at.scale, at.shift,
+                             hidden.normal[layer], hidden.statistics[layer]);
+    }
+    x = OutputsOf(hidden, i);
+  }
+  const Pointers last = At(layers_.back(), member);
+  kernels::NarrowOutputs(x, rows, last.weight, hidden_, outputs_, last.bias, outputs);
 }
 
 void MlpStack::PrepareBackward() {
-  at::parallel_for(0, members_, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t member = begin; member < end; ++member) {
-      kernels::Transpose(At(layers_, member).weight[1], widths_[1], widths_[2],
-                         transposed_.data() + member * widths_[1] * widths_[2]);
+  const int64_t count = hidden_layers_ - 1;  // of each member
+  at::parallel_for(0, members_ * count, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const Layer& layer = layers_[static_cast<size_t>(i % count + 1)];
+      kernels::Transpose(At(layer, i / count).weight, hidden_, hidden_,
+                         transposed_.data() + i * hidden_ * hidden_);
     }
   });
 }
 
-void MlpStack::Backward(int64_t member, Rows inputs, int64_t rows, const Hidden& hidden,
-                        Rows output_gradients) {
-  const Pointers at = At(layers_, member), to = At(layer_gradients_, member);
-  for (size_t i = 0; i < layers_.size(); ++i) {
-    std::fill_n(to.weight[i], widths_[i] * widths_[i + 1], 0.0f);
-    std::fill_n(to.bias[i], widths_[i + 1], 0.0f);
+void MlpStack::ZeroGradients(int64_t member) {
+  for (const Layer& layer : layer_gradients_) {
+    for (const torch::Tensor* tensor : {&layer.weight, &layer.bias, &layer.scale, &layer.shift}) {
+      if (!tensor->defined()) continue;
+      std::fill_n(tensor->data_ptr<float>() + member * tensor->stride(0), tensor->stride(0), 0.0f);
+    }
   }
-  const int64_t width = widths_[2];
-  kernels::AddTransposedProduct(output_gradients, hidden.layer1, rows, 0, widths_[3], width,
-                                {to.weight[2], width});
-  kernels::AddColumnSums(output_gradients, rows, widths_[3], to.bias[2]);
-  kernels::NarrowHiddenGradients(output_gradients, rows, at.weight[2], width, widths_[3],
-                                 hidden.layer1, hidden.layer1);
-  kernels::AddColumnSums(hidden.layer1, rows, width, to.bias[1]);
-  ForParts(widths_[1], [&](int64_t begin, int64_t end) {
-    kernels::AddTransposedProduct(hidden.layer0, hidden.layer1, rows, begin, end, width,
-                                  {to.weight[1], width});
-  });
-  ForParts(rows, [&](int64_t begin, int64_t end) {
-    kernels::MultiplyRows(RowsFrom(hidden.layer1, begin), end - begin, Transposed(member), width,
-                          widths_[1], nullptr, Epilogue::kReluGradient,
-                          RowsFrom(hidden.layer0, begin));
-  });
-  kernels::AddColumnSums(hidden.layer0, rows, widths_[1], to.bias[0]);
-  kernels::AddTransposedProduct(inputs, hidden.layer0, rows, 0, widths_[0], widths_[1],
-                                {to.weight[0], widths_[1]});
+}
+
+void MlpStack::AddGradients(int64_t member, Rows inputs, int64_t rows, const Hidden& hidden,
+                            Rows output_gradients) {
+  const Pointers last = At(layers_.back(), member), to_last = At(layer_gradients_.back(), member);
+  const Rows outputs = OutputsOf(hidden, hidden_layers_ - 1);
+  kernels::AddTransposedProduct(output_gradients, outputs, rows, 0, outputs_, hidden_,
+                                {to_last.weight, hidden_});
+  kernels::AddColumnSums(output_gradients, rows, outputs_, to_last.bias);
+  kernels::NarrowHiddenGradients(output_gradients, rows, last.weight, hidden_, outputs_,
+                                 layer_norm_ ? Rows() : outputs, outputs);
+  // gradients replace the values, from the last hidden layer to the first
+  for (int64_t i = hidden_layers_ - 1; i >= 0; --i) {
+    const auto layer = static_cast<size_t>(i);
+    const Pointers at = At(layers_[layer], member), to = At(layer_gradients_[layer], member);
+    const Rows gradients = hidden.relu[layer];
+    if (layer_norm_) {
+      kernels::LayerNormReluGradients(
+          hidden.normal[layer], rows, hidden_,
+          {gradients, hidden.statistics[layer], at.scale, to.scale, to.shift}, gradients);
+    }
+    kernels::AddColumnSums(gradients, rows, hidden_, to.bias);
+    if (i == 0) {
+      kernels::AddTransposedProduct(inputs, gradients, rows, 0, inputs_, hidden_,
+                                    {to.weight, hidden_});
+      return;
+    }
+    const Rows before = OutputsOf(hidden, i - 1);
+    ForParts(hidden_, [&](int64_t begin, int64_t end) {
+      kernels::AddTransposedProduct(before, gradients, rows, begin, end, hidden_,
+                                    {to.weight, hidden_});
+    });
+    ForParts(rows, [&](int64_t begin, int64_t end) {
+      kernels::MultiplyRows(RowsFrom(gradients, begin), end - begin, Transposed(member, i), hidden_,
+                            hidden_, nullptr,
+                            layer_norm_ ? Epilogue::kStore : Epilogue::kReluGradient,
+                            RowsFrom(before, begin));
+    });
+  }
 }
 
 void MlpStack::InputGradients(int64_t member, std::span<const int64_t> chosen, const Hidden& hidden,
                               float output_gradient, int64_t begin, int64_t count,
                               const Hidden& scratch, Rows to) const {
-  const Pointers at = At(layers_, member);
   const auto rows = static_cast<int64_t>(chosen.size());
-  for (int64_t i = 0; i < rows; ++i) {
-    kernels::NarrowHiddenGradients({&output_gradient, 1}, 1, at.weight[2], widths_[2], 1,
-                                   RowsFrom(hidden.layer1, chosen[i]), RowsFrom(scratch.layer1, i));
+  const Pointers last = At(layers_.back(), member);
+  for (int64_t layer = hidden_layers_ - 1; layer >= 0; --layer) {
+    const auto at = static_cast<size_t>(layer);
+    const bool first = layer == hidden_layers_ - 1;
+    const float* const scale = At(layers_[at], member).scale;
+    if (!first) {
+      kernels::MultiplyRows(scratch.relu[at + 1], rows, Transposed(member, layer + 1), hidden_,
+                            hidden_, nullptr, Epilogue::kStore, OutputsOf(scratch, layer));
+    }
+    for (int64_t i = 0; i < rows; ++i) {
+      const Rows gradients = RowsFrom(OutputsOf(scratch, layer), i);
+      const Rows relu = RowsFrom(hidden.relu[at], chosen[i]);
+      if (first) {
+        kernels::NarrowHiddenGradients({&output_gradient, 1}, 1, last.weight, hidden_, 1,
+                                       layer_norm_ ? Rows() : relu, gradients);
+      } else if (!layer_norm_) {
+        kernels::MulActivationSlopes(Epilogue::kRelu, relu, 1, hidden_, gradients);
+      }
+      if (!layer_norm_) continue;
+      kernels::LayerNormReluGradients(gradients, 1, hidden_,
+                                      {relu, RowsFrom(hidden.statistics[at], chosen[i]), scale},
+                                      RowsFrom(scratch.relu[at], i));
+    }
   }
-  kernels::MultiplyRows(scratch.layer1, rows, Transposed(member), widths_[2], widths_[1], nullptr,
-                        Epilogue::kStore, scratch.layer0);
+  const float* const weight = At(layers_[0], member).weight;
   for (int64_t i = 0; i < rows; ++i) {
-    const Rows gradients = RowsFrom(scratch.layer0, i);
-    kernels::MulActivationSlopes(Epilogue::kRelu, RowsFrom(hidden.layer0, chosen[i]), 1, widths_[1],
-                                 gradients);
-    kernels::NarrowOutputs(gradients, 1, at.weight[0] + begin * widths_[1], widths_[1], count,
-                           nullptr, RowsFrom(to, chosen[i]));
+    kernels::NarrowOutputs(RowsFrom(scratch.relu[0], i), 1, weight + begin * hidden_, hidden_,
+                           count, nullptr, RowsFrom(to, chosen[i]));
   }
 }
 

@@ -13,8 +13,8 @@ using nlohmann::json;
 
 class DecisionTransformerAgent : public Agent {
  public:
-  explicit DecisionTransformerAgent(const AgentOptions& options)
-      : Agent(options), model_(options.dt) {}
+  DecisionTransformerAgent(const AgentOptions& options, const DecisionTransformerOptions& own)
+      : Agent(options), model_(own) {}
 
   torch::nn::Module& module() const override { return *model_.ptr(); }
   torch::Tensor Predict(const Batch& batch) override {
@@ -32,8 +32,8 @@ class DecisionTransformerAgent : public Agent {
 
 class BehaviourCloningAgent : public Agent {
  public:
-  explicit BehaviourCloningAgent(const AgentOptions& options)
-      : Agent(options), model_(options.bc) {}
+  BehaviourCloningAgent(const AgentOptions& options, const BehaviourCloningOptions& own)
+      : Agent(options), model_(own) {}
 
   torch::nn::Module& module() const override { return *model_.ptr(); }
   torch::Tensor Predict(const Batch& batch) override { return model_(batch.observations); }
@@ -42,13 +42,34 @@ class BehaviourCloningAgent : public Agent {
   BehaviourCloning model_;
 };
 
+template <class Options>
+class ActorCriticAgent : public Agent {
+ public:
+  ActorCriticAgent(const AgentOptions& options, const Options& own)
+      : Agent(options), model_(std::make_shared<ActorCritic>(own)) {}
+
+  torch::nn::Module& module() const override { return *model_; }
+  torch::Tensor Predict(const Batch& batch) override { return model_->Act(batch.observations); }
+  ActorCritic* actor_critic() const override { return model_.get(); }
+
+ private:
+  std::shared_ptr<ActorCritic> model_;
+};
+
 // The table of kinds: their names, options and classes. Calls visit(options of the kind, class).
 template <class Options, class F>
 decltype(auto) WithKind(Options& options, const F& visit) {
   if (options.kind == "dt")
     return visit(options.dt, std::type_identity<DecisionTransformerAgent>());
   if (options.kind == "bc") return visit(options.bc, std::type_identity<BehaviourCloningAgent>());
-  throw std::invalid_argument("agent: expected dt or bc, found " + options.kind);
+  const auto with_critics = [&](auto& own) -> decltype(auto) {
+    return visit(own, std::type_identity<ActorCriticAgent<std::decay_t<decltype(own)>>>());
+  };
+  if (options.kind == "td3bc") return with_critics(options.td3bc);
+  if (options.kind == "rebrac") return with_critics(options.rebrac);
+  if (options.kind == "iql") return with_critics(options.iql);
+  throw std::invalid_argument("agent: expected dt, bc, td3bc, rebrac or iql, found " +
+                              options.kind);
 }
 
 // A value of the field's very type: JSON's own conversions round and wrap around.
@@ -122,8 +143,10 @@ int64_t AgentOptions::width() const {
 }
 
 void AgentOptions::SetShape(int64_t layers, int64_t width) {
-  dt.layers = bc.layers = layers;
-  dt.width = bc.width = width;
+  ForEachKind(*this, [&](auto& own) {
+    own.layers = layers;
+    own.width = width;
+  });
 }
 
 int64_t AgentOptions::context() const {
@@ -156,14 +179,20 @@ const attention::AttentionOptions* AgentOptions::attention() const {
   });
 }
 
+bool AgentOptions::has_critics() const {
+  return WithKind(*this, [](const auto& own, auto) {
+    return std::is_base_of_v<ActorCriticOptions, std::decay_t<decltype(own)>>;
+  });
+}
+
 double AgentOptions::WeightCount() const {
   return WithKind(*this, [](const auto& own, auto) { return own.WeightCount(); });
 }
 
 std::shared_ptr<Agent> MakeAgent(const AgentOptions& options) {
   options.Validate();
-  return WithKind(options, [&](const auto&, auto kind) -> std::shared_ptr<Agent> {
-    return std::make_shared<typename decltype(kind)::type>(options);
+  return WithKind(options, [&](const auto& own, auto kind) -> std::shared_ptr<Agent> {
+    return std::make_shared<typename decltype(kind)::type>(options, own);
   });
 }
 

@@ -9,6 +9,7 @@
 #include <string>
 #include <utility>
 
+#include "agents/models/actor_critic.h"
 #include "agents/models/behaviour_cloning.h"
 #include "agents/models/decision_transformer.h"
 #include "agents/storage/option_name.h"
@@ -16,9 +17,12 @@
 namespace cosdt::agents {
 
 struct AgentOptions {
-  std::string kind = "dt";  // or "bc"
+  std::string kind = "dt";  // or another of the table of kinds
   DecisionTransformerOptions dt;
   BehaviourCloningOptions bc;
+  Td3BcOptions td3bc;
+  RebracOptions rebrac;
+  IqlOptions iql;
 
   // The functions below speak of the kind's own options, and throw std::invalid_argument for an
   // unknown kind.
@@ -43,18 +47,29 @@ struct AgentOptions {
   bool reads_previous_actions() const;
   bool reads_targets() const;  // whether actions depend on the return-to-go
   const attention::AttentionOptions* attention() const;  // null for a kind without
+  bool has_critics() const;  // an actor-critic, which learns from transitions (actor_critic.h)
 
   double WeightCount() const;  // elements of all parameters
 };
+
+// Calls body(options) for the options of every kind.
+template <class Body>
+void ForEachKind(auto& options, const Body& body) {
+  body(options.dt);
+  body(options.bc);
+  body(options.td3bc);
+  body(options.rebrac);
+  body(options.iql);
+}
 
 // Calls visit(OptionName, field) for the kind and for the options of all kinds, which share flags.
 template <class Options, class Visitor>
   requires std::same_as<std::remove_const_t<Options>, AgentOptions>
 void Visit(Options& o, const Visitor& visit) {
-  visit(OptionName{"kind", "agent", "agent: dt (Decision Transformer) or bc (behaviour cloning)"},
+  visit(OptionName{"kind", "agent",
+                   "agent: dt (Decision Transformer), bc (behaviour cloning), td3bc, rebrac or iql"},
         o.kind);
-  Visit(o.dt, visit);
-  Visit(o.bc, visit);
+  ForEachKind(o, [&](auto& own) { Visit(own, visit); });
 }
 
 // The options of the kind as one JSON object, and back. ParseAgentOptions throws FileError
@@ -98,6 +113,9 @@ class Agent {
   // The Decision Transformer that it is, for code that computes one faster than Predict:
   // decoding step by step, updates without autograd. Null for other agents.
   virtual DecisionTransformer transformer() const { return nullptr; }
+
+  // The actor-critic that it is, for code that trains it or asks its critics. Null for others.
+  virtual ActorCritic* actor_critic() const { return nullptr; }
 
  protected:
   explicit Agent(AgentOptions options) : options_(std::move(options)) {}

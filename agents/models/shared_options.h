@@ -6,8 +6,8 @@
 namespace cosdt::agents {
 
 inline constexpr OptionName kLayersOption = {
-    "layers", "layers", "number of layers (0: the agent's default, 3 for dt, 2 for bc)"};
+    "layers", "layers", "number of layers (0: the agent's default, 3 for dt and rebrac, else 2)"};
 inline constexpr OptionName kWidthOption = {
-    "width", "width", "hidden width (0: the agent's default, 128 for dt, 256 for bc)"};
+    "width", "width", "hidden width (0: the agent's default, 128 for dt, else 256)"};
 
 }  // namespace cosdt::agents

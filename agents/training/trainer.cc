@@ -25,7 +25,6 @@ namespace {
 using datasets::FileError;
 using nlohmann::json;
 
-constexpr char kFormat[] = "cosdt-training-1";
 constexpr uint64_t kDropoutStream =
     0x64726f70;  // keeps dropout's keys apart from other uses of seeds
 
@@ -42,12 +41,6 @@ void CheckFinite(const char* name, const datasets::FloatVector& values, int64_t 
   throw std::invalid_argument(std::string("training: ") + name +
                               ": expected finite values, found " + std::to_string(*bad) +
                               " in row " + std::to_string((bad - values.begin()) / width));
-}
-
-std::string ToJson(const TrainerOptions& options) {
-  json object;
-  Visit(options, [&](const OptionName& name, const auto& field) { object[name.key] = field; });
-  return object.dump();
 }
 
 datasets::WindowOptions SamplerOptions(const Agent& agent, const TrainerOptions& options) {
@@ -96,6 +89,18 @@ void TrainerOptions::Validate() const {
   if (sample != "any" && sample != "whole") {
     throw std::invalid_argument("training: sample: expected any or whole, found " + sample);
   }
+}
+
+TrainerOptions UsualTraining(const std::string& kind) {
+  TrainerOptions usual;
+  if (kind == "td3bc" || kind == "iql") {
+    usual.batch_size = 256;
+    usual.learning_rate = 3e-4;
+  } else if (kind == "rebrac") {
+    usual.batch_size = 1024;
+    usual.learning_rate = 1e-3;
+  }
+  return usual;
 }
 
 void KeepFreedMemory() {
@@ -295,45 +300,16 @@ UpdateResult Trainer::UpdateOnce() {
 
 void Trainer::Save(const std::string& path, std::map<std::string, std::string> metadata) const {
   Safetensors file;
-  AddWeights(agent_->module(), file);
   optimizer_.Save(file);
   file.metadata = std::move(metadata);
-  file.metadata["format"] = kFormat;
-  file.metadata["agent"] = ToJson(agent_->options());
-  file.metadata["trainer"] = ToJson(options_);
-  file.metadata["updates"] = std::to_string(updates());
-  file.metadata["position"] = std::to_string(sampler_.position());
-  WriteSafetensors(path, file);
+  WriteTrainingState(path, std::move(file), *agent_, options_, updates());
 }
 
 std::map<std::string, std::string> Trainer::Restore(const std::string& path) {
-  Safetensors file = ReadSafetensors(path);
-  const auto expect = [&](const std::string& key, const std::string& expected) {
-    const auto found = file.metadata.find(key);
-    if (found != file.metadata.end() && found->second == expected) return;
-    throw FileError(path, "metadata " + key, expected,
-                    found == file.metadata.end() ? "none" : found->second);
-  };
-  expect("format", kFormat);
-  expect("agent", ToJson(agent_->options()));
-  if (json trainer = json::parse(file.metadata["trainer"], nullptr, false); trainer.is_object()) {
-    trainer.erase("cuda_graph");  // of states from before it was always so
-    file.metadata["trainer"] = trainer.dump();
-  }
-  expect("trainer", ToJson(options_));
-  const std::string& text = file.metadata["updates"];
-  const json value = json::parse(text, nullptr, false);
-  const int64_t most = std::numeric_limits<int64_t>::max() / options_.batch_size;
-  if (!value.is_number_unsigned() || value.get<uint64_t>() > static_cast<uint64_t>(most)) {
-    throw FileError(path, "metadata updates", "a whole number up to " + std::to_string(most), text);
-  }
-  const auto updates = value.get<int64_t>();
-  // every update takes as many windows
-  expect("position", std::to_string(updates * options_.batch_size));
-  LoadWeights(path, file, agent_->module());
-  optimizer_.Load(path, file, updates);
-  sampler_.set_position(static_cast<uint64_t>(updates * options_.batch_size));
-  return std::move(file.metadata);
+  TrainingState state = ReadTrainingState(path, *agent_, options_);
+  optimizer_.Load(path, state.file, state.updates);
+  sampler_.set_position(static_cast<uint64_t>(state.updates * options_.batch_size));
+  return std::move(state.file.metadata);
 }
 
 }  // namespace cosdt::agents

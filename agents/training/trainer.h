@@ -9,13 +9,13 @@
 #include <map>
 #include <memory>
 #include <optional>
-#include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "agents/models/agent.h"
 #include "agents/storage/option_name.h"
 #include "agents/training/adamw.h"
+#include "agents/training/agent_trainer.h"
 #include "agents/training/cpu_update.h"
 #include "agents/training/device_update.h"
 #include "agents/training/device_windows.h"
@@ -45,14 +45,17 @@ struct TrainerOptions {
 template <class Options, class Visitor>
   requires std::same_as<std::remove_const_t<Options>, TrainerOptions>
 void Visit(Options& o, const Visitor& visit) {
-  visit(OptionName{"batch_size", "batch-size", "windows per update"}, o.batch_size);
+  visit(OptionName{"batch_size", "batch-size", "windows or transitions per update (0: the agent's default, 64 for dt and bc, 256 for "
+                   "td3bc and iql, 1024 for rebrac)"}, o.batch_size);
   visit(OptionName{"windows", "sample",
                    "windows to sample: any, or whole (none cut by an episode's end)"},
         o.sample);
-  visit(OptionName{"learning_rate", "lr", "learning rate"}, o.learning_rate);
+  visit(OptionName{"learning_rate", "lr",
+                   "learning rate (0: the agent's default, 1e-4 for dt and bc, 3e-4 for td3bc and iql, "
+                   "1e-3 for rebrac)"}, o.learning_rate);
   visit(OptionName{"weight_decay", "weight-decay", "weight decay of AdamW"}, o.weight_decay);
   visit(OptionName{"warmup", "warmup", "updates of linear learning-rate warm-up"}, o.warmup);
-  visit(OptionName{"decay", "lr-decay", "updates of cosine learning-rate decay to 0 (0: constant)"},
+  visit(OptionName{"decay", "lr-decay", "updates of cosine learning-rate decay to 0 (0: constant); of iql the actor's"},
         o.lr_decay);
   visit(OptionName{"clip", "clip", "clip gradients to this global norm (0: off)"}, o.clip);
   visit(OptionName{"return_scale", "return-scale",
@@ -64,30 +67,14 @@ void Visit(Options& o, const Visitor& visit) {
   visit(OptionName{"seed", "seed", "seed of weights, windows and dropout"}, o.seed);
 }
 
+// The defaults, with batch size and learning rate of the agent's kind; those of agents with critics
+// are CORL's.
+TrainerOptions UsualTraining(const std::string& kind);
+
 // glibc returns large freed blocks to the system, and the next update gets them back page by page,
 // which takes as long as its matrix products. This makes the process keep them. For programs that
 // train; no effect without glibc.
 void KeepFreedMemory();
-
-struct UpdateResult {
-  int64_t update = 0;  // counted from 1
-  double loss = 0;
-  double gradient_norm = 0;  // before clipping
-  double learning_rate = 0;
-};
-
-// Thrown if an update's loss or gradient is not finite, which the message names.
-class NotFiniteError : public std::runtime_error {
- public:
-  NotFiniteError(const std::string& message, std::vector<UpdateResult> done)
-      : std::runtime_error(message), done_(std::move(done)) {}
-
-  // The updates before it that the same call did.
-  const std::vector<UpdateResult>& done() const { return done_; }
-
- private:
-  std::vector<UpdateResult> done_;
-};
 
 // The code that computes updates.
 enum class UpdatePath {
@@ -99,7 +86,7 @@ enum class UpdatePath {
 
 // Same seed, same weights, bit for bit: on one machine, with the same number of threads (torch's).
 // With the agent on a GPU, the data is there too, and batches are assembled there.
-class Trainer {
+class Trainer : public AgentTrainer {
  public:
   // Takes the agent's weights as they are; episodes must outlive this object. Throws
   // std::invalid_argument if sizes do not fit, for precision tf32 on the CPU, and if a value of the
@@ -114,23 +101,19 @@ class Trainer {
   // what LibTorch throws (memory); all state, the sampler's position included, is then that of the
   // updates before it. On a GPU it sets LibTorch's precision of float32 products.
   UpdateResult Update();
-  std::vector<UpdateResult> Update(int64_t count);
+  std::vector<UpdateResult> Update(int64_t count) override;
 
-  // "kernels" (kExplicit) or "composition" of LibTorch's operations on a GPU, "cpu" on the CPU.
-  std::string update_path() const;
+  // On a GPU "kernels" is kExplicit.
+  std::string update_path() const override;
 
-  int64_t updates() const { return optimizer_.steps(); }
-  Agent& agent() { return *agent_; }
-  const Agent& agent() const { return *agent_; }
+  int64_t updates() const override { return optimizer_.steps(); }
+  using AgentTrainer::agent;
+  Agent& agent() override { return *agent_; }
   const datasets::Normalizer& normalizer() const { return normalizer_; }
 
-  // All that Update reads and changes: weights, moments, the sampler's position, and the options
-  // that they belong to. `metadata` is kept with them. A trainer made with the same options and
-  // data that restores the file continues as this one would, bit for bit. Restore returns the
-  // metadata, and throws FileError (datasets/file_error.h) if the file is damaged or of other
-  // options.
-  void Save(const std::string& path, std::map<std::string, std::string> metadata = {}) const;
-  std::map<std::string, std::string> Restore(const std::string& path);
+  void Save(const std::string& path,
+            std::map<std::string, std::string> metadata = {}) const override;
+  std::map<std::string, std::string> Restore(const std::string& path) override;
 
  private:
   Batch NextBatch();

@@ -90,7 +90,7 @@ TrainingRun::TrainingRun(const TrainingRunOptions& options, const datasets::Epis
   const std::shared_ptr<Agent> agent = MakeAgent(options_.agent);
   if (initial) CopyWeights(*initial, agent->module());
   agent->module().to(device);
-  trainer_ = std::make_unique<Trainer>(agent, episodes, info_.normalizer, options_.trainer);
+  trainer_ = MakeTrainer(agent, episodes, info_.normalizer, options_.trainer);
   if (begun) Restore();
   ExpectRoomForState(trainer_->agent().module(), state());
 }
@@ -171,10 +171,15 @@ void TrainingRun::CountLosses(const std::vector<UpdateResult>& results) {
 
 void TrainingRun::AfterUpdate(const UpdateResult& last, TrainingRunObserver& observer) {
   if (last.update % kUpdatesPerLine == 0 || last.update == options_.updates) {
-    observer.OnMetrics(last.update, {{"loss", loss_sum_ / static_cast<double>(loss_count_)},
-                                     {"gradient_norm", last.gradient_norm},
-                                     {"learning_rate", last.learning_rate},
-                                     {"updates_per_second", line_.Rate(last.update)}});
+    std::map<std::string, double> values = {
+        {"loss", loss_sum_ / static_cast<double>(loss_count_)},
+        {"gradient_norm", last.gradient_norm},
+        {"learning_rate", last.learning_rate},
+        {"updates_per_second", line_.Rate(last.update)}};
+    if (last.actor_loss) values["actor_loss"] = *last.actor_loss;
+    if (last.value_loss) values["value_loss"] = *last.value_loss;
+    if (last.q) values["q"] = *last.q;
+    observer.OnMetrics(last.update, values);
     loss_sum_ = 0;
     loss_count_ = 0;
     line_ = {last.update, Clock::now()};

@@ -50,7 +50,7 @@ class TrainingRunObserver {
   virtual void OnUpdate(const UpdateResult& /*result*/) {}
 
   // Every 100 updates and at the end: loss (the mean since the last call), gradient_norm,
-  // learning_rate, updates_per_second.
+  // learning_rate, updates_per_second; of agents with critics also actor_loss, value_loss and q.
   virtual void OnMetrics(int64_t /*update*/, const std::map<std::string, double>& /*values*/) {}
 
   // Whether an evaluation is still to be done after this update, at which one is due.
@@ -74,7 +74,7 @@ class TrainingRun {
   //
   // Throws FolderInUse, std::runtime_error if there is a run and `resume` is false, FileError if
   // the run began with data of another SHA-256, if its files are damaged or of other options, or if
-  // a limit on the size of files (ulimit -f) is too small for resume.safetensors; and what Trainer
+  // a limit on the size of files (ulimit -f) is too small for resume.safetensors; and what MakeTrainer
   // throws.
   TrainingRun(const TrainingRunOptions& options, const datasets::Episodes& episodes,
               CheckpointInfo info, std::string folder, bool resume,
@@ -87,7 +87,7 @@ class TrainingRun {
   void Train(TrainingRunObserver& observer, const std::function<bool()>& stop = nullptr);
 
   int64_t updates() const { return trainer_->updates(); }
-  const Trainer& trainer() const { return *trainer_; }
+  const AgentTrainer& trainer() const { return *trainer_; }
   std::string checkpoint() const { return folder_ + "/last.safetensors"; }
 
   // In the last call of Train, without evaluations.
@@ -117,7 +117,7 @@ class TrainingRun {
   CheckpointInfo info_;
   std::string folder_;
   FolderLock lock_;
-  std::unique_ptr<Trainer> trainer_;
+  std::unique_ptr<AgentTrainer> trainer_;
   int64_t saved_ = -1;   // updates at the last save
   double loss_sum_ = 0;  // since the last metrics
   int64_t loss_count_ = 0;

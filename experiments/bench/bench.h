@@ -44,6 +44,7 @@ void PrintRows(const std::vector<BenchRow>& rows, bool json,
 
 void AddBenchAttention(CLI::App& bench);
 void AddBenchBehaviour(CLI::App& bench);
+void AddBenchCritics(CLI::App& bench);
 void AddBenchData(CLI::App& bench);
 void AddBenchEnv(CLI::App& bench);
 void AddBenchEval(CLI::App& bench);

@@ -9,6 +9,7 @@ void AddBenchCommand(CLI::App& program) {
   bench->require_subcommand(1);
   AddBenchAttention(*bench);
   AddBenchBehaviour(*bench);
+  AddBenchCritics(*bench);
   AddBenchData(*bench);
   AddBenchEnv(*bench);
   AddBenchEval(*bench);

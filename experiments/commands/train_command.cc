@@ -37,8 +37,8 @@ struct TrainCommand {
 
 void ListPresets() {
   for (const Preset& preset : Presets()) {
-    const std::string text = preset.toml;
-    std::printf("%-24s %s\n", preset.name, text.substr(2, text.find('\n') - 2).c_str());
+    const std::string& text = preset.toml;
+    std::printf("%-34s %s\n", preset.name.c_str(), text.substr(2, text.find('\n') - 2).c_str());
   }
 }
 

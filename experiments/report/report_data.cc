@@ -11,6 +11,7 @@
 #include "datasets/file_error.h"
 #include "datasets/file_kind.h"
 #include "datasets/known_files.h"
+#include "agents/models/actor_critic.h"
 #include "experiments/report/find_runs.h"
 
 namespace cosdt::experiments {
@@ -100,6 +101,11 @@ std::vector<LossPoint> ReadLosses(const std::string& path) {
   return losses;
 }
 
+constexpr std::pair<const char*, const char*> kWithCritics[] = {
+    {"td3bc", agents::Td3BcOptions::kName},
+    {"rebrac", agents::RebracOptions::kName},
+    {"iql", agents::IqlOptions::kName}};
+
 std::string AlgorithmName(const Field& result, double top) {
   const std::string agent = result["agent"].Text();
   std::string name = "BC";
@@ -110,7 +116,9 @@ std::string AlgorithmName(const Field& result, double top) {
       name = result["feature_map"].Text() == "relu" ? "cosFormer (ReLU)" : "cosFormer";
     }
   } else if (agent != "bc") {
-    result["agent"].Fail("dt or bc");
+    const auto found = std::ranges::find(kWithCritics, agent, &std::pair<const char*, const char*>::first);
+    if (found == std::end(kWithCritics)) result["agent"].Fail("dt, bc, td3bc, rebrac or iql");
+    name = found->second;
   }
   if (top == 100) return name;
   char share[32];
@@ -251,7 +259,7 @@ RunResult ReadRun(const std::string& folder) {
   run.torch_version = result["torch_version"].Text();
   run.top = result["top"].Number();
   run.algorithm = AlgorithmName(result, run.top);
-  run.cloning = result["agent"].Text() == "bc";
+  run.cloning = result["agent"].Text() != "dt";
   run.context = result["context"].Size();
   if (run.context == 0) result["context"].Fail("at least 1");
   run.seed = result["seed"].Count();

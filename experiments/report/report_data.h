@@ -33,7 +33,7 @@ struct RunResult {
   std::string mujoco_version, torch_version;
   // "cosFormer", "cosFormer (ReLU)", "softmax", "softmax, 1 token", .., "BC", "10% BC"
   std::string algorithm;
-  bool cloning = false;  // behavior cloning
+  bool cloning = false;  // behavior cloning, or another agent without a context
   double top = 100;      // percentage of the episodes, the best by return, that it learned from
   int64_t context = 0;   // in environment steps
   uint64_t seed = 0;

@@ -1,6 +1,7 @@
 #include "experiments/runs/presets.h"
 
 #include <stdexcept>
+#include <utility>
 
 #include "experiments/embedded.h"
 #include "experiments/runs/train_config.h"
@@ -8,7 +9,8 @@
 namespace cosdt::experiments {
 
 const std::vector<Preset>& Presets() {
-  static const std::vector<Preset> presets = {
+  static const std::vector<Preset> presets = [] {
+    std::vector<Preset> all = {
       {"original-hopper", kOriginalHopperToml},
       {"original-halfcheetah", kOriginalHalfcheetahToml},
       {"original-walker2d", kOriginalWalker2dToml},
@@ -21,7 +23,10 @@ const std::vector<Preset>& Presets() {
       {"long-100", kLong100Toml},
       {"long-300", kLong300Toml},
       {"long-1000", kLong1000Toml},
-  };
+    };
+    for (Preset& preset : CriticPresets()) all.push_back(std::move(preset));
+    return all;
+  }();
   return presets;
 }
 
@@ -29,7 +34,7 @@ const Preset& FindPreset(const std::string& name) {
   std::vector<std::string> names;
   for (const Preset& preset : Presets()) {
     if (name == preset.name) return preset;
-    names.emplace_back(preset.name);
+    names.push_back(preset.name);
   }
   throw std::invalid_argument("preset: expected a known one, such as " + Nearest(name, names) +
                               ", found " + name);

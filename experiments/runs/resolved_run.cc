@@ -1,5 +1,6 @@
 #include "experiments/runs/resolved_run.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <stdexcept>
 
@@ -15,20 +16,34 @@
 namespace cosdt::experiments {
 namespace {
 
-// Reads the episodes that the options keep, and their normalizer.
+// As CORL has them: ReBRAC takes observations as they are; TD3+BC and IQL add 1e-3 to deviations.
+void AdaptNormalizer(const std::string& kind, datasets::Normalizer& normalizer) {
+  if (kind == "rebrac") {
+    std::ranges::fill(normalizer.mean, 0.0f);
+    std::ranges::fill(normalizer.std, 1.0f);
+  }
+  if (kind == "td3bc" || kind == "iql") {
+    for (float& std : normalizer.std) std += 1e-3f - 1e-6f;
+  }
+}
+
+// Reads the episodes that the options keep, and their normalizer. Agents with critics learn from a
+// file's partial episode, too, as D4RL's qlearning_dataset has it.
 void ReadKeptEpisodes(const TrainOptions& options, TrainData& data) {
-  const bool all = options.normalize_over == "all";
-  data.episodes = datasets::ReadEpisodes(
-      data.path,
-      {.env = options.env, .keep_partial = all, .threads = static_cast<int>(options.threads)});
-  if (all) {
-    data.normalizer = datasets::MakeNormalizer(data.episodes);
+  const bool all = options.normalize_over == "all", critics = options.agent.has_critics();
+  data.episodes = datasets::ReadEpisodes(data.path,
+                                         {.env = options.env,
+                                          .keep_partial = all || critics,
+                                          .threads = static_cast<int>(options.threads)});
+  if (all) data.normalizer = datasets::MakeNormalizer(data.episodes);
+  if (all && !critics) {
     datasets::KeepEpisodes(data.episodes, datasets::CompleteEpisodes(data.episodes));
   }
   if (options.top < 100) {
     datasets::KeepEpisodes(data.episodes, datasets::TopEpisodes(data.episodes, options.top));
   }
   if (!all) data.normalizer = datasets::MakeNormalizer(data.episodes);
+  AdaptNormalizer(options.agent.kind, data.normalizer);
 }
 
 }  // namespace

@@ -12,7 +12,7 @@
 namespace cosdt::experiments {
 namespace {
 
-const std::vector<std::string> kBaselines = {"bc", "bc-10%"};
+const std::vector<std::string> kBaselines = {"bc", "bc-10%", "td3bc", "rebrac", "iql"};
 
 std::string Text(const toml::node& node) {
   std::ostringstream out;
@@ -76,10 +76,16 @@ Cell MakeCell(const Sweep& sweep, const SweepDataset& dataset, const std::string
   o.trainer.seed = seed;
   const bool baseline = std::ranges::find(kBaselines, kind) != kBaselines.end();
   if (baseline) {
-    o.agent.kind = "bc";
+    o.agent.kind = kind == "bc-10%" ? "bc" : kind;
     // the baseline's defaults, whatever the sweep's agents have
-    o.agent.bc.layers = o.agent.bc.width = 0;
-    o.trainer.batch_size = std::max<int64_t>(256, o.trainer.batch_size);
+    o.agent.SetShape(0, 0);
+    if (o.agent.has_critics()) {
+      o.targets.clear();
+      o.trainer = TrainOptions().trainer;
+      o.trainer.seed = seed;
+    } else {
+      o.trainer.batch_size = std::max<int64_t>(256, o.trainer.batch_size);
+    }
     if (kind == "bc-10%") o.top = 10;
   } else {
     o.agent.kind = "dt";
@@ -166,7 +172,7 @@ std::vector<Cell> MakeCells(const Sweep& sweep, const std::string& data_dir) {
   }
   for (const std::string& name : sweep.baselines) {
     Expect(std::ranges::find(kBaselines, name) != kBaselines.end(),
-           "baselines: expected bc or bc-10%, found " + name);
+           "baselines: expected bc, bc-10%, td3bc, rebrac or iql, found " + name);
   }
   ExpectDistinct("seeds", sweep.seeds);
   ExpectDistinct("contexts", sweep.contexts);

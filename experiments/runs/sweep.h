@@ -17,7 +17,8 @@ struct Sweep {
   std::vector<std::string> datasets;
   std::vector<std::string> attention = {"cosformer", "softmax"};
   std::vector<int64_t> contexts = {1, 20, 100};
-  std::vector<std::string> baselines;  // bc, and bc-10% that learns from the best tenth
+  std::vector<std::string> baselines;  // bc, bc-10% that learns from the best tenth, and
+                                       // agents with critics: td3bc, rebrac, iql
   std::vector<uint64_t> seeds = {0, 1, 2};
 
   // Equal for all contexts: updates, or tokens; then `updates` is the longest context's

@@ -193,7 +193,8 @@ bool RunCell(const Cell& cell, const std::string& folder, const CellPlace& place
   if (HasResult(folder)) return true;  // another worker's, since StateOf
   const TrainedCell trained = RunInChild([&] { return Train(cell, folder, place, stop); }, stop);
   if (stop.received() != 0) return false;
-  const TrainOptions& options = cell.options;
+  TrainOptions options = cell.options;
+  options.FillKindDefaults();
   const attention::AttentionOptions* const attention = options.agent.attention();
   CellResult result;
   result.context = options.agent.context();

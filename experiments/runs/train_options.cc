@@ -1,6 +1,8 @@
 #include "experiments/runs/train_options.h"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
+#include <set>
 #include <stdexcept>
 #include <string_view>
 
@@ -37,36 +39,71 @@ void FillZero(T& field, T value) {
   if (field == 0) field = value;
 }
 
+// Agents with critics take no targets, and of the trainer's options only these.
+void ExpectTransitionOptions(const TrainOptions& options) {
+  const std::string agent = options.agent.name();
+  if (!options.targets.empty()) {
+    throw std::invalid_argument("targets: expected none for " + agent + ", which takes none, found " +
+                                std::to_string(options.targets.size()));
+  }
+  std::set<std::string_view> taken = {"batch-size", "lr", "return-scale", "seed"};
+  if (options.agent.kind == "iql") taken.insert("lr-decay");
+  const agents::TrainerOptions usual;
+  std::vector<std::string> defaults;
+  agents::Visit(usual, [&](const agents::OptionName&, const auto& field) {
+    defaults.push_back(nlohmann::json(field).dump());
+  });
+  size_t i = 0;
+  agents::Visit(options.trainer, [&](const agents::OptionName& name, const auto& field) {
+    const std::string found = nlohmann::json(field).dump(), expected = defaults[i++];
+    if (taken.contains(name.flag) || found == expected) return;
+    throw std::invalid_argument(std::string(name.flag) + ": expected " + expected +
+                                ", the default, for " + agent + ", which does not read it, found " +
+                                found);
+  });
+}
+
 }  // namespace
 
 TrainOptions::TrainOptions() {
   agent.SetShape(0, 0);
   agent.dt.max_timestep = 0;
+  trainer.batch_size = 0;
+  trainer.learning_rate = 0;
   trainer.return_scale = 0;
 }
 
-// Returns of a task that is solved or not are about 1, and a timestep has a row of its own in the
-// embedding table as far as episodes last.
-void TrainOptions::FillDefaults() {
+void TrainOptions::FillKindDefaults() {
   agents::AgentOptions usual;
   usual.kind = agent.kind;
   int64_t layers = agent.layers(), width = agent.width();
   FillZero(layers, usual.layers());
   FillZero(width, usual.width());
   agent.SetShape(layers, width);
+  const agents::TrainerOptions training = agents::UsualTraining(agent.kind);
+  FillZero(trainer.batch_size, training.batch_size);
+  FillZero(trainer.learning_rate, training.learning_rate);
+}
 
+// Returns of a task that is solved or not are about 1, and a timestep has a row of its own in the
+// embedding table as far as episodes last.
+void TrainOptions::FillDefaults() {
+  FillKindDefaults();
   envs::EnvSpec spec;
   if (!env.empty()) spec = envs::MakeEnv(env)->spec();
-  if (targets.empty()) targets = DefaultTargets(env);
+  if (targets.empty() && !agent.has_critics()) targets = DefaultTargets(env);
   FillZero(trainer.return_scale, AskedReturn(spec).value_or(agents::TrainerOptions().return_scale));
-  FillZero(agent.dt.max_timestep, std::max<int64_t>(usual.dt.max_timestep, spec.horizon));
+  FillZero(agent.dt.max_timestep,
+           std::max<int64_t>(agents::DecisionTransformerOptions().max_timestep, spec.horizon));
 }
 
 void TrainOptions::FillFrom(const TrainOptions& begun) {
-  FillZero(agent.dt.layers, begun.agent.dt.layers);
-  FillZero(agent.dt.width, begun.agent.dt.width);
-  FillZero(agent.bc.layers, begun.agent.bc.layers);
-  FillZero(agent.bc.width, begun.agent.bc.width);
+  agents::ForEachKind(agent, [&](auto& own) {
+    FillZero(own.layers, begun.agent.layers());
+    FillZero(own.width, begun.agent.width());
+  });
+  FillZero(trainer.batch_size, begun.trainer.batch_size);
+  FillZero(trainer.learning_rate, begun.trainer.learning_rate);
   FillZero(agent.dt.max_timestep, begun.agent.dt.max_timestep);
   FillZero(trainer.return_scale, begun.trainer.return_scale);
   if (env.empty()) env = begun.env;
@@ -86,6 +123,7 @@ void TrainOptions::Validate() const {
     throw std::invalid_argument("normalize-over: expected kept or all, found " + normalize_over);
   }
   if (!physics.empty()) envs::ParsePhysics(physics);
+  if (agent.has_critics()) ExpectTransitionOptions(*this);
 }
 
 void TrainOptions::ValidateForAnyData() const {

@@ -9,9 +9,9 @@
 
 namespace cosdt::experiments {
 
-// All that decides a training run's result. What is 0 or empty of env, physics, targets,
-// agent.{dt,bc}.{layers,width}, agent.dt.max_timestep and trainer.return_scale is open: it follows
-// from the agent's kind and the data (ResolveRun in resolved_run.h).
+// All that decides a training run's result. What is 0 or empty of env, physics, targets, layers and
+// width, agent.dt.max_timestep, trainer.batch_size, learning_rate and return_scale is open: it
+// follows from the agent's kind and the data (ResolveRun in resolved_run.h).
 struct TrainOptions : agents::TrainingRunOptions {
   std::string dataset;
   std::string env;                      // in which the agent is evaluated
@@ -23,6 +23,9 @@ struct TrainOptions : agents::TrainingRunOptions {
   int64_t threads = 1;
 
   TrainOptions();  // with all that may be open left open
+
+  // Fills in what the agent's kind alone decides: shape, batch size and learning rate.
+  void FillKindDefaults();
 
   // Fills in what is open but physics: `env` is a known environment, or "" for data of another.
   void FillDefaults();

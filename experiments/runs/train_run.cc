@@ -80,7 +80,7 @@ agents::CheckpointInfo DescribeRun(const ResolvedRun& run) {
 TrainReport DescribeTraining(const ResolvedRun& run, const agents::TrainingRun& training,
                              const RunWriter& writer, const torch::Device& device) {
   const TrainOptions& options = run.options();
-  const agents::Trainer& trainer = training.trainer();
+  const agents::AgentTrainer& trainer = training.trainer();
   const std::string checkpoint = training.checkpoint();
   return {.device = UseOf(device),
           .env = options.env,

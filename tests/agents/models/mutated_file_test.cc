@@ -114,7 +114,7 @@ class MutatedFileTest : public testing::Test {
 };
 
 TEST_F(MutatedFileTest, CheckpointsAreReadOrRefused) {
-  for (const std::string kind : {"dt", "bc"}) {
+  for (const std::string kind : {"dt", "bc", "rebrac", "iql"}) {
     CheckpointInfo info;
     info.normalizer = {{1, 2, 3}, {1, 1, 1}};
     info.env = "hopper";

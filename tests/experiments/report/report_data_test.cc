@@ -121,7 +121,7 @@ TEST_F(ReportDataTest, LeavesDamagedRunsOutAndNamesThem) {
                   at + "features/result.json: feature_map: expected a string, found null",
                   at + "null/result.json: score: expected a number, found null",
                   at + "zero/result.json: tokens_per_update: expected a number above 0, found 0",
-                  at + "agent/result.json: agent: expected dt or bc, found \"ppo\"",
+                  at + "agent/result.json: agent: expected dt, bc, td3bc, rebrac or iql, found \"ppo\"",
                   at + "targets/result.json: targets: expected a list with entries, found []",
                   at + "kind/result.json: context: expected a whole number, found \"twenty\"",
                   at + "text/result.json: expected JSON, found something else",

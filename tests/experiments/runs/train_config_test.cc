@@ -38,8 +38,10 @@ TEST(TrainConfigTest, ConfigFilesHaveTheseOptionsInThisOrder) {
             "targets = []\nagent = 'dt'\nattention = 'cosformer'\nreweight-length = 0\n"
             "reweight = true\nfeature-map = 'elu'\nlocal-window = 64\nperformer-features = 0\n"
             "context = 20\ntokens = 3\nlayers = 0\nheads = 1\nwidth = 0\nactivation = 'relu'\n"
-            "dropout = 0.1\nmax-timestep = 0\ntimestep-std = 0.02\nbatch-size = 64\n"
-            "sample = 'any'\nlr = 1e-04\nweight-decay = 1e-04\nwarmup = 10000\nlr-decay = 0\n"
+            "dropout = 0.1\nmax-timestep = 0\ntimestep-std = 0.02\nalpha = 2.5\n"
+            "actor-bc-coef = 1.0\ncritic-bc-coef = 1.0\nexpectile = 0.7\nbeta = 3.0\ntau = 0.005\n"
+            "iql-deterministic = false\nnormalize-reward = false\nbatch-size = 0\n"
+            "sample = 'any'\nlr = 0.0\nweight-decay = 1e-04\nwarmup = 10000\nlr-decay = 0\n"
             "clip = 0.25\nreturn-scale = 0.0\nprecision = 'fp32'\nseed = 0\n"
             "updates = 100000\nsave-every = 1000\neval-every = 0\nepisodes = 10\nthreads = 1\n");
 }
