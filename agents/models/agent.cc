@@ -22,7 +22,9 @@ class DecisionTransformerAgent : public Agent {
                   batch.timesteps, batch.mask);
   }
   void set_compute_type(torch::ScalarType type) override { model_->set_compute_type(type); }
-  void set_dropout_key(uint64_t key) override { model_->set_dropout_key(key); }
+  void set_dropout_key(uint64_t key, int64_t first) override {
+    model_->set_dropout_key(key, first);
+  }
   int64_t dropout_layers() const override { return model_->dropout_layers(); }
   DecisionTransformer transformer() const override { return model_; }
 

@@ -107,7 +107,7 @@ class Agent {
   virtual void set_compute_type(torch::ScalarType) {}
 
   // See DecisionTransformerImpl; agents without dropout have no layers of it.
-  virtual void set_dropout_key(uint64_t) {}
+  virtual void set_dropout_key(uint64_t /*key*/, int64_t /*first*/ = 0) {}
   virtual int64_t dropout_layers() const { return 0; }
 
   // The Decision Transformer that it is, for code that computes one faster than Predict:

@@ -155,8 +155,8 @@ class DecisionTransformerImpl : public torch::nn::Module {
                         const torch::Tensor& mask = {});
 
   // In training mode: of dropout in the next calls of forward. The same key drops the same elements
-  // (fused_ops.h).
-  void set_dropout_key(uint64_t key) { dropout_ = {0, key}; }
+  // (fused_ops.h) of a batch, of which these calls are given the sequences from `first` on.
+  void set_dropout_key(uint64_t key, int64_t first = 0) { dropout_ = {0, key, first}; }
 
   // Layers of dropout, each with the key Dropout::For(i).
   int64_t dropout_layers() const { return 1 + 3 * options_.layers; }

@@ -128,6 +128,10 @@ class AddNormFunction : public torch::autograd::Function<AddNormFunction> {
   }
 };
 
+uint64_t KeyOf(const Tensor& x, const Dropout& dropout) {
+  return dropout.first == 0 ? dropout.key : dropout.KeyFor(x.numel() / x.size(0));
+}
+
 // The factors of x's elements, for devices and types without kernels of this file: the
 // pattern of fused_norm.h in LibTorch's operations on int64, of which the upper half is 0. The
 // second factor is taken modulo 2^32, so that no product overflows.
@@ -143,8 +147,9 @@ Tensor DropFactors(const Tensor& x, const Dropout& dropout) {
     bits = (bits * (0x846ca68b - (int64_t{1} << 32))) & kLow;
     return bits ^ shift(bits, 16);
   };
-  const auto low = static_cast<int64_t>(dropout.key & kLow);
-  const auto high = static_cast<int64_t>(dropout.key >> 32);
+  const uint64_t key = KeyOf(x, dropout);
+  const auto low = static_cast<int64_t>(key & kLow);
+  const auto high = static_cast<int64_t>(key >> 32);
   Tensor bits = (torch::arange(x.numel(), x.options().dtype(torch::kInt64)) + low) & kLow;
   bits = mix(mix(bits) ^ high);
   const int64_t threshold = std::lround(dropout.p * 2147483647.0) - 1;
@@ -155,12 +160,17 @@ Tensor DropFactors(const Tensor& x, const Dropout& dropout) {
 }  // namespace
 
 Dropout Dropout::For(uint64_t i) const {
-  return {p, datasets::SplitMix64(key + i * 0x9e3779b97f4a7c15)};
+  return {p, datasets::SplitMix64(key + i * 0x9e3779b97f4a7c15), first};
+}
+
+uint64_t Dropout::KeyFor(int64_t sequence_elements) const {
+  const auto low = static_cast<uint32_t>(key) + static_cast<uint32_t>(first * sequence_elements);
+  return (key >> 32 << 32) | low;
 }
 
 torch::Tensor Drop(const Tensor& x, const Dropout& dropout) {
   if (dropout.p == 0) return x;
-  if (IsFused(x)) return DropFunction::apply(x, dropout.p, static_cast<int64_t>(dropout.key));
+  if (IsFused(x)) return DropFunction::apply(x, dropout.p, static_cast<int64_t>(KeyOf(x, dropout)));
   // bfloat16 is multiplied in float32, as the kernels do
   return (x * DropFactors(x, dropout)).to(x.scalar_type());
 }
@@ -175,9 +185,9 @@ std::pair<torch::Tensor, torch::Tensor> AddNorm(const Tensor& x, const Tensor& u
   TORCH_CHECK_VALUE(!x.defined() || x.sizes() == update.sizes(), "AddNorm: x: expected shape ",
                     update.sizes(), ", found ", x.sizes());
   if (IsFused(update) && gamma.scalar_type() == torch::kFloat32) {
-    const auto out =
-        AddNormFunction::apply(x.defined() ? std::optional(x) : std::nullopt, update, gamma,
-                               norm->bias, epsilon, dropout.p, static_cast<int64_t>(dropout.key));
+    const auto out = AddNormFunction::apply(x.defined() ? std::optional(x) : std::nullopt, update,
+                                            gamma, norm->bias, epsilon, dropout.p,
+                                            static_cast<int64_t>(KeyOf(update, dropout)));
     return {out[0], out[1]};
   }
   Tensor sum = Drop(update, dropout).to(gamma.scalar_type());

@@ -14,9 +14,14 @@ namespace cosdt::agents {
 struct Dropout {
   double p = 0;
   uint64_t key = 0;
+  int64_t first = 0;  // x begins with this sequence of a batch, which several processes share
 
   // The same with another key, for the layer `i`.
   Dropout For(uint64_t i) const;
+
+  // The key that drops from sequences of as many elements what this one drops from a whole batch:
+  // an element's place is added to the key's lower half.
+  uint64_t KeyFor(int64_t sequence_elements) const;
 };
 
 // x with some elements dropped and the others divided by 1 - p.

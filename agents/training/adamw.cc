@@ -21,7 +21,8 @@ AdamW::AdamW(torch::nn::Module& module, double weight_decay) : weight_decay_(wei
     size += (p.numel() + kAlignment - 1) / kAlignment * kAlignment;
   }
   parameters_ = torch::zeros({size}, parameters.at(0).options().requires_grad(false));
-  gradients_ = torch::zeros_like(parameters_);
+  message_ = torch::zeros({size + kNotes}, parameters_.options());
+  gradients_ = message_.narrow(0, 0, size);
   first_ = torch::zeros_like(parameters_);
   second_ = torch::zeros_like(parameters_);
   int64_t begin = 0;

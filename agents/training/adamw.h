@@ -41,6 +41,10 @@ class AdamW {
   // its storage offset.
   const torch::Tensor& parameters() const { return parameters_; }
   const torch::Tensor& gradients() const { return gradients_; }
+
+  // The gradients and after them kNotes values: what several processes sum in one message.
+  static constexpr int64_t kNotes = 16;
+  const torch::Tensor& message() const { return message_; }
   const torch::Tensor& first() const { return first_; }
   const torch::Tensor& second() const { return second_; }
 
@@ -51,7 +55,7 @@ class AdamW {
  private:
   double weight_decay_;
   int64_t steps_ = 0;
-  torch::Tensor parameters_, gradients_, first_, second_;  // flat
+  torch::Tensor parameters_, message_, gradients_, first_, second_;  // flat
 };
 
 }  // namespace cosdt::agents

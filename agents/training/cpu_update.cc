@@ -162,7 +162,7 @@ void CpuUpdate::ForBlocks(int64_t rows, const Body& body) {
 // The layer's dropout in the part at hand; the last block's layers see deciding tokens only.
 kernels::DropPattern CpuUpdate::PatternOf(int64_t dropout_layer) const {
   const bool last = dropout_layer > 3 * (options_.layers - 1);
-  const int64_t steps = first_ * options_.context;
+  const int64_t steps = (before_ + first_) * options_.context;
   return {.p = options_.dropout,
           .key = Dropout{0, dropout_key_}.For(static_cast<uint64_t>(dropout_layer)).key,
           .first = (last ? steps : tokens_ * steps) * width_};
@@ -325,10 +325,13 @@ void CpuUpdate::RunPart(const Batch& part) {
   embedding_->AddTimestepGradient(lanes_.front().gradients);
 }
 
-double CpuUpdate::Run(const Batch& batch, uint64_t dropout_key) {
+double CpuUpdate::Run(const Batch& batch, uint64_t dropout_key, std::optional<Whole> whole) {
   const torch::NoGradGuard no_grad;
   dropout_key_ = dropout_key;
-  share_ = 1 / (batch.mask.sum().item<double>() * static_cast<double>(options_.action_size));
+  before_ = whole ? whole->first : 0;
+  const double real_steps =
+      whole ? static_cast<double>(whole->real_steps) : batch.mask.sum().item<double>();
+  share_ = 1 / (real_steps * static_cast<double>(options_.action_size));
   MakeParts(PartSize(batch_, tokens_ * options_.context, at::get_num_threads()));
   MakeLanes();
   PackWeights();

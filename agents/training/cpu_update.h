@@ -29,9 +29,15 @@ class CpuUpdate {
   CpuUpdate(DecisionTransformer model, const AdamW& optimizer, int64_t batch_size,
             torch::ScalarType type);
 
-  // The loss of a batch [batch_size, context, ..]; its gradients are in the optimiser's array. The
-  // same bits with the same number of LibTorch's threads.
-  double Run(const Batch& batch, uint64_t dropout_key);
+  // Of a batch that several processes share: the first sequence of this one's part, and how many
+  // real steps all have.
+  struct Whole {
+    int64_t first, real_steps;
+  };
+
+  // The loss of a batch [batch_size, context, ..], or its part in the whole one's; the gradients
+  // are in the optimiser's array. The same bits with the same number of LibTorch's threads.
+  double Run(const Batch& batch, uint64_t dropout_key, std::optional<Whole> whole = {});
 
  private:
   using Tensor = torch::Tensor;
@@ -113,7 +119,8 @@ class CpuUpdate {
   Tensor key_mask_;
   // of the update at hand
   uint64_t dropout_key_ = 0;
-  double share_ = 0;  // of one element in the loss
+  int64_t before_ = 0;  // sequences of the whole batch before these
+  double share_ = 0;    // of one element in the loss
 };
 
 }  // namespace cosdt::agents
