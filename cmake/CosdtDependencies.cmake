@@ -67,6 +67,8 @@ if(COSDT_USE_CUDA)
     list(APPEND CMAKE_INSTALL_RPATH "${folder}")
   endforeach()
 endif()
+# runs on several processes: headers alone, of the Gloo that LibTorch has inside
+find_path(Gloo_INCLUDE_DIR gloo/rendezvous/store.h REQUIRED)
 # vector instructions of the attention kernels, chosen at run time
 find_package(HWY REQUIRED)
 # rigid-body simulation of hopper, half cheetah and walker2d

@@ -36,14 +36,12 @@ EpisodeStarts::EpisodeStarts(const EnvSpec& spec, Seeding seeding, uint64_t seed
 void EpisodeStarts::Start(VectorEnv& envs, int row, int episode) {
   const uint64_t own = StreamSeed(seed_, episode);
   if (seeding_ == Seeding::kStreams) return envs.Reset(row, own);
-  if (episode == 0) {
+  if (!gym_ || episode < next_) {
     gym_.emplace(seed_);
-  } else if (episode != next_) {
-    throw std::logic_error("episode " + std::to_string(episode) + " is started before " +
-                           std::to_string(next_));
+    next_ = 0;
   }
-  next_ = episode + 1;
-  envs.ResetFrom(row, *gym_, own);
+  // those that are played elsewhere come first, too
+  for (; next_ <= episode; ++next_) envs.ResetFrom(row, *gym_, own);
 }
 
 }  // namespace cosdt::envs

@@ -29,8 +29,8 @@ class EpisodeStarts {
   // Throws std::invalid_argument if kGym is asked of a task without a body.
   EpisodeStarts(const EnvSpec& spec, Seeding seeding, uint64_t seed);
 
-  // Starts `episode` in a row. Episodes are started in order, each target's from 0 on; with kGym
-  // another order throws std::logic_error.
+  // Starts `episode` in a row. With kGym, each target's episodes are started in order, from 0 on or
+  // a later one.
   void Start(VectorEnv& envs, int row, int episode);
 
  private:

@@ -6,6 +6,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "agents/rollout/play_together.h"
 #include "envs/vector_env.h"
 
 namespace cosdt::agents {
@@ -156,13 +157,24 @@ std::vector<RolloutResult> RolloutAgent(const envs::Env& prototype, const Checkp
     result.lengths.resize(options.episodes);
   }
   const int all = static_cast<int>(results.size()) * options.episodes;
-  const int most = session.RowsAtOnce();
-  const int waves = (all + most - 1) / most;
-  for (int wave = 0; wave < waves; ++wave) {
-    const auto begin = [&](int64_t w) { return static_cast<int>(w * all / waves); };
-    Wave(prototype, session, options, starts, begin(wave), begin(wave + 1) - begin(wave))
-        .Play(results);
+  const ProcessGroup::Share share = EpisodesOf(options.group, all);
+  const int64_t most = session.RowsAtOnce(), waves = (share.count + most - 1) / most;
+  AgentRolloutOptions own = options;
+  if (options.group && options.progress) {
+    own.progress = [&](double episodes) {
+      options.progress((episodes - static_cast<double>(share.first)) * all /
+                       static_cast<double>(share.count));
+    };
   }
+  PlayTogether(options.group, results, [&] {
+    for (int64_t wave = 0; wave < waves; ++wave) {
+      const auto begin = [&](int64_t w) {
+        return static_cast<int>(share.first + w * share.count / waves);
+      };
+      Wave(prototype, session, own, starts, begin(wave), begin(wave + 1) - begin(wave))
+          .Play(results);
+    }
+  });
   return results;
 }
 

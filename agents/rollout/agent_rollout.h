@@ -6,6 +6,7 @@
 
 #include "agents/decoding/agent_session.h"
 #include "agents/models/checkpoint.h"
+#include "agents/processes/process_group.h"
 #include "agents/rollout/rollout.h"
 #include "envs/env.h"
 
@@ -28,6 +29,9 @@ struct AgentRolloutOptions {
   // ones count by the part of the horizon behind them.
   std::function<void(double)> progress = nullptr;
 
+  // Processes that play a share of the episodes each; all get all results.
+  ProcessGroup* group = nullptr;
+
   // Throws std::invalid_argument for fewer than one episode or thread, and for targets that are
   // not finite.
   void Validate() const;
@@ -36,9 +40,9 @@ struct AgentRolloutOptions {
 // Plays the episodes of all targets in waves of AgentSession::RowsAtOnce. A wave runs in lock step,
 // one decision for all rows per step; finished rows leave. Gives one result per target, and one for
 // behaviour cloning, which has no targets. Episode i begins in the same state for every target, and
-// is the same for any number of episodes, targets and threads. Throws std::invalid_argument naming
-// the sizes if the agent does not fit the environment, if targets are missing or not wanted, and
-// what DecoderFactory throws.
+// is the same for any number of episodes, targets, threads and processes. Throws
+// std::invalid_argument naming the sizes if the agent does not fit the environment, if targets are
+// missing or not wanted, and what DecoderFactory throws.
 std::vector<RolloutResult> RolloutAgent(const envs::Env& prototype, const Checkpoint& checkpoint,
                                         const AgentRolloutOptions& options);
 

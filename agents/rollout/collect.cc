@@ -1,11 +1,13 @@
 #include "agents/rollout/collect.h"
 
 #include <algorithm>
+#include <limits>
 #include <map>
 #include <random>
 #include <stdexcept>
 #include <string>
 
+#include "agents/rollout/transition_bytes.h"
 #include "attention/parallel.h"
 #include "envs/mujoco_env.h"
 #include "envs/vector_env.h"
@@ -22,6 +24,11 @@ int Bodies(const envs::EnvSpec& spec, const CollectOptions& options) {
   return static_cast<int>(std::clamp<int64_t>(episodes, kMinBodies, kMaxBodies));
 }
 
+// Episodes first, first + step, .., which begin as long as transitions are missing.
+struct EpisodeNumbers {
+  uint64_t first = 0, step = 1, count = std::numeric_limits<uint64_t>::max();
+};
+
 // An episode being played, or waiting for those before it.
 struct Episode {
   int row = -1;  // of the vector, -1 once ended
@@ -37,9 +44,10 @@ void Append(To& to, const From& from) {
 class Collector {
  public:
   Collector(const envs::Env& prototype, const std::vector<WeightedPolicy>& policies,
-            const CollectOptions& options)
+            const CollectOptions& options, EpisodeNumbers numbers = {})
       : policies_(policies),
         options_(options),
+        numbers_(numbers),
         pool_(options.threads),
         envs_(prototype, Bodies(prototype.spec(), options), pool_),
         noise_(envs_.size()) {
@@ -64,6 +72,7 @@ class Collector {
     for (int row = 0; row < envs_.size(); ++row) idle_.push_back(row);
     while (static_cast<int64_t>(result_.rows()) < options_.transitions) {
       StartEpisodes();
+      if (episodes_.empty()) return std::move(result_);  // of the numbers all have ended
       StepAll();
       TakeEnded();
     }
@@ -78,16 +87,17 @@ class Collector {
     for (const auto& [number, episode] : episodes_) {
       steps += static_cast<int64_t>(episode.steps.rows());
     }
-    while (!idle_.empty() && steps < options_.transitions) {
+    while (!idle_.empty() && steps < options_.transitions && started_ < numbers_.count) {
+      const uint64_t number = numbers_.first + started_ * numbers_.step;
       Episode episode;
       episode.row = idle_.back();
       idle_.pop_back();
       episode.steps = empty_;
       // two streams per episode: its own, and which policy plays it
-      noise_[episode.row] = envs::MakeRng(options_.seed, 2 * started_);
-      envs::Rng choice = envs::MakeRng(options_.seed, 2 * started_ + 1);
+      noise_[episode.row] = envs::MakeRng(options_.seed, 2 * number);
+      envs::Rng choice = envs::MakeRng(options_.seed, 2 * number + 1);
       episode.policy = std::discrete_distribution<size_t>(weights_.begin(), weights_.end())(choice);
-      envs_.Reset(episode.row, envs::StreamSeed(options_.seed, 2 * started_));
+      envs_.Reset(episode.row, envs::StreamSeed(options_.seed, 2 * number));
       episodes_.emplace(started_++, std::move(episode));
     }
   }
@@ -159,6 +169,7 @@ class Collector {
 
   const std::vector<WeightedPolicy>& policies_;
   const CollectOptions& options_;
+  EpisodeNumbers numbers_;
   std::vector<double> weights_;
   envs::ThreadPool pool_;
   envs::VectorEnv envs_;
@@ -168,6 +179,40 @@ class Collector {
   uint64_t started_ = 0;
   datasets::Transitions empty_, result_;
 };
+
+// Rounds of whole episodes, as many as are likely to be missing: rank r plays every size-th from
+// the r-th on.
+datasets::Transitions CollectTogether(const envs::Env& prototype,
+                                      const std::vector<WeightedPolicy>& policies,
+                                      const CollectOptions& options) {
+  ProcessGroup& group = *options.group;
+  const auto size = static_cast<uint64_t>(group.size()), rank = static_cast<uint64_t>(group.rank());
+  CollectOptions whole = options;
+  whole.transitions = std::numeric_limits<int64_t>::max();
+  whole.progress = nullptr;
+  datasets::Transitions result;
+  uint64_t played = 0;  // episodes
+  while (static_cast<int64_t>(result.rows()) < options.transitions) {
+    const uint64_t missing = static_cast<uint64_t>(options.transitions) - result.rows();
+    const uint64_t length =
+        played > 0 ? result.rows() / played : static_cast<uint64_t>(prototype.spec().horizon);
+    const uint64_t count = missing / (length * size) + 1;
+    const datasets::Transitions own =
+        Collector(prototype, policies, whole, {played + rank, size, count}).Run();
+    std::vector<std::vector<datasets::Transitions>> episodes;  // by rank
+    for (const std::string& bytes : group.Gather(ToBytes(own))) {
+      episodes.push_back(SplitEpisodes(FromBytes(own, bytes)));
+    }
+    for (uint64_t i = 0; i < count; ++i) {
+      for (uint64_t r = 0; r < size; ++r) datasets::Append(result, episodes[r].at(i));
+    }
+    played += count * size;
+    const auto rows = static_cast<int64_t>(result.rows());
+    if (options.progress) options.progress(std::min(rows, options.transitions));
+  }
+  datasets::Resize(result, static_cast<size_t>(options.transitions));
+  return result;
+}
 
 }  // namespace
 
@@ -196,7 +241,8 @@ datasets::Transitions Collect(const envs::Env& prototype,
   if (!(sum > 0))
     throw std::invalid_argument("policy: expected one of positive weight, found none");
   const attention::OneThread one;  // of LibTorch: policies compute small blocks, side by side
-  return Collector(prototype, policies, options).Run();
+  return options.group ? CollectTogether(prototype, policies, options)
+                       : Collector(prototype, policies, options).Run();
 }
 
 }  // namespace cosdt::agents

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "agents/policies/policy.h"
+#include "agents/processes/process_group.h"
 #include "datasets/transitions.h"
 #include "envs/env.h"
 
@@ -26,6 +27,9 @@ struct CollectOptions {
   // Called from time to time with the number of transitions so far.
   std::function<void(int64_t)> progress;
 
+  // Processes that play every size-th episode each.
+  ProcessGroup* group = nullptr;
+
   // Throws std::invalid_argument for fewer than one transition or thread.
   void Validate() const;
 };
@@ -34,8 +38,8 @@ struct CollectOptions {
 // 1000th step in an episode is a timeout and no terminal, whatever the state; the last episode is
 // cut when the count is reached. Policies are given full observations; the result has the task's
 // observations, and the simulator's state if there is one. Each episode draws one of the policies
-// by weight. Episode i is the same for any number of threads. Throws std::invalid_argument without
-// a policy of positive weight.
+// by weight. Episode i is the same for any number of threads and processes; in a group
+// all get all. Throws std::invalid_argument without a policy of positive weight.
 datasets::Transitions Collect(const envs::Env& prototype,
                               const std::vector<WeightedPolicy>& policies,
                               const CollectOptions& options);

@@ -4,6 +4,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "agents/rollout/play_together.h"
 #include "envs/vector_env.h"
 
 namespace cosdt::agents {
@@ -13,33 +14,21 @@ namespace {
 // cache. The second bounds memory.
 constexpr int kPerThread = 32, kMaxBodiesAtOnce = 256;
 
-}  // namespace
-
-void RolloutOptions::Validate() const {
-  if (episodes < 1) {
-    throw std::invalid_argument("episodes: expected at least 1, found " + std::to_string(episodes));
-  }
-  if (threads < 1) {
-    throw std::invalid_argument("threads: expected at least 1, found " + std::to_string(threads));
-  }
-}
-
-RolloutResult Rollout(const envs::Env& prototype, Policy& policy, const RolloutOptions& options) {
-  options.Validate();
+// Plays the episodes of the share.
+void Play(const envs::Env& prototype, Policy& policy, const RolloutOptions& options,
+          ProcessGroup::Share share, RolloutResult& result) {
+  const int end = static_cast<int>(share.first + share.count);
+  int started = static_cast<int>(share.first);
   envs::EpisodeStarts starts(prototype.spec(), options.seeding, options.seed);
   envs::ThreadPool pool(options.threads);
-  const int bodies = std::min({options.episodes, kPerThread * options.threads, kMaxBodiesAtOnce});
+  const int bodies = std::min({end - started, kPerThread * options.threads, kMaxBodiesAtOnce});
   envs::VectorEnv envs(prototype, bodies, pool);
   const int observation_size = envs.full_observation_size();
   const int action_size = envs.spec().action_size;
 
-  RolloutResult result;
-  result.returns.resize(options.episodes);
-  result.lengths.resize(options.episodes);
   std::vector<int> episodes(envs.size());     // of each row
   std::vector<envs::Rng> noise(envs.size());  // of each row's policy
   std::vector<int> rows;                      // that still run
-  int started = 0;
 
   const auto start = [&](int row) {
     episodes[row] = started++;
@@ -74,11 +63,33 @@ RolloutResult Rollout(const envs::Env& prototype, Policy& policy, const RolloutO
       if (options.watch && episode == 0) options.watch(envs.env(row));
       if (!step.terminated && !step.truncated) return false;
       result.diverged += envs.env(row).diverged();
-      if (started == options.episodes) return true;
+      if (started == end) return true;
       start(row);
       return false;
     });
   }
+}
+
+}  // namespace
+
+void RolloutOptions::Validate() const {
+  if (episodes < 1) {
+    throw std::invalid_argument("episodes: expected at least 1, found " + std::to_string(episodes));
+  }
+  if (threads < 1) {
+    throw std::invalid_argument("threads: expected at least 1, found " + std::to_string(threads));
+  }
+}
+
+RolloutResult Rollout(const envs::Env& prototype, Policy& policy, const RolloutOptions& options) {
+  options.Validate();
+  RolloutResult result;
+  result.returns.resize(options.episodes);
+  result.lengths.resize(options.episodes);
+  const ProcessGroup::Share share = EpisodesOf(options.group, options.episodes);
+  PlayTogether(options.group, {&result, 1}, [&] {
+    if (share.count > 0) Play(prototype, policy, options, share, result);
+  });
   return result;
 }
 

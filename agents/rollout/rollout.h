@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "agents/policies/policy.h"
+#include "agents/processes/process_group.h"
 #include "envs/env.h"
 #include "envs/seeding.h"
 
@@ -20,6 +21,9 @@ struct RolloutOptions {
   // Called after every reset and step of episode 0, for recording it.
   std::function<void(const envs::Env&)> watch = nullptr;
 
+  // Processes that play a share of the episodes each; all get all results.
+  ProcessGroup* group = nullptr;
+
   // Throws std::invalid_argument for fewer than one episode or thread.
   void Validate() const;
 };
@@ -31,8 +35,8 @@ struct RolloutResult {
 };
 
 // Plays whole episodes in lock step, one call of the policy per step; it is given the environment's
-// full observations. Episode i is the same for any number of episodes and threads. Throws
-// std::invalid_argument for options that are not valid.
+// full observations. Episode i is the same for any number of episodes, threads and processes.
+// Throws std::invalid_argument for options that are not valid.
 RolloutResult Rollout(const envs::Env& prototype, Policy& policy, const RolloutOptions& options);
 
 }  // namespace cosdt::agents

@@ -24,11 +24,16 @@ std::string TrainerJson(const TrainerOptions& options) {
 std::unique_ptr<AgentTrainer> MakeTrainer(std::shared_ptr<Agent> agent,
                                           const datasets::Episodes& episodes,
                                           const datasets::Normalizer& normalizer,
-                                          const TrainerOptions& options) {
+                                          const TrainerOptions& options, ProcessGroup* group) {
   if (agent->options().has_critics()) {
+    if (group) {
+      throw std::invalid_argument("training: expected one process for an agent with critics, found " +
+                                  std::to_string(group->size()));
+    }
     return std::make_unique<CriticTrainer>(std::move(agent), episodes, normalizer, options);
   }
-  return std::make_unique<Trainer>(std::move(agent), episodes, normalizer, options);
+  return std::make_unique<Trainer>(std::move(agent), episodes, normalizer, options,
+                                   UpdatePath::kOfDevice, group);
 }
 
 // Every update takes as many windows or transitions, so that their number is the sampler's

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "agents/models/agent.h"
+#include "agents/processes/process_group.h"
 #include "agents/storage/safetensors.h"
 #include "datasets/episodes.h"
 #include "datasets/normalizer.h"
@@ -65,13 +66,27 @@ class AgentTrainer {
   virtual void Save(const std::string& path,
                     std::map<std::string, std::string> metadata = {}) const = 0;
   virtual std::map<std::string, std::string> Restore(const std::string& path) = 0;
+
+  // In a group of processes, which agents with critics are not trained in: takes all that Restore
+  // reads as rank 0 has it.
+  virtual void TakeStateOfFirst() {}
+
+  // In a group: the SHA-256 of weights and moments.
+  virtual std::string Digest() const { return ""; }
+
+  // In a group: asks all to stop after the next update, which tells them. Whether any process asked
+  // before the last one.
+  virtual void AskToStop(bool) {}
+  virtual bool is_asked_to_stop() const { return false; }
 };
 
-// The trainer of the agent's kind. Throws what its constructor throws.
+// The trainer of the agent's kind. Throws what its constructor throws, and std::invalid_argument for
+// an agent with critics in a group of processes.
 std::unique_ptr<AgentTrainer> MakeTrainer(std::shared_ptr<Agent> agent,
                                           const datasets::Episodes& episodes,
                                           const datasets::Normalizer& normalizer,
-                                          const TrainerOptions& options);
+                                          const TrainerOptions& options,
+                                          ProcessGroup* group = nullptr);
 
 // Adds the agent's weights and what every state says to a trainer's own tensors, and writes it.
 void WriteTrainingState(const std::string& path, Safetensors file, const Agent& agent,

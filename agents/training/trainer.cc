@@ -7,22 +7,18 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <limits>
 #include <nlohmann/json.hpp>
 #include <numbers>
 #include <stdexcept>
 #include <utility>
 
-#include "agents/models/checkpoint.h"
 #include "agents/models/fused_ops.h"
 #include "agents/models/precision.h"
 #include "agents/training/update_check.h"
-#include "datasets/file_error.h"
 
 namespace cosdt::agents {
 namespace {
 
-using datasets::FileError;
 using nlohmann::json;
 
 constexpr uint64_t kDropoutStream =
@@ -68,6 +64,39 @@ UpdatePath PathOf(const Agent& agent) {
   return UpdateOpsAgree(agent.device()) ? UpdatePath::kExplicit : UpdatePath::kAutograd;
 }
 
+// Throws for data that do not fit the agent or are not finite.
+void CheckData(const Agent& agent, const datasets::Episodes& episodes) {
+  const int64_t observation_size = agent.options().observation_size();
+  const int64_t action_size = agent.options().action_size();
+  if (episodes.observation_size != observation_size || episodes.action_size != action_size) {
+    throw std::invalid_argument("training: data: expected " + std::to_string(observation_size) +
+                                " observations and " + std::to_string(action_size) +
+                                " actions, found " + std::to_string(episodes.observation_size) +
+                                " and " + std::to_string(episodes.action_size));
+  }
+  if (episodes.discrete_actions != agent.options().discrete_actions()) {
+    throw std::invalid_argument("training: data: expected discrete_actions " +
+                                std::to_string(agent.options().discrete_actions()) + ", found " +
+                                std::to_string(episodes.discrete_actions));
+  }
+  CheckFinite("observations", episodes.observations, observation_size);
+  CheckFinite("actions", episodes.actions, action_size);
+  CheckFinite("returns_to_go", episodes.returns_to_go, 1);
+}
+
+void CheckGroup(const ProcessGroup& group, const TrainerOptions& options, bool on_cpu) {
+  const std::string found = std::to_string(group.size());
+  if (group.size() > options.batch_size) {
+    throw std::invalid_argument("processes: expected at most " +
+                                std::to_string(options.batch_size) +
+                                ", the windows of a batch, found " + found);
+  }
+  if (!on_cpu) {
+    throw std::invalid_argument("processes: expected one on a GPU, found " + found +
+                                " (several train on CPUs)");
+  }
+}
+
 template <class T>
 std::span<T> Span(const torch::Tensor& tensor) {
   return {tensor.data_ptr<T>(), static_cast<size_t>(tensor.numel())};
@@ -111,30 +140,20 @@ void KeepFreedMemory() {
 }
 
 Trainer::Trainer(std::shared_ptr<Agent> agent, const datasets::Episodes& episodes,
-                 datasets::Normalizer normalizer, const TrainerOptions& options, UpdatePath path)
+                 datasets::Normalizer normalizer, const TrainerOptions& options, UpdatePath path,
+                 ProcessGroup* group)
     : agent_(std::move(agent)),
       normalizer_(std::move(normalizer)),
       options_((options.Validate(), options)),
       sampler_(episodes, SamplerOptions(*agent_, options_)),
       optimizer_(agent_->module(), options_.weight_decay),
+      group_(group),
+      share_(group ? group->ShareOf(options_.batch_size)
+                   : ProcessGroup::Share{0, options_.batch_size}),
       windows_(options_.batch_size) {
-  const int64_t observation_size = agent_->options().observation_size();
-  const int64_t action_size = agent_->options().action_size();
-  if (episodes.observation_size != observation_size || episodes.action_size != action_size) {
-    throw std::invalid_argument("training: data: expected " + std::to_string(observation_size) +
-                                " observations and " + std::to_string(action_size) +
-                                " actions, found " + std::to_string(episodes.observation_size) +
-                                " and " + std::to_string(episodes.action_size));
-  }
-  if (episodes.discrete_actions != agent_->options().discrete_actions()) {
-    throw std::invalid_argument("training: data: expected discrete_actions " +
-                                std::to_string(agent_->options().discrete_actions()) + ", found " +
-                                std::to_string(episodes.discrete_actions));
-  }
-  CheckFinite("observations", episodes.observations, observation_size);
-  CheckFinite("actions", episodes.actions, action_size);
-  CheckFinite("returns_to_go", episodes.returns_to_go, 1);
+  CheckData(*agent_, episodes);
   const torch::Device device = agent_->device();
+  if (group_) CheckGroup(*group_, options_, device.is_cpu() && path != UpdatePath::kExplicit);
   torch::ScalarType type = ParseTrainingPrecision(options_.precision, device);
   // AMX is LibTorch's, by way of autograd
   const bool amx = type == torch::kBFloat16 && kernels::ProcessorHasAmx();
@@ -157,24 +176,25 @@ Trainer::Trainer(std::shared_ptr<Agent> agent, const datasets::Episodes& episode
   }
   if (const DecisionTransformer model = agent_->transformer();
       path == UpdatePath::kOfDevice && model && !amx && CpuUpdate::Takes(model->options())) {
-    cpu_update_ = std::make_unique<CpuUpdate>(model, optimizer_, options_.batch_size, type);
+    cpu_update_ = std::make_unique<CpuUpdate>(model, optimizer_, share_.count, type);
   }
-  const int64_t batch = options_.batch_size, steps = agent_->options().context();
-  batch_ = {.returns_to_go = torch::empty({batch, steps}),
-            .observations = torch::empty({batch, steps, observation_size}),
-            .actions = torch::empty({batch, steps, action_size}),
-            .timesteps = torch::empty({batch, steps}, torch::kInt64),
-            .mask = torch::empty({batch, steps}, torch::kBool),
-            .previous_actions = torch::empty(
-                {agent_->options().reads_previous_actions() ? batch : 0, steps, action_size})};
+  const int64_t batch = share_.count, steps = agent_->options().context();
+  batch_ = {
+      .returns_to_go = torch::empty({batch, steps}),
+      .observations = torch::empty({batch, steps, episodes.observation_size}),
+      .actions = torch::empty({batch, steps, episodes.action_size}),
+      .timesteps = torch::empty({batch, steps}, torch::kInt64),
+      .mask = torch::empty({batch, steps}, torch::kBool),
+      .previous_actions = torch::empty(
+          {agent_->options().reads_previous_actions() ? batch : 0, steps, episodes.action_size})};
 }
 
 Batch Trainer::NextBatch() {
   if (device_windows_) {
-    return device_windows_->Gather(device_windows_->Describe(windows_).to(agent_->device()),
+    return device_windows_->Gather(device_windows_->Describe(OwnWindows()).to(agent_->device()),
                                    agent_->options().reads_previous_actions());
   }
-  sampler_.Fill(windows_, &normalizer_,
+  sampler_.Fill(OwnWindows(), &normalizer_,
                 {.observations = Span<float>(batch_.observations),
                  .actions = Span<float>(batch_.actions),
                  .returns_to_go = Span<float>(batch_.returns_to_go),
@@ -267,18 +287,48 @@ void Trainer::UpdateOnDevice(int64_t count, std::vector<UpdateResult>& results) 
   }
 }
 
+std::span<const datasets::Window> Trainer::OwnWindows() const {
+  return std::span(windows_).subspan(static_cast<size_t>(share_.first),
+                                     static_cast<size_t>(share_.count));
+}
+
+// Of the whole batch.
+int64_t Trainer::RealSteps() const {
+  int64_t steps = 0;
+  for (const datasets::Window& window : windows_) steps += window.length;
+  return steps;
+}
+
 // An update on the windows at hand; computes no gradients if the loss is not finite.
 double Trainer::ComputeLossAndGradients(uint64_t dropout_key) {
   const Batch batch = NextBatch();
-  if (cpu_update_) return cpu_update_->Run(batch, dropout_key);
-  agent_->set_dropout_key(dropout_key);
-  const torch::Tensor loss = ActionLoss(agent_->Predict(batch), batch.actions, batch.mask,
-                                        agent_->options().discrete_actions());
-  if (torch::isfinite(loss).item<bool>()) {
+  if (cpu_update_) {
+    using Whole = CpuUpdate::Whole;
+    return cpu_update_->Run(
+        batch, dropout_key,
+        group_ ? std::optional(Whole{share_.first, RealSteps()}) : std::nullopt);
+  }
+  agent_->set_dropout_key(dropout_key, share_.first);
+  torch::Tensor loss = ActionLoss(agent_->Predict(batch), batch.actions, batch.mask,
+                                  agent_->options().discrete_actions());
+  if (group_) loss = loss * (batch.mask.sum().item<double>() / static_cast<double>(RealSteps()));
+  if (group_ || torch::isfinite(loss).item<bool>()) {
     optimizer_.ZeroGradients();
     loss.backward();
   }
   return loss.item<double>();
+}
+
+// The whole batch's loss and gradients, from each process's part of them.
+double Trainer::SumOverProcesses(double loss) {
+  const torch::NoGradGuard no_grad;
+  const torch::Tensor& message = optimizer_.message();
+  const torch::Tensor notes = message.narrow(0, message.numel() - AdamW::kNotes, AdamW::kNotes);
+  notes[0] = loss;
+  notes[1] = asks_to_stop_ ? 1.0 : 0.0;
+  group_->Sum(message);
+  is_asked_to_stop_ = notes[1].item<float>() > 0;
+  return notes[0].item<double>();
 }
 
 // An update that is not finite changes nothing.
@@ -288,6 +338,7 @@ UpdateResult Trainer::UpdateOnce() {
   result.learning_rate = LearningRate(result.update);
   sampler_.Sample(windows_);
   result.loss = ComputeLossAndGradients(DropoutKey(result.update));
+  if (group_) result.loss = SumOverProcesses(result.loss);
   if (!std::isfinite(result.loss)) return result;
   result.gradient_norm = optimizer_.GradientNorm().item<double>();
   if (!std::isfinite(result.gradient_norm)) return result;
@@ -296,20 +347,6 @@ UpdateResult Trainer::UpdateOnce() {
                            : 1;
   optimizer_.Step(result.learning_rate, scale);
   return result;
-}
-
-void Trainer::Save(const std::string& path, std::map<std::string, std::string> metadata) const {
-  Safetensors file;
-  optimizer_.Save(file);
-  file.metadata = std::move(metadata);
-  WriteTrainingState(path, std::move(file), *agent_, options_, updates());
-}
-
-std::map<std::string, std::string> Trainer::Restore(const std::string& path) {
-  TrainingState state = ReadTrainingState(path, *agent_, options_);
-  optimizer_.Load(path, state.file, state.updates);
-  sampler_.set_position(static_cast<uint64_t>(state.updates * options_.batch_size));
-  return std::move(state.file.metadata);
 }
 
 }  // namespace cosdt::agents

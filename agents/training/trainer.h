@@ -9,10 +9,12 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "agents/models/agent.h"
+#include "agents/processes/process_group.h"
 #include "agents/storage/option_name.h"
 #include "agents/training/adamw.h"
 #include "agents/training/agent_trainer.h"
@@ -86,14 +88,19 @@ enum class UpdatePath {
 
 // Same seed, same weights, bit for bit: on one machine, with the same number of threads (torch's).
 // With the agent on a GPU, the data is there too, and batches are assembled there.
+//
+// The processes of a group do the same updates, each with its share of every batch's windows and of
+// dropout's pattern, and sum loss and gradients: all have the same bits, and those of one process
+// alone to rounding.
 class Trainer : public AgentTrainer {
  public:
   // Takes the agent's weights as they are; episodes must outlive this object. Throws
-  // std::invalid_argument if sizes do not fit, for precision tf32 on the CPU, and if a value of the
-  // data is not finite, naming its array and row.
+  // std::invalid_argument if sizes do not fit, for precision tf32 on the CPU, if a value of the
+  // data is not finite, naming its array and row, and if the group, which may be null and must
+  // outlive this object, has more processes than a batch has windows.
   Trainer(std::shared_ptr<Agent> agent, const datasets::Episodes& episodes,
           datasets::Normalizer normalizer, const TrainerOptions& options,
-          UpdatePath path = UpdatePath::kOfDevice);
+          UpdatePath path = UpdatePath::kOfDevice, ProcessGroup* group = nullptr);
   Trainer(Trainer&&) = delete;  // updates hold references to its members
 
   // One update, or `count`: many at once are faster on a GPU, which then need not wait for the
@@ -115,6 +122,11 @@ class Trainer : public AgentTrainer {
             std::map<std::string, std::string> metadata = {}) const override;
   std::map<std::string, std::string> Restore(const std::string& path) override;
 
+  void TakeStateOfFirst() override;
+  std::string Digest() const override;
+  void AskToStop(bool stop) override { asks_to_stop_ = stop; }
+  bool is_asked_to_stop() const override { return is_asked_to_stop_; }
+
  private:
   Batch NextBatch();
   double LearningRate(int64_t update) const;
@@ -122,6 +134,9 @@ class Trainer : public AgentTrainer {
   void SetProductPrecision() const;
   UpdateResult UpdateOnce();
   double ComputeLossAndGradients(uint64_t dropout_key);
+  double SumOverProcesses(double loss);
+  std::span<const datasets::Window> OwnWindows() const;
+  int64_t RealSteps() const;
   void UpdateOnDevice(int64_t count, std::vector<UpdateResult>& results);
 
   std::shared_ptr<Agent> agent_;
@@ -129,7 +144,10 @@ class Trainer : public AgentTrainer {
   TrainerOptions options_;
   datasets::WindowSampler sampler_;
   AdamW optimizer_;
-  std::vector<datasets::Window> windows_;
+  ProcessGroup* group_;
+  ProcessGroup::Share share_;  // of the batch's windows
+  bool asks_to_stop_ = false, is_asked_to_stop_ = false;
+  std::vector<datasets::Window> windows_;        // the whole batch's
   Batch batch_;                                  // on the CPU: refilled for every update
   std::unique_ptr<CpuUpdate> cpu_update_;        // kOfDevice on the CPU
   std::optional<DeviceWindows> device_windows_;  // kAutograd on a GPU

@@ -73,26 +73,39 @@ double TrainingRun::Stretch::Rate(int64_t updates) const {
 
 TrainingRun::TrainingRun(const TrainingRunOptions& options, const datasets::Episodes& episodes,
                          CheckpointInfo info, std::string folder, bool resume,
-                         const torch::Device& device, const DecisionTransformer& initial)
+                         const torch::Device& device, const DecisionTransformer& initial,
+                         ProcessGroup* group)
     : options_((options.Validate(), options)),
       info_(std::move(info)),
       folder_(std::move(folder)),
-      lock_(folder_) {
-  const bool begun = fs::exists(state());
+      group_(group) {
+  if (IsFirst()) lock_.emplace(folder_);
+  const bool begun = IsFirst() && fs::exists(state());
   if (begun && !resume) {
     throw std::runtime_error(folder_ +
                              ": expected a folder without a run, found one (resume to continue "
                              "it)");
   }
-  datasets::RemoveTemporaries(folder_);
+  if (IsFirst()) datasets::RemoveTemporaries(folder_);
   info_.return_scale = options_.trainer.return_scale;
   torch::manual_seed(options_.trainer.seed);
   const std::shared_ptr<Agent> agent = MakeAgent(options_.agent);
   if (initial) CopyWeights(*initial, agent->module());
   agent->module().to(device);
-  trainer_ = MakeTrainer(agent, episodes, info_.normalizer, options_.trainer);
+  trainer_ = MakeTrainer(agent, episodes, info_.normalizer, options_.trainer, group_);
   if (begun) Restore();
-  ExpectRoomForState(trainer_->agent().module(), state());
+  if (IsFirst()) ExpectRoomForState(trainer_->agent().module(), state());
+  if (group_) ShareState();
+}
+
+void TrainingRun::ShareState() {
+  trainer_->TakeStateOfFirst();
+  const torch::Tensor counts = torch::tensor(
+      {loss_sum_, static_cast<double>(loss_count_), static_cast<double>(saved_)}, torch::kFloat64);
+  group_->Broadcast(counts);
+  loss_sum_ = counts[0].item<double>();
+  loss_count_ = static_cast<int64_t>(counts[1].item<double>());
+  saved_ = static_cast<int64_t>(counts[2].item<double>());
 }
 
 void TrainingRun::Restore() {
@@ -110,6 +123,15 @@ void TrainingRun::Restore() {
 }
 
 void TrainingRun::Save() {
+  if (group_) {
+    group_->ExpectSame("weights after update " + std::to_string(updates()), trainer_->Digest());
+  }
+  if (IsFirst()) Write();
+  if (group_) group_->Any(false);  // nobody counts on a save that rank 0 has not written
+  saved_ = updates();
+}
+
+void TrainingRun::Write() {
   info_.updates = updates();
   WriteCheckpoint(checkpoint(), trainer_->agent(), info_);
   char sum[32];
@@ -120,18 +142,34 @@ void TrainingRun::Save() {
   saved_ = updates();
 }
 
+std::string TrainingRun::LastSave() const {
+  const std::string known = IsFirst() ? "" : " known here";  // rank 0 may have saved since
+  if (saved_ < 0) return "no save is" + (IsFirst() ? std::string(" there") : known);
+  return "the last save" + known + " is of update " + std::to_string(saved_) +
+         ", from which --resume continues";
+}
+
 void TrainingRun::Train(TrainingRunObserver& observer, const std::function<bool()>& stop) {
   all_ = line_ = {updates(), Clock::now()};
-  EvaluateIfDue(observer);
+  const auto stops_here = [&] { return stop && stop(); };
+  const auto stops = [&] { return group_ ? group_->Any(stops_here()) : stops_here(); };
   try {
-    while (updates() < options_.updates && !(stop && stop())) {
+    EvaluateIfDue(observer);
+    bool stopped = false, asks = true;  // in a group an update tells, too
+    while (updates() < options_.updates) {
+      if (asks ? stops() : stopped) break;
+      if (group_) trainer_->AskToStop(stops_here());
       const std::vector<UpdateResult> results = Update();
       CountLosses(results);
-      AfterUpdate(results.back(), observer);
+      asks = AfterUpdate(results.back(), observer) || !group_;
+      stopped = trainer_->is_asked_to_stop();
     }
   } catch (const std::exception& e) {
     if (const auto* error = dynamic_cast<const NotFiniteError*>(&e)) CountLosses(error->done());
-    if (updates() > std::max<int64_t>(saved_, 0)) Save();
+    if (IsFirst() && updates() > std::max<int64_t>(saved_, 0)) Write();
+    if (dynamic_cast<const ProcessLost*>(&e)) {
+      throw ProcessLost(e.what() + ("; " + LastSave()));
+    }
     throw;
   }
   if (updates() != saved_) Save();
@@ -169,7 +207,8 @@ void TrainingRun::CountLosses(const std::vector<UpdateResult>& results) {
   loss_count_ += static_cast<int64_t>(results.size());
 }
 
-void TrainingRun::AfterUpdate(const UpdateResult& last, TrainingRunObserver& observer) {
+// Whether there was an evaluation.
+bool TrainingRun::AfterUpdate(const UpdateResult& last, TrainingRunObserver& observer) {
   if (last.update % kUpdatesPerLine == 0 || last.update == options_.updates) {
     std::map<std::string, double> values = {
         {"loss", loss_sum_ / static_cast<double>(loss_count_)},
@@ -185,16 +224,20 @@ void TrainingRun::AfterUpdate(const UpdateResult& last, TrainingRunObserver& obs
     line_ = {last.update, Clock::now()};
   }
   if (last.update % options_.save_every == 0) Save();
-  EvaluateIfDue(observer);
+  const bool evaluated = EvaluateIfDue(observer);
   observer.OnUpdate(last);
+  return evaluated;
 }
 
 // Evaluations are of saved agents, so that a resumed run evaluates the same one.
-void TrainingRun::EvaluateIfDue(TrainingRunObserver& observer) {
+bool TrainingRun::EvaluateIfDue(TrainingRunObserver& observer) {
   const int64_t update = updates();
   const bool due = options_.eval_every > 0 && update > 0 &&
                    (update % options_.eval_every == 0 || update == options_.updates);
-  if (!due || !observer.NeedsEvaluation(update)) return;
+  if (!due) return false;
+  bool needed = IsFirst() && observer.NeedsEvaluation(update);
+  if (group_) needed = group_->Any(needed);
+  if (!needed) return false;
   if (saved_ != update) Save();
   const Clock::time_point start = Clock::now();
   observer.Evaluate(update, checkpoint());
@@ -202,6 +245,7 @@ void TrainingRun::EvaluateIfDue(TrainingRunObserver& observer) {
   const Clock::duration took = Clock::now() - start;
   all_.start += took;
   line_.start += took;
+  return true;
 }
 
 }  // namespace cosdt::agents

@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -76,14 +77,19 @@ class TrainingRun {
   // the run began with data of another SHA-256, if its files are damaged or of other options, or if
   // a limit on the size of files (ulimit -f) is too small for resume.safetensors; and what MakeTrainer
   // throws.
+  //
+  // In a group, rank 0 alone reads and writes the folder, and the others begin with its state.
   TrainingRun(const TrainingRunOptions& options, const datasets::Episodes& episodes,
               CheckpointInfo info, std::string folder, bool resume,
               const torch::Device& device = torch::kCPU,
-              const DecisionTransformer& initial = nullptr);
+              const DecisionTransformer& initial = nullptr, ProcessGroup* group = nullptr);
 
   // Trains until options.updates, saving every options.save_every, or until `stop`, which is asked
   // after every update, on a GPU after as many as take a fraction of a second; then saves. If
   // training fails, it saves the last good weights and throws what the trainer threw.
+  //
+  // In a group, a stop that any process asks for stops all after one update, and every save
+  // compares the weights of all. If a process is lost, rank 0 saves, and all throw ProcessLost.
   void Train(TrainingRunObserver& observer, const std::function<bool()>& stop = nullptr);
 
   int64_t updates() const { return trainer_->updates(); }
@@ -106,17 +112,22 @@ class TrainingRun {
 
   std::string state() const { return folder_ + "/resume.safetensors"; }
   void Restore();
+  void ShareState();
   void Save();
+  void Write();
+  std::string LastSave() const;
   int64_t NextCount() const;
   std::vector<UpdateResult> Update();
   void CountLosses(const std::vector<UpdateResult>& results);
-  void AfterUpdate(const UpdateResult& last, TrainingRunObserver& observer);
-  void EvaluateIfDue(TrainingRunObserver& observer);
+  bool AfterUpdate(const UpdateResult& last, TrainingRunObserver& observer);
+  bool EvaluateIfDue(TrainingRunObserver& observer);
+  bool IsFirst() const { return !group_ || group_->is_first(); }
 
   TrainingRunOptions options_;
   CheckpointInfo info_;
   std::string folder_;
-  FolderLock lock_;
+  ProcessGroup* group_;
+  std::optional<FolderLock> lock_;
   std::unique_ptr<AgentTrainer> trainer_;
   int64_t saved_ = -1;   // updates at the last save
   double loss_sum_ = 0;  // since the last metrics

@@ -13,14 +13,15 @@ import sys
 BASE = {"attention": [], "datasets": [], "envs": []}
 AGENTS = {
     "storage": [],
+    "processes": [],
     "kernels": [],
     "mlp": ["kernels"],
     "models": ["storage", "kernels", "mlp"],
     "critics": ["kernels", "mlp", "models", "storage"],
     "decoding": ["kernels", "models"],
-    "training": ["storage", "kernels", "models", "critics"],
+    "training": ["storage", "processes", "kernels", "models", "critics"],
     "policies": [],
-    "rollout": ["models", "decoding", "policies"],
+    "rollout": ["processes", "models", "decoding", "policies"],
     "behaviour": ["storage", "kernels", "mlp", "policies", "rollout"],
 }
 EXPERIMENTS = {

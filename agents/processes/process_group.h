@@ -1,0 +1,83 @@
+// One computation on several processes, over LibTorch's c10d: a TCPStore, in which they meet, and
+// Gloo, which sums their tensors.
+#pragma once
+
+#include <torch/torch.h>
+
+#include <chrono>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "agents/processes/process_place.h"
+
+namespace cosdt::agents {
+
+// Another process has ended, stands still or has failed; the message names its rank.
+class ProcessLost : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+// All calls but rank(), size() and Fail are made by all processes, in one order. They throw
+// ProcessLost if a process has ended, or has stood still for 20 seconds (stopped, or cut off from
+// the network); one that computes is waited for.
+class ProcessGroup {
+ public:
+  // Meets the others. Throws std::runtime_error: if the port is in use, if rank 0 does not answer
+  // or ranks are missing after `patience`, if two processes have one rank, or if sizes differ.
+  explicit ProcessGroup(const ProcessPlace& place,
+                        std::chrono::seconds patience = std::chrono::seconds(60));
+  ~ProcessGroup();
+  ProcessGroup(const ProcessGroup&) = delete;
+
+  int rank() const { return rank_; }
+  int size() const { return size_; }
+  bool is_first() const { return rank_ == 0; }
+
+  // "rank 1 of 2 (process 4711 on node07)": this one in messages.
+  const std::string& Name() const;
+
+  // Of `count` things, those that this process takes: [first, first + count).
+  struct Share {
+    int64_t first, count;
+  };
+  Share ShareOf(int64_t count) const {
+    const int64_t begin = rank_ * count / size_;
+    return {begin, (rank_ + 1) * count / size_ - begin};
+  }
+
+  // Adds up a contiguous tensor on the CPU in place: all get the same bits.
+  void Sum(torch::Tensor tensor);
+
+  // Rank 0's tensor, contiguous on the CPU, or bytes, for all.
+  void Broadcast(torch::Tensor tensor);
+  std::string Broadcast(const std::string& bytes);
+
+  // The bytes of all, by rank.
+  std::vector<std::string> Gather(const std::string& bytes);
+
+  // Whether any process says so.
+  bool Any(bool here);
+
+  // Throws std::runtime_error that names `what`, the rank and the first lines that differ if a
+  // process has another value than rank 0.
+  void ExpectSame(const std::string& what, const std::string& value);
+
+  // Waits until all are here: the end.
+  void Finish();
+
+  // Ends the group for this process, because of an error, with whose message the others then throw
+  // ProcessLost. Whether this is the first failure, which is to be printed. `is_lost`: because of a
+  // ProcessLost, which rank 0, if it is left, is the first to report.
+  bool Fail(const std::string& message, bool is_lost = false);
+
+ private:
+  class Connection;
+
+  int rank_, size_;
+  std::unique_ptr<Connection> connection_;
+};
+
+}  // namespace cosdt::agents
