@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <stdexcept>
 
 #include "agents/rollout/collect.h"
@@ -13,6 +14,7 @@
 #include "envs/registry.h"
 #include "experiments/commands/commands.h"
 #include "experiments/program/options.h"
+#include "experiments/program/processes.h"
 #include "experiments/program/progress.h"
 #include "experiments/program/utf8.h"
 #include "experiments/scores/return_report.h"
@@ -28,6 +30,7 @@ struct DataCollectCommand {
   bool deterministic = false;
   double epsilon = 0;
   bool json = false;
+  int processes = 1;
   agents::CollectOptions collect;
 };
 
@@ -49,27 +52,10 @@ NamedPolicy ParsePolicy(const std::string& text) {
   return policy;
 }
 
-void Run(DataCollectCommand& command) {
-  const std::unique_ptr<envs::Env> env = envs::MakeEnv(command.env, command.physics);
-  std::vector<NamedPolicy> names;
-  std::vector<agents::WeightedPolicy> policies;
-  for (const std::string& text : command.policies) {
-    names.push_back(ParsePolicy(text));
-    policies.push_back({agents::MakePolicy(names.back().name, env->fully_observed().spec(),
-                                           command.deterministic, command.epsilon),
-                        names.back().weight});
-  }
-  if (command.epsilon > 0 && !std::ranges::count(names, "scripted", &NamedPolicy::name)) {
-    throw std::invalid_argument("epsilon: expected --policy scripted, found " + names[0].name);
-  }
-  datasets::Hdf5Writer writer(command.out);  // before the work: a path may not be writable
-  datasets::Transitions transitions;
-  {
-    Progress progress("collecting", "transitions",
-                      static_cast<double>(command.collect.transitions));
-    command.collect.progress = [&](int64_t done) { progress.Update(static_cast<double>(done)); };
-    transitions = agents::Collect(*env, policies, command.collect);
-  }
+// Writes the file and says what is in it.
+void WriteFile(const DataCollectCommand& command, const envs::Env& env,
+               const std::vector<NamedPolicy>& names, const datasets::Transitions& transitions,
+               datasets::Hdf5Writer& writer) {
   datasets::WriteTransitions(transitions, writer);
   const std::string& name = names[0].name;
   if (names.size() == 1 && agents::IsPolicyFile(name)) {
@@ -77,7 +63,7 @@ void Run(DataCollectCommand& command) {
   }
   writer.Commit();
   const std::string sha256 = datasets::Sha256OfFile(command.out);
-  const std::optional<std::string> physics = DescribePhysics(env->spec(), command.physics);
+  const std::optional<std::string> physics = DescribePhysics(env.spec(), command.physics);
   const nlohmann::json report = {{"env", command.env},
                                  {"physics", physics},
                                  {"mujoco_version", envs::MujocoVersion()},
@@ -90,6 +76,36 @@ void Run(DataCollectCommand& command) {
     std::printf("%s: %zu transitions%s, sha256 %s\n", command.out.c_str(), transitions.rows(),
                 PhysicsText(physics).c_str(), sha256.c_str());
   }
+}
+
+void Run(DataCollectCommand& command, agents::ProcessGroup* group) {
+  const bool writes = !group || group->is_first();
+  const std::unique_ptr<envs::Env> env = envs::MakeEnv(command.env, command.physics);
+  std::vector<NamedPolicy> names;
+  std::vector<agents::WeightedPolicy> policies;
+  for (const std::string& text : command.policies) {
+    names.push_back(ParsePolicy(text));
+    policies.push_back({agents::MakePolicy(names.back().name, env->fully_observed().spec(),
+                                           command.deterministic, command.epsilon),
+                        names.back().weight});
+  }
+  if (command.epsilon > 0 && !std::ranges::count(names, "scripted", &NamedPolicy::name)) {
+    throw std::invalid_argument("epsilon: expected --policy scripted, found " + names[0].name);
+  }
+  std::optional<datasets::Hdf5Writer> writer;
+  if (writes) writer.emplace(command.out);  // before the work: a path may not be writable
+  datasets::Transitions transitions;
+  command.collect.group = group;
+  {
+    std::optional<Progress> progress;
+    if (writes) {
+      progress.emplace("collecting", "transitions",
+                       static_cast<double>(command.collect.transitions));
+      command.collect.progress = [&](int64_t done) { progress->Update(static_cast<double>(done)); };
+    }
+    transitions = agents::Collect(*env, policies, command.collect);
+  }
+  if (writes) WriteFile(command, *env, names, transitions, *writer);
 }
 
 }  // namespace
@@ -116,9 +132,12 @@ void AddDataCollect(CLI::App& data) {
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
   AddThreadsOption(*app, command->collect.threads);
+  AddProcessesOption(*app, command->processes, "play episodes");
   app->add_option("--out", command->out, "file to write")->required();
   app->add_flag("--json", command->json, "print one JSON object");
-  app->callback([command] { Run(*command); });
+  app->callback([command] {
+    RunTogether(command->processes, [&](agents::ProcessGroup* group) { Run(*command, group); });
+  });
 }
 
 }  // namespace cosdt::experiments

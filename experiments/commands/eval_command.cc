@@ -13,6 +13,7 @@
 #include "experiments/commands/commands.h"
 #include "experiments/program/device.h"
 #include "experiments/program/options.h"
+#include "experiments/program/processes.h"
 #include "experiments/program/progress.h"
 #include "experiments/program/recorder.h"
 #include "experiments/program/utf8.h"
@@ -32,6 +33,7 @@ struct EvalCommand {
   agents::AgentRolloutOptions rollout;
   std::string video, device = "cpu";
   bool json = false;
+  int processes = 1;
 };
 
 // A run's folder stands for its last checkpoint.
@@ -42,7 +44,8 @@ std::string CheckpointPath(const std::string& run) {
 
 // Plays the episodes of one agent.
 EvaluationResult Evaluate(const EvalCommand& command, const c10::Device& device,
-                          const std::string& path, const std::string& video) {
+                          const std::string& path, const std::string& video,
+                          agents::ProcessGroup* group) {
   agents::Checkpoint checkpoint = agents::ReadCheckpoint(path);
   checkpoint.agent->module().to(device);
   const agents::CheckpointInfo& info = checkpoint.info;
@@ -56,8 +59,12 @@ EvaluationResult Evaluate(const EvalCommand& command, const c10::Device& device,
                                     : envs::ParsePhysics(info.physics);
   const std::unique_ptr<envs::Env> env = envs::MakeEnv(name, physics);
   agents::AgentRolloutOptions options = command.rollout;
+  options.group = group;
+  const bool prints = !group || group->is_first();
+  const std::string sha256 = datasets::Sha256OfFile(path);
+  if (group) group->ExpectSame(path + "'s SHA-256", sha256);
   std::unique_ptr<Recorder> recorder;
-  if (!video.empty()) {
+  if (!video.empty() && prints) {
     recorder = std::make_unique<Recorder>(*env, video);
     options.watch = [&](const envs::Env& e) { recorder->Watch(e); };
   }
@@ -66,8 +73,11 @@ EvaluationResult Evaluate(const EvalCommand& command, const c10::Device& device,
                              : 1;
   std::vector<TargetEvaluation> entries;
   try {
-    Progress progress("evaluating", "episodes", static_cast<double>(targets) * options.episodes);
-    options.progress = [&](double episodes) { progress.Update(episodes); };
+    std::optional<Progress> progress;
+    if (prints) {
+      progress.emplace("evaluating", "episodes", static_cast<double>(targets) * options.episodes);
+      options.progress = [&](double episodes) { progress->Update(episodes); };
+    }
     entries = EvaluateTargets(checkpoint, *env, options);
   } catch (const std::invalid_argument& e) {
     throw std::invalid_argument(path + ": " + e.what());
@@ -82,7 +92,7 @@ EvaluationResult Evaluate(const EvalCommand& command, const c10::Device& device,
           .seeding = options.seeding,
           .episodes = options.episodes,
           .dataset = {info.dataset, info.dataset_sha256},
-          .checkpoint = {path, datasets::Sha256OfFile(path)},
+          .checkpoint = {path, sha256},
           .targets = std::move(entries)};
 }
 
@@ -134,15 +144,7 @@ void PrintRun(const EvaluationResult& run) {
   }
 }
 
-void Run(const EvalCommand& command) {
-  const c10::Device device = ResolveDevice(command.device);
-  if (command.rollout.compute_type == torch::kBFloat16 && device.is_cpu()) SayIfBFloat16IsNotUsed();
-  std::vector<EvaluationResult> runs;
-  for (const std::string& run : command.runs) {
-    runs.push_back(
-        Evaluate(command, device, CheckpointPath(run), runs.empty() ? command.video : ""));
-    if (!command.json) PrintRun(runs.back());
-  }
+void Print(const EvalCommand& command, const std::vector<EvaluationResult>& runs) {
   if (runs.size() == 1) {
     if (command.json) PrintJson(runs[0]);
     return;
@@ -157,6 +159,21 @@ void Run(const EvalCommand& command) {
     PrintTarget(entry.target, entry.mean);
     PrintReturns(entry);
   }
+}
+
+void Run(const EvalCommand& command, agents::ProcessGroup* group) {
+  const bool prints = !group || group->is_first();
+  const c10::Device device = ResolveDevice(command.device);
+  if (prints && command.rollout.compute_type == torch::kBFloat16 && device.is_cpu()) {
+    SayIfBFloat16IsNotUsed();
+  }
+  std::vector<EvaluationResult> runs;
+  for (const std::string& run : command.runs) {
+    runs.push_back(
+        Evaluate(command, device, CheckpointPath(run), runs.empty() ? command.video : "", group));
+    if (!command.json && prints) PrintRun(runs.back());
+  }
+  if (prints) Print(command, runs);
 }
 
 }  // namespace
@@ -201,12 +218,13 @@ void AddEvalCommand(CLI::App& program) {
   app->add_flag("--sample-actions", command->rollout.sample_actions,
                 "draw discrete actions from their softmax (default: the most likely one)");
   AddThreadsOption(*app, command->rollout.threads);
+  AddProcessesOption(*app, command->processes, "play episodes");
   AddDeviceOption(*app, command->device, "device of the model; bodies are simulated on the CPU");
   AddVideoOption(*app, command->video);
   app->add_flag("--json", command->json, "print one JSON object");
   app->callback([command, app] {
     command->physics_given = app->count("--physics") > 0;
-    Run(*command);
+    RunTogether(command->processes, [&](agents::ProcessGroup* group) { Run(*command, group); });
   });
 }
 

@@ -11,6 +11,7 @@
 #include "experiments/commands/commands.h"
 #include "experiments/program/json_optional.h"
 #include "experiments/program/options.h"
+#include "experiments/program/processes.h"
 #include "experiments/program/recorder.h"
 #include "experiments/program/utf8.h"
 #include "experiments/program/version.h"
@@ -29,6 +30,7 @@ struct RolloutCommand {
   std::optional<std::string> compare;  // a Monitor file
   bool episodes_given = false;         // else as many as that file has
   bool json = false;
+  int processes = 1;
   agents::RolloutOptions rollout;
 };
 
@@ -62,7 +64,9 @@ void Print(const RolloutCommand& command, const RolloutReport& report) {
   if (report.comparison) PrintComparison(*report.comparison);
 }
 
-void Run(RolloutCommand& command) {
+void Run(RolloutCommand& command, agents::ProcessGroup* group) {
+  const bool prints = !group || group->is_first();
+  command.rollout.group = group;
   // a policy computes blocks of 32 rows: threads of its own would only get in the simulation's way
   at::set_num_threads(1);
   const std::unique_ptr<envs::Env> env = envs::MakeEnv(command.env, command.physics);
@@ -77,7 +81,7 @@ void Run(RolloutCommand& command) {
   const std::unique_ptr<agents::Policy> policy =
       agents::MakePolicy(command.policy, env->fully_observed().spec(), command.deterministic);
   std::unique_ptr<Recorder> recorder;
-  if (!command.video.empty()) {
+  if (!command.video.empty() && prints) {
     recorder = std::make_unique<Recorder>(*env, command.video);
     command.rollout.watch = [&](const envs::Env& e) { recorder->Watch(e); };
   }
@@ -85,6 +89,7 @@ void Run(RolloutCommand& command) {
   RolloutReport report{env->spec().name, DescribePhysics(env->spec(), command.physics),
                        DescribeEpisodes(result, env->spec(), command.rollout.seed), std::nullopt};
   if (published) report.comparison = CompareEpisodes(result, *published);
+  if (!prints) return;
   if (command.json) {
     PrintAsJson(command, report);
   } else {
@@ -111,6 +116,7 @@ void AddRolloutCommand(CLI::App& program) {
   AddSeedingOption(*app, command->rollout.seeding);
   app->add_flag("--deterministic", command->deterministic, "take the policy's mean action");
   AddThreadsOption(*app, command->rollout.threads);
+  AddProcessesOption(*app, command->processes, "play episodes");
   AddVideoOption(*app, command->video);
   app->add_option("--compare", command->compare,
                   "compare each episode with that of a Monitor file of stable-baselines3, "
@@ -118,7 +124,7 @@ void AddRolloutCommand(CLI::App& program) {
   app->add_flag("--json", command->json, "print one JSON object");
   app->callback([command, app] {
     command->episodes_given = app->count("--episodes") > 0;
-    Run(*command);
+    RunTogether(command->processes, [&](agents::ProcessGroup* group) { Run(*command, group); });
   });
 }
 

@@ -18,6 +18,7 @@
 #include "experiments/program/default_threads.h"
 #include "experiments/program/device.h"
 #include "experiments/program/options.h"
+#include "experiments/program/processes.h"
 #include "experiments/program/stop_signal.h"
 #include "experiments/program/utf8.h"
 #include "experiments/runs/presets.h"
@@ -33,6 +34,7 @@ struct TrainCommand {
   TrainFlags flags;
   std::string preset, config, data_dir, out, seeds, device = "cpu", import_hf, export_hf;
   bool resume = false, json = false, list_presets = false;
+  int processes = 1;
 };
 
 void ListPresets() {
@@ -73,7 +75,8 @@ TrainOptions EffectiveOptions(const std::vector<OptionSource>& sources) {
 
 // A run keeps the options it began with; only its length, how often it is saved, its threads and
 // the path of its data, whose SHA-256 is compared, may change.
-TrainOptions ResumedOptions(const std::vector<OptionSource>& sources, TrainOptions begun) {
+TrainOptions ResumedOptions(const std::vector<OptionSource>& sources, TrainOptions begun,
+                            bool prints) {
   const std::set<std::string> may_change = {"updates", "save-every", "threads", "dataset"};
   TrainOptions options = begun;
   std::map<std::string, std::string> prefixes;  // of the source that last changed an option
@@ -90,7 +93,7 @@ TrainOptions ResumedOptions(const std::vector<OptionSource>& sources, TrainOptio
   for (size_t i = 0; i < fields.size(); ++i) {
     const std::string name = fields[i].name, found = ToToml(fields[i]), expected = ToToml(old[i]);
     if (found == expected) continue;
-    if (name == "threads") {
+    if (name == "threads" && prints) {
       std::fprintf(stderr,
                    "cosdt: %sthreads %s: the run began with %s; from here on its bits may differ "
                    "from an undisturbed run's\n",
@@ -141,12 +144,13 @@ void ExpectDataOf(const TrainOptions& begun, const std::string& folder,
 // One run; `suffix` is "" or its seed's folder in --out and in --export-hf.
 TrainReport TrainOne(const TrainCommand& command, const std::vector<OptionSource>& sources,
                      const std::string& suffix, const torch::Device& device,
-                     const StopSignal& signal) {
+                     const StopSignal& signal, agents::ProcessGroup* group) {
   const std::string folder = command.out + suffix;
+  const bool prints = !group || group->is_first();
   TrainOptions options = EffectiveOptions(sources);
   if (command.resume) {
-    if (const auto begun = ReadRunOptions(folder)) {
-      options = ResumedOptions(sources, *begun);
+    if (const auto begun = ReadRunOptions(folder, group)) {
+      options = ResumedOptions(sources, *begun, prints);
       if (options.dataset == begun->dataset) ExpectDataOf(*begun, folder, command.data_dir);
     }
   }
@@ -160,14 +164,14 @@ TrainReport TrainOne(const TrainCommand& command, const std::vector<OptionSource
   ExpectPrecisionOf(options.trainer.precision, device);
   const ResolvedRun run = ResolveRun(std::move(options), command.data_dir);
   if (imported) ExpectSizesOf(run.data(), command.import_hf, imported->options());
-  if (run.options().trainer.precision == "bf16" && device.is_cpu() &&
+  if (prints && run.options().trainer.precision == "bf16" && device.is_cpu() &&
       !agents::kernels::ProcessorHasAmx()) {
     SayIfBFloat16IsNotUsed();
   }
   at::set_num_threads(static_cast<int>(run.options().threads));
   TrainReport report = TrainInFolder(
-      run, folder, command.resume, device, [&] { return signal.received() != 0; }, imported);
-  if (!command.export_hf.empty()) {
+      run, folder, command.resume, device, [&] { return signal.received() != 0; }, imported, group);
+  if (!command.export_hf.empty() && prints) {
     const agents::Checkpoint last = agents::ReadCheckpoint(report.checkpoint.path);
     agents::ExportHfCheckpoint(last.agent->transformer(), command.export_hf + suffix);
   }
@@ -180,9 +184,18 @@ void Print(const TrainReport& report) {
               json(report.loss).dump().c_str());
 }
 
-void Run(const TrainCommand& command) {
-  if (command.list_presets) return ListPresets();
-  if (command.out.empty()) throw CLI::RequiredError("--out");
+// The signal that any process has got, 0 if none has.
+int Received(const StopSignal& signal, agents::ProcessGroup* group) {
+  int received = signal.received();
+  if (!group) return received;
+  for (const std::string& other : group->Gather(std::to_string(received))) {
+    received = std::max(received, std::stoi(other));
+  }
+  return received;
+}
+
+void Run(const TrainCommand& command, agents::ProcessGroup* group) {
+  const bool prints = !group || group->is_first();
   agents::KeepFreedMemory();
   const torch::Device device = ResolveDevice(command.device);
   const std::vector<OptionSource> sources = OptionSources(command);
@@ -194,21 +207,31 @@ void Run(const TrainCommand& command) {
   const StopSignal signal;
   std::vector<TrainReport> runs;
   for (const std::optional<uint64_t> seed : seeds) {
-    if (signal.received() != 0) break;
+    if (Received(signal, group) != 0) break;
     std::vector<OptionSource> own = sources;
     std::string suffix;
     if (seed) {
       own.push_back({"--seeds: ", [=](TrainOptions& o) { o.trainer.seed = *seed; }});
       suffix = "/seed-" + std::to_string(*seed);
     }
-    runs.push_back(TrainOne(command, own, suffix, device, signal));
-    if (!command.json) Print(runs.back());
+    runs.push_back(TrainOne(command, own, suffix, device, signal, group));
+    if (!command.json && prints) Print(runs.back());
   }
-  if (command.json) PrintJson(command.seeds.empty() ? json(runs[0]) : json{{"runs", runs}});
-  if (signal.received() != 0) {
-    std::fprintf(stderr, "cosdt: stopped by signal %d; --resume continues\n", signal.received());
-    throw CLI::RuntimeError(128 + signal.received());
+  if (command.json && prints) {
+    PrintJson(command.seeds.empty() ? json(runs[0]) : json{{"runs", runs}});
   }
+  if (const int received = Received(signal, group); received != 0) {
+    if (prints) {
+      std::fprintf(stderr, "cosdt: stopped by signal %d; --resume continues\n", received);
+    }
+    throw CLI::RuntimeError(128 + received);
+  }
+}
+
+void RunAll(const TrainCommand& command) {
+  if (command.list_presets) return ListPresets();
+  if (command.out.empty()) throw CLI::RequiredError("--out");
+  RunTogether(command.processes, [&](agents::ProcessGroup* group) { Run(command, group); });
 }
 
 }  // namespace
@@ -225,6 +248,7 @@ void AddTrainCommand(CLI::App& program) {
   app->add_option("--seeds", command->seeds,
                   "several runs, one after another, in folders of --out: 0-9 or 0,3,7");
   AddDeviceOption(*app, command->device, "device that trains; episodes are played on the CPU");
+  AddProcessesOption(*app, command->processes, "train");
   app->add_flag("--resume", command->resume, "resume the run in --out, if there is one");
   app->add_option("--import-hf", command->import_hf,
                   "begin with a DecisionTransformerModel of transformers in this folder, which "
@@ -238,7 +262,7 @@ void AddTrainCommand(CLI::App& program) {
   CLI::Option* const threads = app->get_option("--threads");
   threads->description(threads->get_description() + "; " + kDefaultThreadsHelp);
   threads->default_str(std::to_string(DefaultThreads()));
-  app->callback([command] { Run(*command); });
+  app->callback([command] { RunAll(*command); });
 }
 
 }  // namespace cosdt::experiments

@@ -27,22 +27,6 @@ using nlohmann::json;
 
 constexpr int kPollMilliseconds = 100;
 
-// fork copies the calling thread alone: in a child, OpenMP's next parallel region would wait for
-// ever for the threads that the parent's last one left behind. Joined threads are listed a moment
-// longer.
-void ExpectOneThread() {
-  using std::filesystem::directory_iterator;
-  const auto count = [] {
-    return std::distance(directory_iterator("/proc/self/task"), directory_iterator());
-  };
-  for (int waits = 0; waits < 20 && count() != 1; ++waits) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(kPollMilliseconds / 2));
-  }
-  if (count() == 1) return;
-  throw std::logic_error("fork: expected a process with one thread, found " +
-                         std::to_string(count()));
-}
-
 // Nothing may leave the child's branch: it would run as a second parent.
 [[noreturn]] void RunChild(const std::function<json()>& work, pid_t parent, int pipe_end) noexcept {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -93,6 +77,22 @@ int64_t StatusBytes(const std::string& name) {
 }
 
 }  // namespace
+
+// fork copies the calling thread alone: in a child, OpenMP's next parallel region would wait for
+// ever for the threads that the parent's last one left behind. Joined threads are listed a moment
+// longer.
+void ExpectOneThread() {
+  using std::filesystem::directory_iterator;
+  const auto count = [] {
+    return std::distance(directory_iterator("/proc/self/task"), directory_iterator());
+  };
+  for (int waits = 0; waits < 20 && count() != 1; ++waits) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(kPollMilliseconds / 2));
+  }
+  if (count() == 1) return;
+  throw std::logic_error("fork: expected a process with one thread, found " +
+                         std::to_string(count()));
+}
 
 json RunJsonInChild(const std::function<json()>& work, const StopSignal& stop) {
   ExpectOneThread();

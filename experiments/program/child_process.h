@@ -9,6 +9,10 @@
 
 namespace cosdt::experiments {
 
+// Throws std::logic_error if this process has more than one thread: fork copies the calling thread
+// alone.
+void ExpectOneThread();
+
 // Runs `work` in a process of its own and returns its result. The child's failures and memory are
 // its own: an exception, a crash and being killed for lack of memory alike become a
 // std::runtime_error here that says what happened. It ends with its parent, however that ends; a

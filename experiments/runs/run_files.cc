@@ -1,9 +1,14 @@
 #include "experiments/runs/run_files.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
+#include <fstream>
+#include <iterator>
 #include <ranges>
 
-#include "agents/models/checkpoint.h"
+#include "agents/rollout/play_together.h"
+#include "datasets/file_descriptor.h"
 #include "datasets/file_error.h"
 #include "envs/registry.h"
 #include "experiments/runs/evaluation.h"
@@ -30,14 +35,52 @@ std::optional<double> Metrics::LastLoss() const {
   return std::nullopt;
 }
 
-Evaluations::Evaluations(std::string folder, const TrainOptions& options, int64_t update)
+std::optional<std::vector<TargetEvaluation>> EvaluateInTraining(const agents::Checkpoint& agent,
+                                                                const TrainOptions& options,
+                                                                agents::ProcessGroup* group,
+                                                                const std::function<bool()>& stop) {
+  struct Stopped {};
+  const auto env = envs::MakeEnv(options.env, envs::ParsePhysics(options.physics));
+  agents::AgentRolloutOptions rollout;
+  rollout.episodes = static_cast<int>(options.episodes);
+  rollout.seed = options.trainer.seed;
+  rollout.threads = static_cast<int>(options.threads);
+  rollout.group = group;
+  rollout.progress = [&](double) {
+    if (stop()) throw Stopped();
+  };
+  try {
+    return EvaluateTargets(agent, *env, rollout);
+  } catch (const Stopped&) {
+    return std::nullopt;
+  } catch (const agents::EpisodesMissing&) {
+    return std::nullopt;
+  }
+}
+
+agents::Checkpoint ReadCheckpointOfFirst(const std::string& path, agents::ProcessGroup* group) {
+  if (!group) return agents::ReadCheckpoint(path);
+  std::string bytes;
+  if (group->is_first()) {
+    std::ifstream file(path, std::ios::binary);
+    bytes.assign(std::istreambuf_iterator(file), {});
+  }
+  bytes = group->Broadcast(bytes);
+  // a file in memory, which ends with its descriptor
+  const datasets::FileDescriptor file(memfd_create("checkpoint", MFD_CLOEXEC));
+  if (file.WriteAt(0, bytes.data(), bytes.size()) != bytes.size()) {
+    throw std::runtime_error("checkpoint: expected memory for " + std::to_string(bytes.size()) +
+                             " bytes, found none");
+  }
+  return agents::ReadCheckpoint("/proc/self/fd/" + std::to_string(static_cast<int>(file)));
+}
+
+Evaluations::Evaluations(std::string folder, const TrainOptions& options, int64_t update,
+                         agents::ProcessGroup* group)
     : folder_(std::move(folder)),
-      env_(options.env),
-      physics_(options.physics),
+      options_(options),
+      group_(group),
       file_(folder_ + "/evaluations.jsonl", update) {
-  rollout_.episodes = static_cast<int>(options.episodes);
-  rollout_.seed = options.trainer.seed;
-  rollout_.threads = static_cast<int>(options.threads);
   for (const json& line : file_.lines()) {
     const auto at = line["update"].get<int64_t>();
     try {
@@ -56,19 +99,11 @@ bool Evaluations::Has(int64_t update) const {
 
 void Evaluations::Evaluate(int64_t update, const std::string& checkpoint, Metrics& metrics,
                            const std::function<bool()>& stop) {
-  const agents::Checkpoint saved = agents::ReadCheckpoint(checkpoint);
-  const auto env = envs::MakeEnv(env_, envs::ParsePhysics(physics_));
-  struct Stopped {};
-  agents::AgentRolloutOptions rollout = rollout_;
-  rollout.progress = [&](double) {
-    if (stop()) throw Stopped();
-  };
-  std::vector<TargetEvaluation> targets;
-  try {
-    targets = EvaluateTargets(saved, *env, rollout);
-  } catch (const Stopped&) {
-    return;
-  }
+  const agents::Checkpoint saved = ReadCheckpointOfFirst(checkpoint, group_);
+  std::optional<std::vector<TargetEvaluation>> played =
+      EvaluateInTraining(saved, options_, group_, stop);
+  if (!played) return;
+  std::vector<TargetEvaluation>& targets = *played;
   const Line* best = BestLine();
   if (!best || targets[0].mean > best->second[0].mean) {
     agents::WriteCheckpoint(best_checkpoint(), *saved.agent, saved.info);

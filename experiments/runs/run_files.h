@@ -9,7 +9,8 @@
 #include <utility>
 #include <vector>
 
-#include "agents/rollout/agent_rollout.h"
+#include "agents/models/checkpoint.h"
+#include "agents/processes/process_group.h"
 #include "experiments/runs/event_file.h"
 #include "experiments/runs/json_lines.h"
 #include "experiments/runs/train_options.h"
@@ -33,13 +34,24 @@ class Metrics {
   EventFile events_;
 };
 
+// An evaluation of an agent during training, by all processes of the group. None if `stop` asked
+// one of them for an end.
+std::optional<std::vector<TargetEvaluation>> EvaluateInTraining(const agents::Checkpoint& agent,
+                                                                const TrainOptions& options,
+                                                                agents::ProcessGroup* group,
+                                                                const std::function<bool()>& stop);
+
+// A checkpoint that rank 0 has on disk, in every process.
+agents::Checkpoint ReadCheckpointOfFirst(const std::string& path, agents::ProcessGroup* group);
+
 // evaluations.jsonl and best.safetensors: the best agent is that with the highest mean return for
 // the first target.
 class Evaluations {
  public:
   // Continues the files of a folder after `update` updates. Throws FileError for a line that is no
-  // evaluation.
-  Evaluations(std::string folder, const TrainOptions& options, int64_t update);
+  // evaluation. The group, which may be null, plays together.
+  Evaluations(std::string folder, const TrainOptions& options, int64_t update,
+              agents::ProcessGroup* group);
 
   // Whether there is one of the agent after this update.
   bool Has(int64_t update) const;
@@ -59,8 +71,9 @@ class Evaluations {
   const Line* BestLine() const;
   std::string best_checkpoint() const { return folder_ + "/best.safetensors"; }
 
-  std::string folder_, env_, physics_;
-  agents::AgentRolloutOptions rollout_;
+  std::string folder_;
+  TrainOptions options_;
+  agents::ProcessGroup* group_;
   JsonLines file_;
   std::vector<Line> lines_;  // the file's
 };

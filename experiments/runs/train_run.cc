@@ -1,5 +1,7 @@
 #include "experiments/runs/train_run.h"
 
+#include <ATen/Version.h>
+
 #include <cstdio>
 #include <filesystem>
 #include <stdexcept>
@@ -34,9 +36,9 @@ std::optional<std::string> AttentionPath(const agents::Agent& agent, const std::
 class RunWriter : public agents::TrainingRunObserver {
  public:
   RunWriter(const std::string& folder, const TrainOptions& options, int64_t updates,
-            const std::function<bool()>& stop)
+            agents::ProcessGroup* group, const std::function<bool()>& stop)
       : metrics_(folder, updates),
-        evaluations_(folder, options, updates),
+        evaluations_(folder, options, updates, group),
         progress_("training", "updates", static_cast<double>(options.updates)),
         stop_(stop) {
     progress_.Update(static_cast<double>(updates));
@@ -64,6 +66,34 @@ class RunWriter : public agents::TrainingRunObserver {
   Progress progress_;
   const std::function<bool()>& stop_;
 };
+
+// A process besides rank 0, which plays its share of every evaluation.
+class RunFollower : public agents::TrainingRunObserver {
+ public:
+  RunFollower(const TrainOptions& options, agents::ProcessGroup* group,
+              const std::function<bool()>& stop)
+      : options_(options), group_(group), stop_(stop) {}
+
+  void Evaluate(int64_t /*update*/, const std::string& checkpoint) override {
+    EvaluateInTraining(ReadCheckpointOfFirst(checkpoint, group_), options_, group_, stop_);
+  }
+
+ private:
+  const TrainOptions& options_;
+  agents::ProcessGroup* group_;
+  const std::function<bool()>& stop_;
+};
+
+// Processes of a run must be alike: their sums would be of different things.
+void ExpectSameRun(const ResolvedRun& run, const torch::Device& device,
+                   agents::ProcessGroup& group) {
+  TrainOptions options = run.options();
+  options.dataset.clear();  // a path on each node
+  group.ExpectSame("program", VersionText() + "\ninstructions " + at::get_cpu_capability());
+  group.ExpectSame("options", WriteToml(options));
+  group.ExpectSame("dataset's SHA-256", run.data().sha256);
+  group.ExpectSame("device", device.is_cpu() ? "cpu" : "cuda");
+}
 
 agents::CheckpointInfo DescribeRun(const ResolvedRun& run) {
   agents::CheckpointInfo info;
@@ -102,12 +132,19 @@ TrainReport DescribeTraining(const ResolvedRun& run, const agents::TrainingRun& 
 
 TrainReport TrainInFolder(const ResolvedRun& run, const std::string& folder, bool resume,
                           const torch::Device& device, const std::function<bool()>& stop,
-                          const agents::DecisionTransformer& initial) {
+                          const agents::DecisionTransformer& initial, agents::ProcessGroup* group) {
+  const bool writes = !group || group->is_first();
+  if (group) ExpectSameRun(run, device, *group);
   const std::string& remark = run.data().remark;
-  if (!remark.empty()) std::fprintf(stderr, "cosdt: %s\n", remark.c_str());
+  if (!remark.empty() && writes) std::fprintf(stderr, "cosdt: %s\n", remark.c_str());
   const agents::CheckpointInfo info = DescribeRun(run);
   agents::TrainingRun training(run.options(), run.data().episodes, info, folder, resume, device,
-                               initial);
+                               initial, group);
+  if (!writes) {
+    RunFollower follower(run.options(), group, stop);
+    training.Train(follower, stop);
+    return {};
+  }
   const std::string config = folder + "/config.toml";
   if (!resume && std::filesystem::exists(config)) {  // killed before its first save
     throw std::runtime_error(folder +
@@ -115,16 +152,19 @@ TrainReport TrainInFolder(const ResolvedRun& run, const std::string& folder, boo
                              "it)");
   }
   datasets::WriteFile(config, info.run);
-  RunWriter writer(folder, run.options(), training.updates(), stop);
+  RunWriter writer(folder, run.options(), training.updates(), group, stop);
   training.Train(writer, stop);
   return DescribeTraining(run, training, writer, device);
 }
 
-std::optional<TrainOptions> ReadRunOptions(const std::string& folder) {
+std::optional<TrainOptions> ReadRunOptions(const std::string& folder, agents::ProcessGroup* group) {
   const std::string path = folder + "/config.toml";
-  if (!std::filesystem::exists(path)) return std::nullopt;
+  const bool reads = !group || group->is_first();
+  std::string text = reads && std::filesystem::exists(path) ? ReadConfigFile(path) : "";
+  if (group) text = group->Broadcast(text);
+  if (text.empty()) return std::nullopt;
   TrainOptions options;
-  ReadToml(path, ReadConfigFile(path), options);
+  ReadToml(path, text, options);
   return options;
 }
 

@@ -18,11 +18,17 @@ namespace cosdt::experiments {
 //                                          first target
 // Prints the data's remark and progress to standard error. Throws what TrainingRun throws, and
 // std::runtime_error if a run has begun in the folder and `resume` is false.
+//
+// In a group, rank 0 alone reads and writes the folder, prints and reports (others give an empty
+// report), and std::runtime_error is thrown if processes have other options, data or programs.
 TrainReport TrainInFolder(const ResolvedRun& run, const std::string& folder, bool resume,
                           const torch::Device& device, const std::function<bool()>& stop,
-                          const agents::DecisionTransformer& initial = nullptr);
+                          const agents::DecisionTransformer& initial = nullptr,
+                          agents::ProcessGroup* group = nullptr);
 
-// The options that a run in the folder began with; none if none began.
-std::optional<TrainOptions> ReadRunOptions(const std::string& folder);
+// The options that a run in the folder, as rank 0 of the group sees it, began with; none if none
+// began.
+std::optional<TrainOptions> ReadRunOptions(const std::string& folder,
+                                           agents::ProcessGroup* group = nullptr);
 
 }  // namespace cosdt::experiments
