@@ -5,6 +5,11 @@
 #   sbatch experiments/slurm.sh train --preset original-hopper --dataset hopper-medium-v2 \
 #     --out runs/hopper --resume
 #   sbatch --array=0-7 experiments/slurm.sh compare --config sweep.toml --out runs/sweep
+#   sbatch --nodes=4 --ntasks-per-node=2 --cpus-per-task=32 experiments/slurm.sh train \
+#     --preset corl-hopper --dataset /shared/hopper-medium-v2.hdf5 --out runs/corl --resume
+#
+# The last one is one run of eight processes (experiments/distributed.md): every node reads the dataset, rank 0
+# alone the run's folder. A process that is lost ends all with exit code 1; the job is not queued again then.
 #
 # `train` needs --resume to continue from what it saved. `compare` takes its share of the cells from
 # the array's indices and says so (--shard 0/1 if they mean something else); its folder must be on a
