@@ -6,13 +6,15 @@
 
 namespace cosdt::envs {
 
+std::string HalfCheetah::Mjcf(Physics) { return kHalfCheetahXml; }
+
 HalfCheetah::HalfCheetah(Physics physics)
     : MujocoEnv({.name = "halfcheetah",
                  .observation_size = 17,
                  .action_size = 6,
                  .horizon = 1000,
                  .score_range = ScoreRange{-280.178953, 12135.0}},
-                physics, CompileModel(kHalfCheetahXml, physics), /*frame_skip=*/5) {}
+                physics, CompileModel(Mjcf(physics), physics), /*frame_skip=*/5) {}
 
 void HalfCheetah::WriteObservation(std::span<double> observation) const {
   const auto out = std::ranges::copy(qpos().subspan(1), observation.begin()).out;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 
 #include "envs/mujoco_env.h"
 
@@ -15,6 +16,10 @@ namespace cosdt::envs {
 class HalfCheetah : public MujocoEnv {
  public:
   explicit HalfCheetah(Physics physics);
+
+  // Its MJCF, with exact inertias.
+  static std::string Mjcf(Physics physics);
+
   std::unique_ptr<Env> Clone() const override { return std::make_unique<HalfCheetah>(*this); }
 
  private:

@@ -7,13 +7,15 @@
 
 namespace cosdt::envs {
 
+std::string Hopper::Mjcf(Physics) { return kHopperXml; }
+
 Hopper::Hopper(Physics physics)
     : UprightEnv({.name = "hopper",
                   .observation_size = 11,
                   .action_size = 3,
                   .horizon = 1000,
                   .score_range = ScoreRange{-20.272305, 3234.3}},
-                 physics, CompileModel(kHopperXml, physics), /*frame_skip=*/4) {}
+                 physics, CompileModel(Mjcf(physics), physics), /*frame_skip=*/4) {}
 
 bool Hopper::IsHealthy() const {
   // written so that a comparison with NaN is false

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 
 #include "envs/upright_env.h"
 
@@ -14,6 +15,10 @@ namespace cosdt::envs {
 class Hopper : public UprightEnv {
  public:
   explicit Hopper(Physics physics);
+
+  // Its MJCF, with exact inertias.
+  static std::string Mjcf(Physics physics);
+
   std::unique_ptr<Env> Clone() const override { return std::make_unique<Hopper>(*this); }
 
  private:

@@ -2,12 +2,24 @@
 
 #include <mujoco/mujoco.h>
 
+#include <iomanip>
 #include <mutex>
+#include <regex>
+#include <sstream>
 #include <stdexcept>
 #include <vector>
 
 namespace cosdt::envs {
 namespace {
+
+// An attribute's values in full precision, with quotes.
+std::string Values(const double* values, int count) {
+  std::ostringstream text;
+  text << std::setprecision(17) << '"';
+  for (int i = 0; i < count; ++i) text << (i > 0 ? " " : "") << values[i];
+  text << '"';
+  return text.str();
+}
 
 using SpecPtr = std::unique_ptr<mjSpec, decltype(&mj_deleteSpec)>;
 
@@ -24,6 +36,19 @@ ModelPtr CompileSpec(mjSpec* spec) {
     throw std::runtime_error(std::string("MuJoCo cannot compile the model: ") + mjs_getError(spec));
   }
   return model;
+}
+
+// MuJoCo before 3.5.0 took the larger of two geoms' contact margins; since then they are added.
+constexpr int kAddsMargins = 350;
+
+// The same halving in an MJCF string.
+void HalveMargins(std::string& mjcf) {
+  const std::string key = " margin=\"";
+  for (size_t at = mjcf.find(key); at != std::string::npos; at = mjcf.find(key, at + 1)) {
+    const size_t begin = at + key.size(), end = mjcf.find('"', begin);
+    const double half = std::stod(mjcf.substr(begin, end - begin)) / 2;
+    mjcf.replace(at + key.size() - 1, end - begin + 2, Values(&half, 1));
+  }
 }
 
 template <typename Visit>
@@ -55,8 +80,7 @@ ModelPtr CompileWithCylinderInertias(const std::string& mjcf) {
     mju_copy4(body->iquat, inertias->body_iquat + 4 * id);
     mju_copy3(body->inertia, inertias->body_inertia + 3 * id);
   }
-  // MuJoCo before 3.5.0 took the larger of two geoms' contact margins; since then they are added.
-  if (mj_version() >= 350) {
+  if (mj_version() >= kAddsMargins) {
     ForEachGeom(capsules.get(), [](mjsGeom* geom) { geom->margin /= 2; });
   }
   return CompileSpec(capsules.get());
@@ -102,6 +126,24 @@ ModelPtr CompileModel(const std::string& mjcf, Physics physics) {
   TakeOverMessages();
   if (physics == Physics::kD4rl) return CompileWithCylinderInertias(mjcf);
   return CompileSpec(ParseSpec(mjcf).get());
+}
+
+std::string WriteInertias(std::string mjcf, Physics physics) {
+  if (physics != Physics::kD4rl) return mjcf;
+  const ModelPtr model = CompileModel(mjcf, physics);
+  for (int id = 1; id < static_cast<int>(model->nbody); ++id) {
+    const std::string body = std::string("<body name=\"") + mj_id2name(model.get(), mjOBJ_BODY, id);
+    const size_t end = mjcf.find('>', mjcf.find(body + '"'));
+    if (end == std::string::npos) throw std::logic_error("model: no " + body + "\">");
+    mjcf.insert(end + 1, "<inertial mass=" + Values(&model->body_mass[id], 1) +
+                             " pos=" + Values(model->body_ipos + 3 * id, 3) +
+                             " quat=" + Values(model->body_iquat + 4 * id, 4) +
+                             " diaginertia=" + Values(model->body_inertia + 3 * id, 3) + "/>");
+  }
+  // the inertias are scaled already
+  mjcf = std::regex_replace(mjcf, std::regex(" settotalmass=\"[^\"]*\""), "");
+  if (mj_version() >= kAddsMargins) HalveMargins(mjcf);
+  return mjcf;
 }
 
 std::string MujocoVersion() { return mj_versionString(); }

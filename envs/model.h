@@ -32,6 +32,12 @@ using ModelPtr = std::shared_ptr<mjModel>;
 // message.
 ModelPtr CompileModel(const std::string& mjcf, Physics physics);
 
+// The MJCF string with the masses and inertias that CompileModel gives its bodies for kD4rl written
+// into it, in full precision: whatever reads it with the MuJoCo in use (before 3.5.0 and since then
+// contact margins differ) simulates the same body. For other modes the string as it is. Throws what
+// CompileModel throws.
+std::string WriteInertias(std::string mjcf, Physics physics);
+
 // The version of the MuJoCo library in use, e.g. "3.3.5".
 std::string MujocoVersion();
 

@@ -31,12 +31,13 @@ std::unique_ptr<MujocoEnv> Make(Physics physics) {
 struct Entry {
   const char* name;
   std::unique_ptr<MujocoEnv> (*make)(Physics physics);
+  std::string (*mjcf)(Physics physics);
 };
 
 constexpr Entry kBodies[] = {
-    {"hopper", Make<Hopper>},
-    {"halfcheetah", Make<HalfCheetah>},
-    {"walker2d", Make<Walker2d>},
+    {"hopper", Make<Hopper>, Hopper::Mjcf},
+    {"halfcheetah", Make<HalfCheetah>, HalfCheetah::Mjcf},
+    {"walker2d", Make<Walker2d>, Walker2d::Mjcf},
 };
 
 constexpr std::string_view kPosition = "position", kVelocity = "velocity", kDelayed = "delayed",
@@ -178,6 +179,15 @@ std::vector<std::string> GameNames() {
     }
   }
   return names;
+}
+
+std::string BodyMjcf(std::string_view body, Physics physics) {
+  std::string known;
+  for (const Entry& entry : kBodies) {
+    if (body == entry.name) return WriteInertias(entry.mjcf(physics), physics);
+    known += (known.empty() ? "" : ", ") + std::string(entry.name);
+  }
+  ThrowUnknown("one of " + known, body);
 }
 
 EnvName ParseEnvName(std::string_view name) {

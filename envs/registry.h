@@ -35,6 +35,10 @@ struct EnvName {
 // Throws std::invalid_argument that says which names and numbers there are.
 EnvName ParseEnvName(std::string_view name);
 
+// The MJCF of a body in a physics mode, which gymnasium's own environments take as xml_file
+// (WriteInertias in model.h). Throws std::invalid_argument if `body` is none of BodyNames().
+std::string BodyMjcf(std::string_view body, Physics physics);
+
 // Makes an environment by name. Throws what ParseEnvName throws, and std::invalid_argument if
 // another physics mode than kD4rl, the default, is asked of a task without a body.
 std::unique_ptr<Env> MakeEnv(std::string_view name, Physics physics = Physics::kD4rl);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 
 #include "envs/upright_env.h"
 
@@ -14,6 +15,10 @@ namespace cosdt::envs {
 class Walker2d : public UprightEnv {
  public:
   explicit Walker2d(Physics physics);
+
+  // Its MJCF, with exact inertias.
+  static std::string Mjcf(Physics physics);
+
   std::unique_ptr<Env> Clone() const override { return std::make_unique<Walker2d>(*this); }
 
  private:

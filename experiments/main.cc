@@ -37,6 +37,7 @@ int main(int argc, char** argv) {
   AddTrainCommand(program);
   AddEvalCommand(program);
   AddCompareCommand(program);
+  AddModelCommand(program);
   AddReportCommand(program);
   AddBenchCommand(program);
   std::signal(SIGXFSZ, SIG_IGN);  // beyond `ulimit -f`, writes fail and are reported

@@ -12,6 +12,7 @@ void AddBehaviourCommand(CLI::App& program);
 void AddTrainCommand(CLI::App& program);
 void AddEvalCommand(CLI::App& program);
 void AddCompareCommand(CLI::App& program);
+void AddModelCommand(CLI::App& program);
 void AddReportCommand(CLI::App& program);
 void AddBenchCommand(CLI::App& program);
 

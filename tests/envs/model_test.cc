@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <map>
 #include <numbers>
 
@@ -156,6 +157,43 @@ TEST(BodyMassTest, AreTheKnownOnes) {
   const mjModel* model = dynamic_cast<const MujocoEnv&>(*walker).model();
   EXPECT_NEAR(mj_getTotalmass(model), 22.69800692, 1e-8);
   EXPECT_NEAR(model->body_mass[mj_name2id(model, mjOBJ_BODY, "foot_left")], 2.94053072, 1e-8);
+}
+
+// MuJoCo alone, which knows nothing of physics modes, moves the written body as the mode does.
+TEST(BodyMjcfTest, MovesAsThePhysicsMode) {
+  for (const std::string& name : BodyNames()) {
+    for (const Physics physics : kAllPhysics) {
+      const auto owner = MakeEnv(name, physics);
+      auto& body = dynamic_cast<MujocoEnv&>(*owner);
+      char message[1000] = "";
+      mjSpec* const spec =
+          mj_parseXMLString(BodyMjcf(name, physics).c_str(), nullptr, message, sizeof message);
+      ASSERT_TRUE(spec) << message;
+      mjModel* const model = mj_compile(spec, nullptr);
+      mjData* const data = mj_makeData(model);
+      for (int id = 0; id < model->nbody; ++id) {
+        EXPECT_NEAR(model->body_mass[id], body.model()->body_mass[id], 1e-13) << name;
+      }
+      body.Reset(3);
+      mju_copy(data->qpos, body.qpos().data(), body.nq());
+      mju_copy(data->qvel, body.qvel().data(), body.nv());
+      const std::vector<double> action(body.spec().action_size, 0.4);
+      mju_copy(data->ctrl, action.data(), static_cast<int>(action.size()));
+      for (int step = 0; step < 10; ++step) {
+        body.Step(action);
+        const int substeps =
+            static_cast<int>(std::lround(body.spec().step_seconds / model->opt.timestep));
+        for (int i = 0; i < substeps; ++i) mj_step(model, data);
+        for (int i = 0; i < body.nv(); ++i) {
+          EXPECT_NEAR(data->qvel[i], body.qvel()[i], 1e-9) << name << " " << PhysicsName(physics);
+        }
+      }
+      mj_deleteData(data);
+      mj_deleteModel(model);
+      mj_deleteSpec(spec);
+    }
+  }
+  EXPECT_THAT([] { BodyMjcf("tmaze-100", Physics::kD4rl); }, Throws<std::invalid_argument>());
 }
 
 TEST(PhysicsTest, NamesAreRead) {
