@@ -308,4 +308,32 @@ void KeepEpisodes(Episodes& episodes, std::span<const size_t> kept) {
   episodes.returns_to_go.resize(to);
 }
 
+Episodes CopyEpisodes(const Episodes& episodes, std::span<const size_t> chosen) {
+  Episodes copy;
+  copy.env = episodes.env;
+  copy.observation_size = episodes.observation_size;
+  copy.action_size = episodes.action_size;
+  copy.discrete_actions = episodes.discrete_actions;
+  copy.offsets = {0};
+  const auto append = [](FloatVector& to, const FloatVector& from, size_t width, size_t row,
+                         size_t rows) {
+    if (from.empty()) return;
+    const auto begin = from.begin() + static_cast<ptrdiff_t>(row * width);
+    to.insert(to.end(), begin, begin + static_cast<ptrdiff_t>(rows * width));
+  };
+  for (const size_t i : chosen) {
+    const size_t from = episodes.offsets.at(i), rows = episodes.length(i);
+    append(copy.observations, episodes.observations, episodes.observation_size, from, rows);
+    append(copy.actions, episodes.actions, episodes.action_size, from, rows);
+    append(copy.rewards, episodes.rewards, 1, from, rows);
+    append(copy.returns_to_go, episodes.returns_to_go, 1, from, rows);
+    append(copy.next_observations, episodes.next_observations, episodes.observation_size, from,
+           rows);
+    copy.offsets.push_back(copy.offsets.back() + rows);
+    copy.endings.push_back(episodes.endings[i]);
+    copy.returns.push_back(episodes.returns[i]);
+  }
+  return copy;
+}
+
 }  // namespace cosdt::datasets

@@ -76,6 +76,9 @@ std::vector<size_t> TopEpisodes(const Episodes& episodes, double percent);
 // All but the partial ones, in the file's order.
 std::vector<size_t> CompleteEpisodes(const Episodes& episodes);
 
+// Copies of these episodes, in this order. Throws std::out_of_range for one that is not there.
+Episodes CopyEpisodes(const Episodes& episodes, std::span<const size_t> chosen);
+
 // Removes all other episodes, in place. `kept` ascends; throws std::invalid_argument if not.
 void KeepEpisodes(Episodes& episodes, std::span<const size_t> kept);
 

@@ -223,7 +223,12 @@ bool TrainingRun::AfterUpdate(const UpdateResult& last, TrainingRunObserver& obs
     loss_count_ = 0;
     line_ = {last.update, Clock::now()};
   }
-  if (last.update % options_.save_every == 0) Save();
+  const bool save = last.update % options_.save_every == 0;
+  if (save || last.update == options_.updates) {
+    info_.updates = last.update;
+    observer.OnSave(last.update, trainer_->agent(), info_);
+  }
+  if (save) Save();
   const bool evaluated = EvaluateIfDue(observer);
   observer.OnUpdate(last);
   return evaluated;

@@ -54,6 +54,10 @@ class TrainingRunObserver {
   // learning_rate, updates_per_second; of agents with critics also actor_loss, value_loss and q.
   virtual void OnMetrics(int64_t /*update*/, const std::map<std::string, double>& /*values*/) {}
 
+  // Before the agent is saved every `save_every` updates, and at the end of training. `info` is
+  // what a checkpoint of it holds.
+  virtual void OnSave(int64_t /*update*/, Agent& /*agent*/, const CheckpointInfo& /*info*/) {}
+
   // Whether an evaluation is still to be done after this update, at which one is due.
   virtual bool NeedsEvaluation(int64_t /*update*/) { return false; }
 

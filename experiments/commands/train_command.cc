@@ -179,9 +179,11 @@ TrainReport TrainOne(const TrainCommand& command, const std::vector<OptionSource
 }
 
 void Print(const TrainReport& report) {
-  std::printf("%s: %lld updates, %.1f updates/s, loss %s\n", report.checkpoint.path.c_str(),
+  std::printf("%s: %lld updates, %.1f updates/s, loss %s", report.checkpoint.path.c_str(),
               static_cast<long long>(report.updates), report.updates_per_second,
               json(report.loss).dump().c_str());
+  if (report.validation_loss) std::printf(", validation loss %g", *report.validation_loss);
+  std::printf("\n");
 }
 
 // The signal that any process has got, 0 if none has.

@@ -1,8 +1,11 @@
 #include "experiments/runs/resolved_run.h"
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <stdexcept>
+#include <string>
+#include <vector>
 
 #include "datasets/file_error.h"
 #include "datasets/known_files.h"
@@ -27,6 +30,26 @@ void AdaptNormalizer(const std::string& kind, datasets::Normalizer& normalizer) 
   }
 }
 
+// Moves a share of the episodes to data.held_out, evenly spread over the file: data that were
+// collected while a policy learned differ from the beginning to the end. Throws
+// std::invalid_argument if no episode or all of them would be held out.
+void HoldOutEpisodes(double percent, TrainData& data) {
+  std::vector<size_t> kept, held;
+  for (size_t i = 0; i < data.episodes.size(); ++i) {
+    const double before = percent / 100 * static_cast<double>(i);
+    const bool hold = std::floor(before + percent / 100) > std::floor(before);
+    (hold ? held : kept).push_back(i);
+  }
+  if (kept.empty() || held.empty()) {
+    throw std::invalid_argument(
+        "validation: expected a share that leaves episodes on both sides, "
+        "found " +
+        std::to_string(percent) + " % of " + std::to_string(data.episodes.size()) + " episodes");
+  }
+  data.held_out = datasets::CopyEpisodes(data.episodes, held);
+  datasets::KeepEpisodes(data.episodes, kept);
+}
+
 // Reads the episodes that the options keep, and their normalizer. Agents with critics learn from a
 // file's partial episode, too, as D4RL's qlearning_dataset has it.
 void ReadKeptEpisodes(const TrainOptions& options, TrainData& data) {
@@ -42,6 +65,7 @@ void ReadKeptEpisodes(const TrainOptions& options, TrainData& data) {
   if (options.top < 100) {
     datasets::KeepEpisodes(data.episodes, datasets::TopEpisodes(data.episodes, options.top));
   }
+  if (options.validation > 0) HoldOutEpisodes(options.validation, data);
   if (!all) data.normalizer = datasets::MakeNormalizer(data.episodes);
   AdaptNormalizer(options.agent.kind, data.normalizer);
 }

@@ -12,8 +12,9 @@ namespace cosdt::experiments {
 // A run's dataset as its options ask for it.
 struct TrainData {
   std::string path, sha256;
-  std::string remark;  // one line for the user about its physics; "" if there is none
-  datasets::Episodes episodes;
+  std::string remark;           // one line for the user about its physics; "" if there is none
+  datasets::Episodes episodes;  // to train on
+  datasets::Episodes held_out;  // to validate on; empty unless options ask for them
   datasets::Normalizer normalizer;
 };
 

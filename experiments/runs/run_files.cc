@@ -27,12 +27,23 @@ void Metrics::Write(int64_t update, const std::map<std::string, double>& values)
   events_.Write(update, values);
 }
 
-std::optional<double> Metrics::LastLoss() const {
+std::optional<double> Metrics::Last(const std::string& name) const {
   for (const json& line : lines_.lines() | std::views::reverse) {
-    const auto loss = line.find("loss");
-    if (loss != line.end()) return loss->get<std::optional<double>>();
+    const auto value = line.find(name);
+    if (value != line.end()) return value->get<std::optional<double>>();
   }
   return std::nullopt;
+}
+
+std::optional<std::pair<int64_t, double>> Metrics::Least(const std::string& name) const {
+  std::optional<std::pair<int64_t, double>> least;
+  for (const json& line : lines_.lines()) {
+    const auto value = line.find(name);
+    if (value == line.end() || !value->is_number()) continue;
+    const auto found = value->get<double>();
+    if (!least || found < least->second) least.emplace(line["update"].get<int64_t>(), found);
+  }
+  return least;
 }
 
 std::optional<std::vector<TargetEvaluation>> EvaluateInTraining(const agents::Checkpoint& agent,

@@ -26,8 +26,11 @@ class Metrics {
 
   void Write(int64_t update, const std::map<std::string, double>& values);
 
-  // The mean over the updates of the last line with one; none before the first.
-  std::optional<double> LastLoss() const;
+  // The last line's value of that name; none before the first, or if it was not finite.
+  std::optional<double> Last(const std::string& name) const;
+
+  // The update with the least value of that name, the first of equal ones, and the value.
+  std::optional<std::pair<int64_t, double>> Least(const std::string& name) const;
 
  private:
   JsonLines lines_;

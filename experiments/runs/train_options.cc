@@ -119,6 +119,10 @@ void TrainOptions::Validate() const {
     throw std::invalid_argument("top: expected a share from 0 to 100 %, found " +
                                 std::to_string(top));
   }
+  if (!(validation >= 0 && validation < 100)) {
+    throw std::invalid_argument("validation: expected a share from 0 to below 100 %, found " +
+                                std::to_string(validation));
+  }
   if (normalize_over != "kept" && normalize_over != "all") {
     throw std::invalid_argument("normalize-over: expected kept or all, found " + normalize_over);
   }
@@ -158,6 +162,10 @@ std::vector<TrainField> TrainFields(TrainOptions& o) {
           "says, else d4rl)",
           o.physics);
   add_own("top", "train on the best episodes by return: a percentage such as 10%", o.top);
+  add_own("validation",
+          "hold out whole episodes, a percentage such as 5%, and log the loss on them; without "
+          "--eval-every the agent with the lowest is kept as the best",
+          o.validation);
   add({.flag = "normalize-over",
        .help = "normalize observations over the kept episodes (kept) or over all rows (all)",
        .config_only = true},

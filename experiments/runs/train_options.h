@@ -18,6 +18,7 @@ struct TrainOptions : agents::TrainingRunOptions {
   std::string physics;                  // likewise
   double top = 100;                     // percent of the episodes that are kept, by return
   std::string normalize_over = "kept";  // episodes, or "all" rows of the file
+  double validation = 0;                // percent of these that are held out, to be judged by
   std::vector<double> targets;
   int64_t episodes = 10;  // per target in an evaluation
   int64_t threads = 1;

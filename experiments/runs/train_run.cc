@@ -2,9 +2,11 @@
 
 #include <ATen/Version.h>
 
+#include <cmath>
 #include <cstdio>
 #include <filesystem>
 #include <stdexcept>
+#include <utility>
 
 #include "agents/models/precision.h"
 #include "attention/linear_op.h"
@@ -15,9 +17,12 @@
 #include "experiments/program/version.h"
 #include "experiments/runs/run_files.h"
 #include "experiments/runs/train_config.h"
+#include "experiments/runs/validation.h"
 
 namespace cosdt::experiments {
 namespace {
+
+constexpr char kValidationLoss[] = "validation_loss";
 
 // The path that computes the agent's linear attention: "kernels", or "composition" of LibTorch's
 // operations; none for agents without it.
@@ -36,10 +41,14 @@ std::optional<std::string> AttentionPath(const agents::Agent& agent, const std::
 class RunWriter : public agents::TrainingRunObserver {
  public:
   RunWriter(const std::string& folder, const TrainOptions& options, int64_t updates,
-            agents::ProcessGroup* group, const std::function<bool()>& stop)
+            std::optional<Validation> validation, agents::ProcessGroup* group,
+            const std::function<bool()>& stop)
       : metrics_(folder, updates),
         evaluations_(folder, options, updates, group),
+        folder_(folder),
+        keeps_best_(options.eval_every == 0),
         progress_("training", "updates", static_cast<double>(options.updates)),
+        validation_(std::move(validation)),
         stop_(stop) {
     progress_.Update(static_cast<double>(updates));
   }
@@ -52,6 +61,15 @@ class RunWriter : public agents::TrainingRunObserver {
   void OnMetrics(int64_t update, const std::map<std::string, double>& values) override {
     metrics_.Write(update, values);
   }
+  void OnSave(int64_t update, agents::Agent& agent, const agents::CheckpointInfo& info) override {
+    if (!validation_) return;
+    const double loss = validation_->Loss(agent);
+    const std::optional<std::pair<int64_t, double>> best = metrics_.Least(kValidationLoss);
+    if (keeps_best_ && std::isfinite(loss) && !(best && best->second <= loss)) {
+      agents::WriteCheckpoint(best_checkpoint(), agent, info);
+    }
+    metrics_.Write(update, {{kValidationLoss, loss}});
+  }
   bool NeedsEvaluation(int64_t update) override { return !evaluations_.Has(update); }
   void Evaluate(int64_t update, const std::string& checkpoint) override {
     evaluations_.Evaluate(update, checkpoint, metrics_, stop_);
@@ -60,10 +78,23 @@ class RunWriter : public agents::TrainingRunObserver {
   const Metrics& metrics() const { return metrics_; }
   const Evaluations& evaluations() const { return evaluations_; }
 
+  // The best agent by evaluations or, without them, by the validation loss.
+  std::optional<TrainingEvaluation> Best() const {
+    if (!keeps_best_) return evaluations_.Best();
+    const auto best = metrics_.Least(kValidationLoss);
+    if (!best) return std::nullopt;
+    return TrainingEvaluation{best_checkpoint(), best->first, {}};
+  }
+
  private:
+  std::string best_checkpoint() const { return folder_ + "/best.safetensors"; }
+
   Metrics metrics_;
   Evaluations evaluations_;
+  std::string folder_;
+  bool keeps_best_;  // by the validation loss
   Progress progress_;
+  std::optional<Validation> validation_;
   const std::function<bool()>& stop_;
 };
 
@@ -118,12 +149,13 @@ TrainReport DescribeTraining(const ResolvedRun& run, const agents::TrainingRun& 
           .torch_version = TorchVersion(),
           .seed = options.trainer.seed,
           .updates = training.updates(),
-          .loss = writer.metrics().LastLoss(),
+          .loss = writer.metrics().Last("loss"),
           .updates_per_second = training.updates_per_second(),
           .dataset = {run.data().path, run.data().sha256},
           .checkpoint = {checkpoint, datasets::Sha256OfFile(checkpoint)},
           .last = writer.evaluations().Last(checkpoint),
-          .best = writer.evaluations().Best(),
+          .best = writer.Best(),
+          .validation_loss = writer.metrics().Last(kValidationLoss),
           .update_path = trainer.update_path(),
           .attention_path = AttentionPath(trainer.agent(), options.trainer.precision)};
 }
@@ -152,7 +184,9 @@ TrainReport TrainInFolder(const ResolvedRun& run, const std::string& folder, boo
                              "it)");
   }
   datasets::WriteFile(config, info.run);
-  RunWriter writer(folder, run.options(), training.updates(), group, stop);
+  std::optional<Validation> validation;
+  if (run.data().held_out.size() > 0) validation.emplace(run, device);
+  RunWriter writer(folder, run.options(), training.updates(), std::move(validation), group, stop);
   training.Train(writer, stop);
   return DescribeTraining(run, training, writer, device);
 }

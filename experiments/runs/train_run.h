@@ -16,6 +16,8 @@ namespace cosdt::experiments {
 //   evaluations.jsonl, best.safetensors    with eval_every: every evaluation as `cosdt eval` gives
 //                                          it, and the agent with the best mean return for the
 //                                          first target
+// With validation, the lines of metrics before saves have validation_loss, and without eval_every
+// best.safetensors is the agent with the lowest.
 // Prints the data's remark and progress to standard error. Throws what TrainingRun throws, and
 // std::runtime_error if a run has begun in the folder and `resume` is false.
 //

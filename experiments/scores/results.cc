@@ -58,6 +58,7 @@ void to_json(json& to, const TrainReport& from) {
              {"checkpoint", from.checkpoint},
              {"last", from.last},
              {"best", from.best},
+             {"validation_loss", from.validation_loss},
              {"update_path", from.update_path},
              {"attention_path", from.attention_path}});
 }

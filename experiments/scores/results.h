@@ -72,6 +72,7 @@ struct TrainReport {
   FileIdentity dataset, checkpoint;
   TrainingEvaluation last;
   std::optional<TrainingEvaluation> best;
+  std::optional<double> validation_loss;      // the last one; none without held-out episodes
   std::string update_path;                    // "cpu", "kernels" or "composition"
   std::optional<std::string> attention_path;  // "kernels" or "composition" of linear attention
 };

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "agents/models/checkpoint.h"
 #include "tests/experiments/commands/train_runs.h"
 #include "tests/read_bytes.h"
 
@@ -44,6 +45,32 @@ TEST_F(TrainCommandTest, TakesThePhysicsFromTheData) {
               HasSubstr("cosdt: warning: agents are evaluated in d4rl physics; " + made_in));
   EXPECT_THAT(ReadBytes(Out("other/config.toml")), HasSubstr("physics = 'd4rl'"));
   EXPECT_EQ(train("same", "--physics gymnasium-v5 2>&1 >/dev/null").output, "");
+}
+
+TEST_F(TrainCommandTest, TheAgentWithTheLowestValidationLossIsTheBest) {
+  const std::string flags = "--validation 20% --save-every 50 --lr 1e-2 --json ";
+  const json straight = json::parse(Train("straight", "--updates 250 " + flags).output);
+  std::istringstream lines(ReadBytes(Out("straight/metrics.jsonl")));
+  std::vector<std::pair<double, int64_t>> losses;
+  for (std::string line; std::getline(lines, line);) {
+    const json object = json::parse(line);
+    if (object.contains("validation_loss")) {
+      losses.emplace_back(object["validation_loss"], object["update"]);
+    }
+  }
+  ASSERT_EQ(losses.size(), 5);
+  EXPECT_EQ(straight["validation_loss"], losses.back().first);
+  const int64_t best = std::ranges::min_element(losses)->second;
+  EXPECT_EQ(straight["best"]["update"], best);
+  const agents::Checkpoint agent = agents::ReadCheckpoint(straight["best"]["checkpoint"]);
+  EXPECT_EQ(agent.info.updates, best);
+
+  // resumed: the same
+  Train("resumed", "--updates 100 " + flags);
+  const json resumed = json::parse(Train("resumed", "--updates 250 --resume " + flags).output);
+  EXPECT_EQ(resumed["validation_loss"], straight["validation_loss"]);
+  EXPECT_EQ(agents::ReadCheckpoint(resumed["best"]["checkpoint"]).info.updates,
+            std::ranges::min_element(losses)->second);
 }
 
 TEST_F(TrainCommandTest, WritesARunAndReportsIt) {

@@ -39,6 +39,39 @@ class ResolvedRunTest : public testing::Test {
   TrainOptions options_;
 };
 
+TEST_F(ResolvedRunTest, HoldsOutWholeEpisodesThroughoutTheFile) {
+  const datasets::Episodes all = datasets::ReadEpisodes(options_.dataset);
+  options_.validation = 25;
+  const ResolvedRun run = ResolveRun(options_, "");
+  const datasets::Episodes &held = run.data().held_out, &kept = run.data().episodes;
+  ASSERT_EQ(held.size(), all.size() / 4);
+  ASSERT_EQ(held.size() + kept.size(), all.size());
+  size_t from_held = 0, from_kept = 0;
+  for (size_t i = 0; i < all.size(); ++i) {
+    const bool is_held = i % 4 == 3;
+    const datasets::Episodes& side = is_held ? held : kept;
+    const size_t at = is_held ? from_held++ : from_kept++;
+    EXPECT_EQ(side.returns[at], all.returns[i]) << i;
+    ASSERT_EQ(side.length(at), all.length(i)) << i;
+    for (size_t row = 0; row < all.length(i); ++row) {
+      const size_t ours = side.offsets[at] + row, theirs = all.offsets[i] + row;
+      EXPECT_EQ(side.observations[11 * ours + 10], all.observations[11 * theirs + 10]);
+      EXPECT_EQ(side.actions[3 * ours], all.actions[3 * theirs]);
+      EXPECT_EQ(side.returns_to_go[ours], all.returns_to_go[theirs]);
+    }
+  }
+  EXPECT_EQ(run.data().normalizer.mean, datasets::MakeNormalizer(kept).mean);
+
+  for (const double percent : {1e-3, 99.999}) {
+    options_.validation = percent;
+    EXPECT_THAT(Message(), HasSubstr("validation: expected a share that leaves episodes"));
+  }
+  for (const double percent : {-1., 100.}) {
+    options_.validation = percent;
+    EXPECT_THAT(Message(), HasSubstr("validation: expected a share from 0 to below 100 %"));
+  }
+}
+
 TEST_F(ResolvedRunTest, NothingIsLeftOpen) {
   const ResolvedRun run = ResolveRun(options_, "");
   const TrainOptions& options = run.options();
