@@ -52,7 +52,11 @@ std::string DataFolder(const std::string& chosen) {
 std::string FindDataset(const std::string& name, const std::string& data_folder) {
   if (IsFile(name)) return name;
   const KnownFile* const known = FindKnownFile(name);
-  if (!known) throw FileError(name, "", "a file or the name of one of D4RL's", WhatIsThere(name));
+  if (!known) {
+    const std::string minari = DataFolder(data_folder) + "/" + name + "/data/main_data.hdf5";
+    if (IsFile(minari)) return minari;
+    throw FileError(name, "", "a file or the name of one of D4RL's", WhatIsThere(name));
+  }
   const std::string path = DataFolder(data_folder) + "/" + known->name + ".hdf5";
   if (!IsFile(path)) {
     throw FileError(path, "", "what `cosdt data fetch " + name + "` downloads",

@@ -23,7 +23,8 @@ void to_json(json& to, const ReturnStatistics& from) {
         {"iqm", from.iqm},
         {"iqm_ci", from.iqm_ci},
         {"normalized_score", from.normalized_score},
-        {"normalized_score_ci", from.normalized_score_ci}};
+        {"normalized_score_ci", from.normalized_score_ci},
+        {"score_scale", from.normalized_score ? json("d4rl") : json()}};
   if (from.success_rate) to["success_rate"] = *from.success_rate;
 }
 
@@ -106,8 +107,8 @@ void PrintReturns(const ReturnStatistics& s) {
   std::printf("interquartile mean %.*f, 95 %% interval [%.*f, %.*f]\n", digits, s.iqm, digits,
               s.iqm_ci.low, digits, s.iqm_ci.high);
   if (s.normalized_score) {
-    std::printf("normalized score   %.2f, 95 %% interval [%.2f, %.2f]\n", *s.normalized_score,
-                s.normalized_score_ci->low, s.normalized_score_ci->high);
+    std::printf("normalized score   %.2f on D4RL's scale, 95 %% interval [%.2f, %.2f]\n",
+                *s.normalized_score, s.normalized_score_ci->low, s.normalized_score_ci->high);
   }
   if (s.success_rate) std::printf("success rate       %.1f %%\n", 100 * *s.success_rate);
 }

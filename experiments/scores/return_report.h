@@ -34,7 +34,8 @@ struct EpisodeStatistics : ReturnStatistics {
 };
 
 // In JSON an interval is [low, high]; success_rate is left out if it is empty, other optional
-// values are null. Reading throws nlohmann::json::exception if a key is missing or of another type.
+// values are null; score_scale says whose constants normalize scores, "d4rl", or is null. Reading
+// throws nlohmann::json::exception if a key is missing or of another type.
 void to_json(nlohmann::json& to, const Interval& from);
 void from_json(const nlohmann::json& from, Interval& to);
 void to_json(nlohmann::json& to, const ReturnStatistics& from);

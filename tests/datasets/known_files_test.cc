@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <set>
 #include <string>
@@ -109,6 +110,12 @@ TEST(DataFolderTest, FindsPathsAndD4rlsNames) {
   EXPECT_EQ(FindDataset("hopper-medium-replay-v2", file.folder()), path);
   COSDT_EXPECT_FILE_ERROR(FindDataset("hopper-medium-v2", file.folder()),
                           "hopper_medium-v2.hdf5: expected what `cosdt data fetch");
+  const std::string minari = file.folder() + "/mujoco/hopper/medium-v0/data";
+  std::filesystem::create_directories(minari);
+  COSDT_EXPECT_FILE_ERROR(FindDataset("mujoco/hopper/medium-v0", file.folder()), "expected a file");
+  std::ofstream(minari + "/main_data.hdf5") << "data";
+  EXPECT_EQ(FindDataset("mujoco/hopper/medium-v0", file.folder()), minari + "/main_data.hdf5");
+  std::filesystem::remove_all(file.folder() + "/mujoco");
   COSDT_EXPECT_FILE_ERROR(FindDataset("nothing", file.folder()), "nothing: expected a file or");
 }
 
