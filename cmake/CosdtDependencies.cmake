@@ -19,7 +19,13 @@ foreach(name IN ITEMS torch mujoco)
     string(APPEND folder "-cpu") # its headers serve CUDA builds too
   endif()
   list(APPEND COSDT_HINTS "${folder}/${name}")
+  set(COSDT_PIN_${name} ${version})
 endforeach()
+if(COSDT_PYTHON) # a wheel for this Python, whose packages have the same layout
+  execute_process(COMMAND "${COSDT_PYTHON}" -c "import sysconfig; print(sysconfig.get_path('platlib'))"
+                  OUTPUT_VARIABLE site OUTPUT_STRIP_TRAILING_WHITESPACE)
+  list(APPEND COSDT_HINTS "${site}/torch" "${site}/mujoco")
+endif()
 
 # CUDA is compiled in if there is a device, or on request; nothing needs it
 if(NOT COSDT_CUDA MATCHES "^(AUTO|ON|OFF)$")

@@ -1,7 +1,8 @@
-# Finds MuJoCo in the layout of its releases, which cmake/setup.sh gives the wheel's files too, and defines
-# cosdt::mujoco. CMAKE_PREFIX_PATH names the folder, or COSDT_HINTS does; MuJoCo_VERSION is read from the header.
+# Finds MuJoCo in the layout of its releases, which cmake/setup.sh gives the wheel's files too, or in that of the Python
+# package, and defines cosdt::mujoco. CMAKE_PREFIX_PATH names the folder, or COSDT_HINTS does; MuJoCo_VERSION is read
+# from the header.
 find_path(MuJoCo_INCLUDE_DIR mujoco/mujoco.h HINTS ${COSDT_HINTS} PATH_SUFFIXES include)
-find_library(MuJoCo_LIBRARY mujoco HINTS ${COSDT_HINTS} PATH_SUFFIXES lib)
+find_library(MuJoCo_LIBRARY NAMES mujoco libmujoco.so.${COSDT_PIN_mujoco} HINTS ${COSDT_HINTS} PATH_SUFFIXES lib)
 mark_as_advanced(MuJoCo_INCLUDE_DIR MuJoCo_LIBRARY)
 
 if(MuJoCo_INCLUDE_DIR)

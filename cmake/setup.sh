@@ -4,6 +4,8 @@
 #
 #   cmake/setup.sh            packages, LibTorch, MuJoCo
 #   cmake/setup.sh format     the pinned clang-format alone
+#   cmake/setup.sh stand-ins FOLDER   for the CPU: what the Python package torch in FOLDER lacks of CUDA if it was
+#                             installed without its dependencies
 #
 # COSDT_DEPS         folder for LibTorch and MuJoCo (default: .deps in this repository)
 # COSDT_CUDA=ON      LibTorch's CUDA half too, with the libraries that it needs and the CUDA compiler
@@ -160,11 +162,12 @@ PYTHON
 # a CUDA program starts on a machine that has none of them, and computes on its CPU.
 stand_ins() {
   local name
-  readelf -d "$1"/lib*_cuda.so | grep -o '\[lib\(cu\|nccl\|torch_nvshmem\)[^]]*' | tr -d '[' | sort -u |
+  readelf -d "$1"/lib*.so | grep -o '\[lib\(cu\|nccl\|nvshmem\|torch_nvshmem\)[^]]*' | tr -d '[' | sort -u |
     while read -r name; do
-      [ "${name%%.*}" = libcudart ] || # which the CPU half has
+      case ${name%%.*} in libcudart | libcupti) continue ;; esac # which the CPU half has
+      [ -e "$1/$name" ] ||
         cc -shared -nostdlib -x c /dev/null -o "$1/$name" -Wl,-soname,"$name" \
-          -Wl,--version-script,/dev/stdin <<<"$name { };"
+          -Wl,--version-script,/dev/stdin <<<"$name { }; NVSHMEM { };"
     done || fail "making stand-ins in $1" "a C compiler and readelf" "install them (g++, binutils)"
 }
 
@@ -173,6 +176,11 @@ version_of() { sed -n "s/^$1==\([0-9.]*\).*/\1/p" "$here/wheels.txt"; }
 if [ "${1:-}" = format ]; then
   unpack "clang-format-$(version_of clang-format)" "$here/wheels.txt" clang-format
   chmod +x "$deps/clang-format-$(version_of clang-format)/clang_format/data/bin/clang-format"
+  exit
+fi
+
+if [ "${1:-}" = stand-ins ]; then
+  stand_ins "$2/lib"
   exit
 fi
 

@@ -31,6 +31,7 @@ EXPERIMENTS = {
     "bench": ["program", "scores", "report"],
     "runs": ["program", "scores"],
     "commands": ["program", "scores", "report", "bench", "runs"],
+    "python": ["program", "scores"],
 }
 
 

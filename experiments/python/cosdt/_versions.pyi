@@ -1,0 +1,5 @@
+"""The versions that this package was built with."""
+
+COSDT: str
+TORCH: str
+MUJOCO: str
