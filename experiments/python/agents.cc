@@ -25,22 +25,21 @@ class Session {
  public:
   Session(const std::string& checkpoint, const std::string& decode, int horizon,
           const std::string& precision, int threads)
-      : session_(checkpoint, {.decode = agents::ParseDecodeMode(decode),
+      : guard_("agent", threads),
+        session_(checkpoint, {.decode = agents::ParseDecodeMode(decode),
                               .horizon = horizon,
                               .compute_type = agents::ParsePrecision(precision),
                               .threads = threads}) {}
 
   void Reset(Array<const double, 1> targets, Array<const uint64_t, 1> seeds) {
-    process_.ExpectSame("agent");
-    const nb::gil_scoped_release release;
+    const PoolGuard::Call call = guard_.Enter();
     session_.Reset({targets.data(), targets.size()}, {seeds.data(), seeds.size()});
   }
 
   // actions [rows, action_size] are written.
   void Act(Array<const double, 2> observations, Array<const double, 1> rewards,
            Array<double, 2> actions) {
-    process_.ExpectSame("agent");
-    const nb::gil_scoped_release release;
+    const PoolGuard::Call call = guard_.Enter();
     const attention::OneThread one;  // the decoder cuts rows into pieces for threads
     const auto chosen =
         session_.Act({observations.data(), observations.size()}, {rewards.data(), rewards.size()});
@@ -49,8 +48,7 @@ class Session {
   }
 
   void Keep(const std::vector<int>& rows) {
-    process_.ExpectSame("agent");
-    const nb::gil_scoped_release release;
+    const PoolGuard::Call call = guard_.Enter();
     session_.Keep(rows);
   }
 
@@ -73,7 +71,7 @@ class Session {
   }
 
  private:
-  Process process_;
+  PoolGuard guard_;
   agents::AgentSession session_;
 };
 
@@ -90,12 +88,13 @@ std::string DescribeEpisodes(std::vector<double> returns, std::vector<int> lengt
 
 void BindAgents(nb::module_& module) {
   nb::class_<Session>(module, "Session")
-      .def(nb::init<const std::string&, const std::string&, int, const std::string&, int>())
+      .def(nb::init<const std::string&, const std::string&, int, const std::string&, int>(),
+           nb::call_guard<nb::gil_scoped_release>())
       .def("reset", &Session::Reset)
       .def("act", &Session::Act)
       .def("keep", &Session::Keep)
       .def("describe", &Session::Describe);
-  module.def("describe_episodes", &DescribeEpisodes);
+  module.def("describe_episodes", &DescribeEpisodes, nb::call_guard<nb::gil_scoped_release>());
 }
 
 }  // namespace cosdt::python

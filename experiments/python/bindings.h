@@ -6,6 +6,7 @@
 #include <nanobind/ndarray.h>
 #include <unistd.h>
 
+#include <mutex>
 #include <stdexcept>
 #include <string>
 
@@ -29,20 +30,32 @@ void ExpectSize(const char* name, const AnyArray& array, size_t expected) {
                               " values, found " + std::to_string(array.size()));
 }
 
-// The process that an object with threads was made in: a fork has none of them, and would wait for
-// them for ever.
-class Process {
+// Guards an object with a pool of threads, which runs one loop at a time, and only in the process
+// that made it: a fork has none of the threads, and would wait for them for ever.
+class PoolGuard {
  public:
-  // Throws std::runtime_error in another process.
-  void ExpectSame(const char* what) const {
-    if (getpid() == pid_) return;
-    throw std::runtime_error(std::string(what) + ": expected to be used in process " +
-                             std::to_string(pid_) + ", which made it, found a fork of it, " +
-                             std::to_string(getpid()) + "; make it after the fork");
+  PoolGuard(const char* what, int threads) : what_(what), threads_(threads) {}
+
+  // While the result lives, the GIL is released and no other Python thread is in such a call.
+  // Throws std::runtime_error in a fork.
+  struct Call {
+    nb::gil_scoped_release release;
+    std::lock_guard<std::mutex> lock;
+  };
+  Call Enter() {
+    if (threads_ > 1 && getpid() != pid_) {
+      throw std::runtime_error(std::string(what_) + ": expected to be used in process " +
+                               std::to_string(pid_) + ", which made it, found a fork of it, " +
+                               std::to_string(getpid()) + "; make it after the fork");
+    }
+    return {{}, std::lock_guard(mutex_)};
   }
 
  private:
+  const char* what_;
+  int threads_;
   pid_t pid_ = getpid();
+  std::mutex mutex_;
 };
 
 }  // namespace cosdt::python

@@ -50,7 +50,7 @@ envs::MujocoEnv& BodyOf(SeededEnv& env) {
 class Envs {
  public:
   Envs(const std::string& name, const std::string& physics, int count, int threads)
-      : pool_(threads), ended_(count) {
+      : guard_("environments", threads), pool_(threads), ended_(count) {
     if (count < 1) {
       throw std::invalid_argument("num_envs: expected at least 1, found " + std::to_string(count));
     }
@@ -60,10 +60,9 @@ class Envs {
 
   // Begins an episode in every copy; those with a seed are seeded first.
   void Reset(const std::vector<std::optional<uint64_t>>& seeds, Array<double, 2> observations) {
-    process_.ExpectSame("environments");
     ExpectSize("seeds", seeds, envs_.size());
     ExpectSize("observations", observations, Values());
-    const nb::gil_scoped_release release;
+    const PoolGuard::Call call = guard_.Enter();
     pool_.ForEach(size(), [&](int i) {
       if (seeds[i]) envs_[i].Seed(*seeds[i]);
       envs_[i].Reset();
@@ -74,14 +73,13 @@ class Envs {
 
   void Step(Array<const double, 2> actions, Array<double, 2> observations, Array<double, 1> rewards,
             Array<bool, 1> terminated, Array<bool, 1> truncated) {
-    process_.ExpectSame("environments");
     const size_t width = spec().action_size;
     ExpectSize("actions", actions, envs_.size() * width);
     ExpectSize("observations", observations, Values());
     ExpectSize("rewards", rewards, envs_.size());
     ExpectSize("terminated", terminated, envs_.size());
     ExpectSize("truncated", truncated, envs_.size());
-    const nb::gil_scoped_release release;
+    const PoolGuard::Call call = guard_.Enter();
     // before any copy moves: a wrong action changes nothing
     for (int i = 0; i < size(); ++i) {
       if (!ended_[i]) envs::CheckAction(spec(), {actions.data() + i * width, width});
@@ -111,7 +109,7 @@ class Envs {
     envs_[row].env().Observe({observations + row * width, width});
   }
 
-  Process process_;
+  PoolGuard guard_;
   envs::ThreadPool pool_;
   std::vector<SeededEnv> envs_;
   std::vector<uint8_t> ended_;  // whether the next step begins an episode
@@ -167,7 +165,8 @@ void BindEnvs(nb::module_& module) {
   BindEnv(module);
   nb::class_<Envs> envs(module, "Envs");
   DefineSpec(envs);
-  envs.def(nb::init<const std::string&, const std::string&, int, int>())
+  envs.def(nb::init<const std::string&, const std::string&, int, int>(),
+           nb::call_guard<nb::gil_scoped_release>())
       .def("reset", &Envs::Reset)
       .def("step", &Envs::Step);
 

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import threading
 
 import gymnasium
 import h5py
@@ -220,6 +221,25 @@ def test_a_fork_of_an_environment_with_threads_says_so():
     os.waitpid(child, 0)
     assert "make it after the fork" in error
     envs.step(np.zeros((4, 3)))  # this process goes on
+
+
+def test_threads_of_python_take_turns():
+    one, two = (gymnasium.make_vec("cosdt/HalfCheetah-d4rl", num_envs=4, threads=2) for _ in range(2))
+    zeros = np.zeros((4, 6), np.float32)
+
+    def steps(envs, count):
+        for _ in range(count):
+            envs.step(zeros)
+
+    for envs in (one, two):
+        envs.reset(seed=0)
+    steps(one, 200)
+    workers = [threading.Thread(target=steps, args=(two, 100)) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    np.testing.assert_array_equal(one.step(zeros)[0], two.step(zeros)[0])
 
 
 def test_gymnasiums_processes_step_it():

@@ -18,6 +18,7 @@ from gymnasium.vector.utils import batch_space
 from . import _cosdt
 
 _TITLES = {"hopper": "Hopper", "halfcheetah": "HalfCheetah", "walker2d": "Walker2d"}
+_BODY_STEPS = 1000  # of an episode
 PHYSICS: tuple[str, ...] = tuple(_cosdt.physics_names())
 
 
@@ -202,15 +203,19 @@ def env_id(name: str, physics: str = "d4rl") -> str:
     physics
         ``"d4rl"``, ``"gymnasium-v4"`` or ``"gymnasium-v5"``; tasks without a body have none.
     """
+    _cosdt.Env(name, physics)  # refuses unknown names
+    return _register(name, physics)
+
+
+def _register(name: str, physics: str) -> str:
     body = _cosdt.body_of(name)
     spelled = f"cosdt/{_TITLES[body]}{name.removeprefix(body)}-{physics}" if body else f"cosdt/{name}"
     if spelled not in gymnasium.registry:
-        env = _cosdt.Env(name, physics)
         gymnasium.register(
             spelled,
             entry_point="cosdt.gymnasium:CosdtEnv",
             vector_entry_point="cosdt.gymnasium:CosdtVectorEnv",
-            max_episode_steps=env.horizon if body else None,  # tasks without a body end by themselves
+            max_episode_steps=_BODY_STEPS if body else None,  # tasks without a body end by themselves
             kwargs={"name": name, "physics": physics},
         )
     return spelled
@@ -243,6 +248,6 @@ def model_xml(env: str, physics: str = "d4rl") -> str:
 for _body in _cosdt.body_names():
     for _task in ("", "-position", "-velocity", "-delayed"):
         for _physics in PHYSICS:
-            env_id(_body + _task, _physics)
+            _register(_body + _task, _physics)
 for _game in _cosdt.game_names():
-    env_id(_game)
+    _register(_game, "d4rl")
