@@ -47,6 +47,11 @@ def test_versions_agree():
     assert printed.startswith(f"cosdt {cosdt.__version__}\nLibTorch {_versions.TORCH}\nMuJoCo {_versions.MUJOCO}\n")
 
 
+def test_a_name_alone_imports_the_package():
+    done = python("import gymnasium; print(gymnasium.make('cosdt:cosdt/Hopper-d4rl').unwrapped.name)")
+    assert done.stdout == "hopper\n", done.stderr
+
+
 def test_the_program_keeps_its_exit_codes():
     assert subprocess.run(["cosdt"], capture_output=True).returncode == 2
     assert subprocess.run(["cosdt", "data", "info", "nothing.hdf5"], capture_output=True).returncode == 1
