@@ -9,9 +9,9 @@
 #include <utility>
 #include <vector>
 
+#include "agents/behaviour/sac_update.h"
 #include "agents/mlp/learned.h"
 #include "agents/mlp/mlp_stack.h"
-#include "agents/behaviour/sac_update.h"
 #include "datasets/policy_file.h"
 #include "envs/env.h"
 

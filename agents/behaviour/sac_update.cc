@@ -152,8 +152,8 @@ void SacUpdate::UpdatePolicy(MlpStack& policy, float alpha) {
   }
   policy.ZeroGradients(0);
   policy.AddGradients(0, {policy_inputs_.data(), observation_size_}, rows_,
-                  policy.HiddenIn(policy_memory_, rows_),
-                  {policy_gradients_.data(), 2 * action_size_});
+                      policy.HiddenIn(policy_memory_, rows_),
+                      {policy_gradients_.data(), 2 * action_size_});
 }
 
 SacLosses SacUpdate::ComputeGradients(const SacBatch& batch, const torch::Tensor& noise,

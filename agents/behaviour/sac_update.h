@@ -5,9 +5,9 @@
 #include <array>
 #include <cstdint>
 
+#include "agents/kernels/gemm.h"
 #include "agents/mlp/mlp_passes.h"
 #include "agents/mlp/mlp_stack.h"
-#include "agents/kernels/gemm.h"
 
 namespace cosdt::agents {
 

@@ -32,8 +32,7 @@ void IqlLearner::ComputeCriticGradients(TransitionBatch& batch, CriticLosses& lo
   const int64_t pair = options_.observation_size + options_.action_size;
   passes_.SmallestOutputs(*agent_.value, {batch.next_pairs.data(), pair}, targets_.data());
   for (int64_t i = 0; i < batch.rows; ++i) {
-    targets_.data()[i] =
-        batch.rewards.data()[i] + batch.discounts.data()[i] * targets_.data()[i];
+    targets_.data()[i] = batch.rewards.data()[i] + batch.discounts.data()[i] * targets_.data()[i];
   }
   std::array<double, 2> squares{}, sizes{};
   const float share = 1 / static_cast<float>(batch.rows);
@@ -87,22 +86,22 @@ void IqlLearner::ComputeActorGradients(TransitionBatch& batch, CriticLosses& los
   const double constant = gaussian ? std::log(2 * std::numbers::pi) / 2 : 0;
   double loss = 0;
   std::vector<double> log_std_gradients(log_std.size());
-  passes_.Fit(agent_.actor, {batch.pairs.data(), pair},
-              [&](int64_t, int64_t begin, int64_t count, kernels::Rows outputs) {
-                for (int64_t i = 0; i < count; ++i) {
-                  const double weight = weights_.data()[begin + i] / rows;
-                  const float* const action = batch.pairs.data() + (begin + i) * pair + o;
-                  for (size_t k = 0; k < log_std.size(); ++k) {
-                    float& output = outputs.data[i * a + static_cast<int64_t>(k)];
-                    const double mean = std::tanh(output), error = mean - action[k];
-                    const double square = error * error * inverse_variance[k];
-                    loss += weight * (square / 2 + log_std[k] + constant);
-                    log_std_gradients[k] += weight * (1 - square);
-                    output = static_cast<float>(weight * error * inverse_variance[k] *
-                                                (1 - mean * mean));
-                  }
-                }
-              });
+  passes_.Fit(
+      agent_.actor, {batch.pairs.data(), pair},
+      [&](int64_t, int64_t begin, int64_t count, kernels::Rows outputs) {
+        for (int64_t i = 0; i < count; ++i) {
+          const double weight = weights_.data()[begin + i] / rows;
+          const float* const action = batch.pairs.data() + (begin + i) * pair + o;
+          for (size_t k = 0; k < log_std.size(); ++k) {
+            float& output = outputs.data[i * a + static_cast<int64_t>(k)];
+            const double mean = std::tanh(output), error = mean - action[k];
+            const double square = error * error * inverse_variance[k];
+            loss += weight * (square / 2 + log_std[k] + constant);
+            log_std_gradients[k] += weight * (1 - square);
+            output = static_cast<float>(weight * error * inverse_variance[k] * (1 - mean * mean));
+          }
+        }
+      });
   losses.actor = loss;
   for (size_t k = 0; gaussian && k < log_std.size(); ++k) {
     const float x = agent_.log_std.const_data_ptr<float>()[k];

@@ -20,8 +20,8 @@ struct LearningRates {
 struct CriticLosses {
   double critic = 0;  // mean squared Bellman errors: summed over the two critics, of IQL their mean
   std::optional<double> actor, value;  // none: not in this update
-  double q = 0;              // mean absolute value of the critics at the data
-  double gradient_norm = 0;  // of the critics' loss
+  double q = 0;                        // mean absolute value of the critics at the data
+  double gradient_norm = 0;            // of the critics' loss
 };
 
 // Learns the networks of an actor-critic agent, one update per batch of transitions, written out

@@ -40,10 +40,10 @@ class Td3Learner : public CriticLearner {
   MlpStack slow_actor_, slow_critics_;
   Learned learned_actor_, learned_critics_;
   MlpPasses passes_;
-  kernels::Floats targets_, values_;                    // [rows]
-  kernels::Floats policy_pairs_;                        // [rows, observation, then action]
-  kernels::Floats actor_memory_;                        // hidden values
-  kernels::Floats actor_outputs_, action_gradients_;    // [rows, action_size]
+  kernels::Floats targets_, values_;                  // [rows]
+  kernels::Floats policy_pairs_;                      // [rows, observation, then action]
+  kernels::Floats actor_memory_;                      // hidden values
+  kernels::Floats actor_outputs_, action_gradients_;  // [rows, action_size]
 };
 
 }  // namespace cosdt::agents

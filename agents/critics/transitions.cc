@@ -26,7 +26,8 @@ void ExpectValues(const char* name, const datasets::FloatVector& values, int64_t
 
 void TransitionBatch::Require(int64_t count, int64_t observation_size, int64_t action_size) {
   rows = count;
-  for (kernels::Floats* p : {&pairs, &next_pairs}) p->Require(rows * (observation_size + action_size));
+  for (kernels::Floats* p : {&pairs, &next_pairs})
+    p->Require(rows * (observation_size + action_size));
   next_actions.Require(rows * action_size);
   rewards.Require(rows);
   discounts.Require(rows);

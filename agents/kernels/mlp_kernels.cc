@@ -167,8 +167,9 @@ void LayerNormReluGradients(Rows gradients, int64_t rows, int64_t width, const L
     const float* const x = op.x.data + row * op.x.stride;
     const float* const statistics = op.statistics.data + row * op.statistics.stride;
     const auto mean = hn::Set(kTag, statistics[0]), inverse = hn::Set(kTag, statistics[1]);
-    const auto normal = [&](int64_t i)
-                            HWY_ATTR { return hn::Mul(hn::Sub(hn::LoadU(kTag, x + i), mean), inverse); };
+    const auto normal = [&](int64_t i) HWY_ATTR {
+      return hn::Mul(hn::Sub(hn::LoadU(kTag, x + i), mean), inverse);
+    };
     auto sum = zero, product = zero;
     for (int64_t i = 0; i < width; i += kLanes) {
       const auto n = normal(i), outer = hn::LoadU(kTag, g + i);
@@ -181,8 +182,9 @@ void LayerNormReluGradients(Rows gradients, int64_t rows, int64_t width, const L
       hn::StoreU(hn::MulAdd(outer, n, hn::LoadU(kTag, scales)), kTag, scales);
       hn::StoreU(hn::Add(outer, hn::LoadU(kTag, shifts)), kTag, shifts);
     }
-    const auto mean_of = [&](auto v)
-                             HWY_ATTR { return hn::Set(kTag, hn::GetLane(hn::SumOfLanes(kTag, v)) * share); };
+    const auto mean_of = [&](auto v) HWY_ATTR {
+      return hn::Set(kTag, hn::GetLane(hn::SumOfLanes(kTag, v)) * share);
+    };
     const auto mean_sum = mean_of(sum), mean_product = mean_of(product);
     for (int64_t i = 0; i < width; i += kLanes) {
       const auto inner = hn::Mul(hn::LoadU(kTag, g + i), hn::LoadU(kTag, op.scale + i));

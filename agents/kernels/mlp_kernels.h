@@ -1,6 +1,7 @@
-// What small fully connected networks need besides the products in gemm.h: products with weights as they lie
-// in memory, the narrow last layer, Adam, and samples of a tanh Gaussian. One thread, float32, in
-// vector instructions chosen at run time. Widths of hidden layers are multiples of kPanel.
+// What small fully connected networks need besides the products in gemm.h: products with weights as
+// they lie in memory, the narrow last layer, Adam, and samples of a tanh Gaussian. One thread,
+// float32, in vector instructions chosen at run time. Widths of hidden layers are multiples of
+// kPanel.
 #pragma once
 
 #include <cstdint>

@@ -54,8 +54,7 @@ void MlpPasses::InputGradients(const MlpStack& critics, Through through, kernels
                              count, critics.HiddenIn(lane.scratch, rows), From(to, first));
     }
     for (int64_t i = 0; i < rows; ++i) {
-      values[first + i] =
-          both ? SmallerOutput(outputs[2 * i], outputs[2 * i + 1]) : outputs[2 * i];
+      values[first + i] = both ? SmallerOutput(outputs[2 * i], outputs[2 * i + 1]) : outputs[2 * i];
     }
   });
 }

@@ -63,8 +63,8 @@ MlpStack::MlpStack(int64_t members, int64_t inputs, int64_t hidden, int64_t outp
          "1 to " + std::to_string(kMaxHiddenLayers), hidden_layers);
   int64_t size = Aligned(members * hidden * outputs) + Aligned(members * outputs);
   for (int64_t i = 0; i < hidden_layers; ++i) {
-    size += Aligned(members * inputs_of(i) * hidden) +
-            (layer_norm ? 3 : 1) * Aligned(members * hidden);
+    size +=
+        Aligned(members * inputs_of(i) * hidden) + (layer_norm ? 3 : 1) * Aligned(members * hidden);
   }
   parameters_ = torch::zeros(size);
   gradients_ = torch::zeros(size);
@@ -208,10 +208,9 @@ void MlpStack::AddGradients(int64_t member, Rows inputs, int64_t rows, const Hid
                                     {to.weight, hidden_});
     });
     ForParts(rows, [&](int64_t begin, int64_t end) {
-      kernels::MultiplyRows(RowsFrom(gradients, begin), end - begin, Transposed(member, i), hidden_,
-                            hidden_, nullptr,
-                            layer_norm_ ? Epilogue::kStore : Epilogue::kReluGradient,
-                            RowsFrom(before, begin));
+      kernels::MultiplyRows(
+          RowsFrom(gradients, begin), end - begin, Transposed(member, i), hidden_, hidden_, nullptr,
+          layer_norm_ ? Epilogue::kStore : Epilogue::kReluGradient, RowsFrom(before, begin));
     });
   }
 }

@@ -13,9 +13,10 @@
 namespace cosdt::agents {
 
 // Fully connected networks of one shape with hidden ReLU layers, if wanted each followed by a
-// LayerNorm, with a backward pass of their own: updates of actors and critics are small, and autograd and scattered parameters cost as much as the
-// arithmetic. All parameters lie in one tensor, so that an optimizer is one pass over it. A pass
-// takes one member, on memory of the caller's, so that it stays in the cache. float32, on the CPU.
+// LayerNorm, with a backward pass of their own: updates of actors and critics are small, and
+// autograd and scattered parameters cost as much as the arithmetic. All parameters lie in one
+// tensor, so that an optimizer is one pass over it. A pass takes one member, on memory of the
+// caller's, so that it stays in the cache. float32, on the CPU.
 class MlpStack {
  public:
   static constexpr int64_t kMaxHiddenLayers = 4;
@@ -30,8 +31,8 @@ class MlpStack {
   };
   using Layers = std::vector<Layer>;
 
-  // Values of the hidden layers [rows, hidden]: after the ReLU, after the LayerNorm if there is one,
-  // and its statistics [rows, 2].
+  // Values of the hidden layers [rows, hidden]: after the ReLU, after the LayerNorm if there is
+  // one, and its statistics [rows, 2].
   struct Hidden {
     std::array<kernels::Rows, kMaxHiddenLayers> relu, normal, statistics;
 
@@ -53,7 +54,8 @@ class MlpStack {
   // torch.nn.Linear's initialization: weights and biases uniform in +-1 / sqrt(inputs).
   void Initialize(const std::optional<torch::Generator>& generator);
 
-  // EDAC's (arXiv 2110.01548): hidden biases of 0.1, weights and biases of the last layer uniform in
+  // EDAC's (arXiv 2110.01548): hidden biases of 0.1, weights and biases of the last layer uniform
+  // in
   // +-bound.
   void InitializeAsEdac(double bound, const std::optional<torch::Generator>& generator);
 

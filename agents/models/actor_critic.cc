@@ -129,10 +129,9 @@ void ActorCritic::RegisterAll() {
 
 torch::Tensor ActorCritic::Act(const torch::Tensor& observations) const {
   const MlpStack::Layers& layers = actor.layers();
-  TORCH_CHECK_VALUE(
-      observations.dim() >= 1 && observations.size(-1) == layers[0].weight.size(1),
-      "actor: observations: expected shape [.., ", layers[0].weight.size(1), "], found ",
-      observations.sizes());
+  TORCH_CHECK_VALUE(observations.dim() >= 1 && observations.size(-1) == layers[0].weight.size(1),
+                    "actor: observations: expected shape [.., ", layers[0].weight.size(1),
+                    "], found ", observations.sizes());
   torch::Tensor x = observations;
   for (size_t i = 0; i + 1 < layers.size(); ++i) {
     x = torch::relu(torch::matmul(x, layers[i].weight[0]) + layers[i].bias[0]);

@@ -97,9 +97,11 @@ void Visit(Options& o, const Visitor& visit) {
   visit(OptionName{"actor_bc_coef", "actor-bc-coef",
                    "rebrac: weight of the distance to the data's actions in the actor's loss"},
         o.actor_bc_coef);
-  visit(OptionName{"critic_bc_coef", "critic-bc-coef",
-                   "rebrac: weight of the distance to the data's next actions in the critics' target"},
-        o.critic_bc_coef);
+  visit(
+      OptionName{
+          "critic_bc_coef", "critic-bc-coef",
+          "rebrac: weight of the distance to the data's next actions in the critics' target"},
+      o.critic_bc_coef);
 }
 
 template <class Options, class Visitor>
@@ -131,8 +133,8 @@ class ActorCritic : public torch::nn::Module {
   // Actions [.., action_size] in (-1, 1) for normalized observations [.., observation_size].
   torch::Tensor Act(const torch::Tensor& observations) const;
 
-  MlpStack actor;    // one member; actions are the outputs' tanh
-  MlpStack critics;  // two members; inputs: observation, then action
+  MlpStack actor;                 // one member; actions are the outputs' tanh
+  MlpStack critics;               // two members; inputs: observation, then action
   std::optional<MlpStack> value;  // IQL's
   torch::Tensor log_std;          // [action_size], of IQL's Gaussian actor; undefined without
 

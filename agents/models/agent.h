@@ -66,9 +66,10 @@ void ForEachKind(auto& options, const Body& body) {
 template <class Options, class Visitor>
   requires std::same_as<std::remove_const_t<Options>, AgentOptions>
 void Visit(Options& o, const Visitor& visit) {
-  visit(OptionName{"kind", "agent",
-                   "agent: dt (Decision Transformer), bc (behaviour cloning), td3bc, rebrac or iql"},
-        o.kind);
+  visit(
+      OptionName{"kind", "agent",
+                 "agent: dt (Decision Transformer), bc (behaviour cloning), td3bc, rebrac or iql"},
+      o.kind);
   ForEachKind(o, [&](auto& own) { Visit(own, visit); });
 }
 
@@ -83,6 +84,9 @@ struct Batch {
   // of the steps before; at an episode's first zeros, or kNoAction of discrete ones. Undefined or
   // empty for agents that do not read them.
   torch::Tensor previous_actions = {};
+  // with a critic (training/critic_guide.h): observations [B, K, observation_size] as it takes
+  // them, and weights [B], on the CPU. Undefined without.
+  torch::Tensor critic_observations = {}, critic_weights = {};
 };
 
 // The actions that a Decision Transformer of these options takes as inputs.

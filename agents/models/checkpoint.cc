@@ -93,6 +93,11 @@ void WriteCheckpoint(const std::string& path, const Agent& agent, const Checkpoi
       {"updates", json(info.updates).dump()},
       {"run", info.run},
   };
+  if (!info.critic.empty()) {
+    file.metadata["critic"] = info.critic;
+    file.metadata["critic_sha256"] = info.critic_sha256;
+    file.metadata["critic_run"] = info.critic_run;
+  }
   WriteSafetensors(path, file);
 }
 
@@ -120,6 +125,11 @@ Checkpoint ReadCheckpoint(const std::string& path) {
   info.return_scale = Value<double>(path, file, "return_scale", "a number");
   info.updates = Value<int64_t>(path, file, "updates", "a whole number");
   info.run = Text(path, file, "run");
+  if (file.metadata.contains("critic")) {
+    info.critic = Text(path, file, "critic");
+    info.critic_sha256 = Text(path, file, "critic_sha256");
+    info.critic_run = Text(path, file, "critic_run");
+  }
   if (!(info.return_scale > 0)) {
     throw FileError(path, "metadata return_scale", "a positive number",
                     std::to_string(info.return_scale));

@@ -2,7 +2,8 @@
 //
 // Tensors: model.NAME, parameters and buffers; normalizer.mean and normalizer.std. Strings in
 // the file's metadata: format (cosdt-checkpoint-1), agent (its options in JSON), env, physics,
-// dataset, dataset_sha256, targets (JSON), return_scale, updates, run (the run's options in TOML).
+// dataset, dataset_sha256, targets (JSON), return_scale, updates, run (the run's options in TOML);
+// of an agent that a critic guided also critic, critic_sha256 and critic_run.
 #pragma once
 
 #include <cstdint>
@@ -28,6 +29,8 @@ struct CheckpointInfo {
   std::vector<double> targets;  // returns to ask for, unscaled
   int64_t updates = 0;          // of training
   std::string run;              // the run's effective options, TOML
+  // of the critic that guided training: its checkpoint's path, SHA-256 and options; "" without
+  std::string critic, critic_sha256, critic_run;
 };
 
 struct Checkpoint {

@@ -24,7 +24,13 @@ std::string TrainerJson(const TrainerOptions& options) {
 std::unique_ptr<AgentTrainer> MakeTrainer(std::shared_ptr<Agent> agent,
                                           const datasets::Episodes& episodes,
                                           const datasets::Normalizer& normalizer,
-                                          const TrainerOptions& options, ProcessGroup* group) {
+                                          const TrainerOptions& options,
+                                          std::shared_ptr<const CriticGuide> critic,
+                                          ProcessGroup* group) {
+  if (critic && agent->options().has_critics()) {
+    throw std::invalid_argument("critic: expected a dt or bc agent to guide, found " +
+                                agent->options().name());
+  }
   if (agent->options().has_critics()) {
     if (group) {
       throw std::invalid_argument("training: expected one process for an agent with critics, found " +
@@ -33,7 +39,24 @@ std::unique_ptr<AgentTrainer> MakeTrainer(std::shared_ptr<Agent> agent,
     return std::make_unique<CriticTrainer>(std::move(agent), episodes, normalizer, options);
   }
   return std::make_unique<Trainer>(std::move(agent), episodes, normalizer, options,
-                                   UpdatePath::kOfDevice, group);
+                                   UpdatePath::kOfDevice, std::move(critic), group);
+}
+
+void ExpectDataOf(const AgentOptions& agent, const datasets::Episodes& episodes) {
+  const auto sizes = [](int64_t observations, int64_t actions) {
+    return std::to_string(observations) + " observations and " + std::to_string(actions) +
+           " actions";
+  };
+  const std::string expected = sizes(agent.observation_size(), agent.action_size()),
+                    found = sizes(episodes.observation_size, episodes.action_size);
+  if (expected != found) {
+    throw std::invalid_argument("training: data: expected " + expected + ", found " + found);
+  }
+  if (episodes.discrete_actions != agent.discrete_actions()) {
+    throw std::invalid_argument("training: data: expected discrete_actions " +
+                                std::to_string(agent.discrete_actions()) + ", found " +
+                                std::to_string(episodes.discrete_actions));
+  }
 }
 
 // Every update takes as many windows or transitions, so that their number is the sampler's

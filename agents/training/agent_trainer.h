@@ -17,6 +17,7 @@
 
 namespace cosdt::agents {
 
+class CriticGuide;
 struct TrainerOptions;
 
 struct UpdateResult {
@@ -80,13 +81,17 @@ class AgentTrainer {
   virtual bool is_asked_to_stop() const { return false; }
 };
 
-// The trainer of the agent's kind. Throws what its constructor throws, and std::invalid_argument for
-// an agent with critics in a group of processes.
+// The trainer of the agent's kind; `critic` guides agents that imitate. Throws what its constructor
+// throws, and std::invalid_argument if an agent with critics is given another's or several processes.
 std::unique_ptr<AgentTrainer> MakeTrainer(std::shared_ptr<Agent> agent,
                                           const datasets::Episodes& episodes,
                                           const datasets::Normalizer& normalizer,
                                           const TrainerOptions& options,
+                                          std::shared_ptr<const CriticGuide> critic = nullptr,
                                           ProcessGroup* group = nullptr);
+
+// Throws std::invalid_argument if the data have other sizes or other actions than the agent.
+void ExpectDataOf(const AgentOptions& agent, const datasets::Episodes& episodes);
 
 // Adds the agent's weights and what every state says to a trainer's own tensors, and writes it.
 void WriteTrainingState(const std::string& path, Safetensors file, const Agent& agent,

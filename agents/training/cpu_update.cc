@@ -44,9 +44,10 @@ bool CpuUpdate::Takes(const DecisionTransformerOptions& options) {
 }
 
 CpuUpdate::CpuUpdate(DecisionTransformer model, const AdamW& optimizer, int64_t batch_size,
-                     torch::ScalarType type)
+                     torch::ScalarType type, const CriticGuide* critic)
     : model_(std::move(model)),
       options_(model_->options()),
+      critic_(critic),
       gradients_(optimizer.gradients()),
       bfloat16_(type == torch::kBFloat16),
       tokens_(options_.tokens),
@@ -337,13 +338,16 @@ double CpuUpdate::Run(const Batch& batch, uint64_t dropout_key, std::optional<Wh
   PackWeights();
   for (first_ = 0; first_ < batch_; first_ += part_) {
     const auto part = [&](const Tensor& x) { return x.narrow(0, first_, part_); };
+    const auto if_critic = [&](const Tensor& x) { return critic_ ? part(x) : Tensor(); };
     RunPart({.returns_to_go = part(batch.returns_to_go),
              .observations = part(batch.observations),
              .actions = part(batch.actions),
              .timesteps = part(batch.timesteps),
              .mask = part(batch.mask),
              .previous_actions =
-                 options_.reads_previous_actions() ? part(batch.previous_actions) : Tensor()});
+                 options_.reads_previous_actions() ? part(batch.previous_actions) : Tensor(),
+             .critic_observations = if_critic(batch.critic_observations),
+             .critic_weights = if_critic(batch.critic_weights)});
   }
   SumLanes();
   double loss = 0;

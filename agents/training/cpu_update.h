@@ -14,6 +14,7 @@
 #include "agents/training/adamw.h"
 #include "agents/training/cpu_embedding.h"
 #include "agents/training/cpu_layers.h"
+#include "agents/training/critic_guide.h"
 #include "attention/linear_form.h"
 
 namespace cosdt::agents {
@@ -26,8 +27,10 @@ class CpuUpdate {
   // `model`'s parameters are those of `optimizer`, on the CPU. `type` is that of the blocks' matrix
   // products: float32, or bfloat16 on a processor with it (kernels::ProcessorHasBFloat16).
   // Allocates all that Run needs with as many threads, but for attention kinds without kernels.
+  // `critic`, whose values of the batch's continuous actions join the loss, must outlive this
+  // object.
   CpuUpdate(DecisionTransformer model, const AdamW& optimizer, int64_t batch_size,
-            torch::ScalarType type);
+            torch::ScalarType type, const CriticGuide* critic = nullptr);
 
   // Of a batch that several processes share: the first sequence of this one's part, and how many
   // real steps all have.
@@ -67,6 +70,8 @@ class CpuUpdate {
     Floats update, grad_y, grad_sum, hidden, activated;
     Floats padded;  // CpuEmbedding::Backward's
     double loss = 0;
+    MlpPasses critic_passes;
+    Floats critic_pairs, critic_values, critic_gradients;
   };
 
   void MakeParts(int64_t sequences);
@@ -86,6 +91,8 @@ class CpuUpdate {
   void ForwardRows(size_t i, int64_t row, int64_t rows, Lane& lane);
   const float* ForwardMlp(Layer& layer, int64_t row, int64_t rows, Lane& lane);
   void HeadRows(int64_t row, int64_t rows, Lane& lane);
+  void AskCritic(int64_t row, int64_t rows, const float* outputs, Lane& lane) const;
+  void AddCriticRow(int64_t row, int64_t in_block, float* outputs, Lane& lane) const;
   void ErrorRow(int64_t row, float* outputs, Lane& lane) const;
   void CrossEntropyRow(int64_t row, float* outputs, Lane& lane) const;
 
@@ -98,6 +105,7 @@ class CpuUpdate {
 
   DecisionTransformer model_;
   DecisionTransformerOptions options_;
+  const CriticGuide* critic_;
   Tensor gradients_;
   bool bfloat16_;
   int64_t tokens_, batch_, width_;  // tokens_: per step

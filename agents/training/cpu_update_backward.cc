@@ -19,6 +19,7 @@ void CpuUpdate::HeadRows(int64_t row, int64_t rows, Lane& lane) {
   float* const slope = lane.hidden.data();
   head_.Forward({y, width_}, rows, Epilogue::kStore, {slope, padded});
   const bool* const real = data_.mask.const_data_ptr<bool>() + row;
+  if (critic_) AskCritic(row, rows, slope, lane);
   for (int64_t r = 0; r < rows; ++r) {
     float* const outputs = slope + r * padded;
     if (!real[r]) {
@@ -27,10 +28,43 @@ void CpuUpdate::HeadRows(int64_t row, int64_t rows, Lane& lane) {
       CrossEntropyRow(row + r, outputs, lane);
     } else {
       ErrorRow(row + r, outputs, lane);
+      if (critic_) AddCriticRow(row + r, r, outputs, lane);
     }
   }
   head_.Backward({slope, padded}, {y, width_}, rows, Epilogue::kStore, {lane.grad_y.data(), width_},
                  lane.gradients);
+}
+
+// The critic's values of tanh of the outputs [rows, padded], and its gradients of these actions.
+void CpuUpdate::AskCritic(int64_t row, int64_t rows, const float* outputs, Lane& lane) const {
+  const int64_t o = critic_->observation_size(), a = options_.action_size, pair = o + a;
+  lane.critic_pairs.Require(rows * pair);
+  lane.critic_values.Require(rows);
+  lane.critic_gradients.Require(rows * a);
+  const float* const observations = data_.critic_observations.const_data_ptr<float>() + row * o;
+  for (int64_t r = 0; r < rows; ++r) {
+    float* const to = lane.critic_pairs.data() + r * pair;
+    std::copy_n(observations + r * o, o, to);
+    for (int64_t k = 0; k < a; ++k) to[o + k] = std::tanh(outputs[r * kernels::Padded(a) + k]);
+  }
+  critic_->Gradients(lane.critic_passes, {lane.critic_pairs.data(), pair}, rows,
+                     lane.critic_values.data(), {lane.critic_gradients.data(), a});
+}
+
+// Adds the critic's part to a step's loss and slope; `in_block` is its row in the lane's arrays.
+void CpuUpdate::AddCriticRow(int64_t row, int64_t in_block, float* outputs, Lane& lane) const {
+  const int64_t a = options_.action_size;
+  const auto weight =
+      static_cast<double>(data_.critic_weights.const_data_ptr<float>()[row / options_.context]);
+  const double each = weight * static_cast<double>(a);  // the loss is a mean over values
+  const float* const action = lane.critic_pairs.data() +
+                              in_block * (critic_->observation_size() + a) +
+                              critic_->observation_size();
+  lane.loss -= each * static_cast<double>(lane.critic_values.data()[in_block]);
+  for (int64_t k = 0; k < a; ++k) {
+    outputs[k] -= static_cast<float>(each * share_) *
+                  lane.critic_gradients.data()[in_block * a + k] * (1 - action[k] * action[k]);
+  }
 }
 
 // The squared error of tanh of a step's outputs, and its slope in their place.

@@ -37,15 +37,7 @@ CriticTrainer::CriticTrainer(std::shared_ptr<Agent> agent, const datasets::Episo
       options_((options.Validate(), options)),
       transitions_(episodes, normalizer, ScaleOf(WithCriticsOnCpu(*agent_), episodes)),
       learner_(MakeCriticLearner(*agent_)) {
-  const AgentOptions& own = agent_->options();
-  if (episodes.observation_size == own.observation_size() &&
-      episodes.action_size == own.action_size()) {
-    return;
-  }
-  throw std::invalid_argument("training: data: expected " + std::to_string(own.observation_size()) +
-                              " observations and " + std::to_string(own.action_size()) +
-                              " actions, found " + std::to_string(episodes.observation_size) +
-                              " and " + std::to_string(episodes.action_size));
+  ExpectDataOf(agent_->options(), episodes);
 }
 
 // CORL's: the first update has the whole rate.

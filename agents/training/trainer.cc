@@ -66,21 +66,9 @@ UpdatePath PathOf(const Agent& agent) {
 
 // Throws for data that do not fit the agent or are not finite.
 void CheckData(const Agent& agent, const datasets::Episodes& episodes) {
-  const int64_t observation_size = agent.options().observation_size();
-  const int64_t action_size = agent.options().action_size();
-  if (episodes.observation_size != observation_size || episodes.action_size != action_size) {
-    throw std::invalid_argument("training: data: expected " + std::to_string(observation_size) +
-                                " observations and " + std::to_string(action_size) +
-                                " actions, found " + std::to_string(episodes.observation_size) +
-                                " and " + std::to_string(episodes.action_size));
-  }
-  if (episodes.discrete_actions != agent.options().discrete_actions()) {
-    throw std::invalid_argument("training: data: expected discrete_actions " +
-                                std::to_string(agent.options().discrete_actions()) + ", found " +
-                                std::to_string(episodes.discrete_actions));
-  }
-  CheckFinite("observations", episodes.observations, observation_size);
-  CheckFinite("actions", episodes.actions, action_size);
+  ExpectDataOf(agent.options(), episodes);
+  CheckFinite("observations", episodes.observations, episodes.observation_size);
+  CheckFinite("actions", episodes.actions, episodes.action_size);
   CheckFinite("returns_to_go", episodes.returns_to_go, 1);
 }
 
@@ -141,10 +129,11 @@ void KeepFreedMemory() {
 
 Trainer::Trainer(std::shared_ptr<Agent> agent, const datasets::Episodes& episodes,
                  datasets::Normalizer normalizer, const TrainerOptions& options, UpdatePath path,
-                 ProcessGroup* group)
+                 std::shared_ptr<const CriticGuide> critic, ProcessGroup* group)
     : agent_(std::move(agent)),
       normalizer_(std::move(normalizer)),
       options_((options.Validate(), options)),
+      critic_(std::move(critic)),
       sampler_(episodes, SamplerOptions(*agent_, options_)),
       optimizer_(agent_->module(), options_.weight_decay),
       group_(group),
@@ -162,6 +151,10 @@ Trainer::Trainer(std::shared_ptr<Agent> agent, const datasets::Episodes& episode
   agent_->module().train();
   // the kernels are checked in exact float32
   if (!device.is_cpu()) at::globalContext().setFloat32MatmulPrecision("highest");
+  if (critic_ && !device.is_cpu()) {
+    std::fprintf(stderr, "cosdt: training with a critic uses LibTorch's operations\n");
+    path = UpdatePath::kAutograd;
+  }
   if (path == UpdatePath::kOfDevice && !device.is_cpu()) path = PathOf(*agent_);
   SetProductPrecision();
   if (path == UpdatePath::kExplicit || !device.is_cpu()) {
@@ -176,7 +169,8 @@ Trainer::Trainer(std::shared_ptr<Agent> agent, const datasets::Episodes& episode
   }
   if (const DecisionTransformer model = agent_->transformer();
       path == UpdatePath::kOfDevice && model && !amx && CpuUpdate::Takes(model->options())) {
-    cpu_update_ = std::make_unique<CpuUpdate>(model, optimizer_, share_.count, type);
+    cpu_update_ =
+        std::make_unique<CpuUpdate>(model, optimizer_, share_.count, type, critic_.get());
   }
   const int64_t batch = share_.count, steps = agent_->options().context();
   batch_ = {
@@ -190,6 +184,17 @@ Trainer::Trainer(std::shared_ptr<Agent> agent, const datasets::Episodes& episode
 }
 
 Batch Trainer::NextBatch() {
+  Batch batch = GatherWindows();
+  if (!critic_) return batch;
+  batch.critic_observations = torch::empty(
+      {share_.count, agent_->options().context(), agent_->options().observation_size()});
+  batch.critic_weights = torch::empty(share_.count);
+  critic_->Fill(OwnWindows(), Span<float>(batch.critic_observations),
+                Span<float>(batch.critic_weights));
+  return batch;
+}
+
+Batch Trainer::GatherWindows() {
   if (device_windows_) {
     return device_windows_->Gather(device_windows_->Describe(OwnWindows()).to(agent_->device()),
                                    agent_->options().reads_previous_actions());
@@ -309,8 +314,13 @@ double Trainer::ComputeLossAndGradients(uint64_t dropout_key) {
         group_ ? std::optional(Whole{share_.first, RealSteps()}) : std::nullopt);
   }
   agent_->set_dropout_key(dropout_key, share_.first);
-  torch::Tensor loss = ActionLoss(agent_->Predict(batch), batch.actions, batch.mask,
-                                  agent_->options().discrete_actions());
+  const torch::Tensor predicted = agent_->Predict(batch);
+  torch::Tensor loss =
+      ActionLoss(predicted, batch.actions, batch.mask, agent_->options().discrete_actions());
+  if (critic_) {
+    loss = loss +
+           critic_->Loss(predicted, batch.mask, batch.critic_observations, batch.critic_weights);
+  }
   if (group_) loss = loss * (batch.mask.sum().item<double>() / static_cast<double>(RealSteps()));
   if (group_ || torch::isfinite(loss).item<bool>()) {
     optimizer_.ZeroGradients();

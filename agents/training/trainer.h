@@ -19,6 +19,7 @@
 #include "agents/training/adamw.h"
 #include "agents/training/agent_trainer.h"
 #include "agents/training/cpu_update.h"
+#include "agents/training/critic_guide.h"
 #include "agents/training/device_update.h"
 #include "agents/training/device_windows.h"
 #include "datasets/episodes.h"
@@ -47,17 +48,25 @@ struct TrainerOptions {
 template <class Options, class Visitor>
   requires std::same_as<std::remove_const_t<Options>, TrainerOptions>
 void Visit(Options& o, const Visitor& visit) {
-  visit(OptionName{"batch_size", "batch-size", "windows or transitions per update (0: the agent's default, 64 for dt and bc, 256 for "
-                   "td3bc and iql, 1024 for rebrac)"}, o.batch_size);
+  visit(
+      OptionName{
+          "batch_size", "batch-size",
+          "windows or transitions per update (0: the agent's default, 64 for dt and bc, 256 for "
+          "td3bc and iql, 1024 for rebrac)"},
+      o.batch_size);
   visit(OptionName{"windows", "sample",
                    "windows to sample: any, or whole (none cut by an episode's end)"},
         o.sample);
-  visit(OptionName{"learning_rate", "lr",
-                   "learning rate (0: the agent's default, 1e-4 for dt and bc, 3e-4 for td3bc and iql, "
-                   "1e-3 for rebrac)"}, o.learning_rate);
+  visit(
+      OptionName{
+          "learning_rate", "lr",
+          "learning rate (0: the agent's default, 1e-4 for dt and bc, 3e-4 for td3bc and iql, "
+          "1e-3 for rebrac)"},
+      o.learning_rate);
   visit(OptionName{"weight_decay", "weight-decay", "weight decay of AdamW"}, o.weight_decay);
   visit(OptionName{"warmup", "warmup", "updates of linear learning-rate warm-up"}, o.warmup);
-  visit(OptionName{"decay", "lr-decay", "updates of cosine learning-rate decay to 0 (0: constant); of iql the actor's"},
+  visit(OptionName{"decay", "lr-decay",
+                   "updates of cosine learning-rate decay to 0 (0: constant); of iql the actor's"},
         o.lr_decay);
   visit(OptionName{"clip", "clip", "clip gradients to this global norm (0: off)"}, o.clip);
   visit(OptionName{"return_scale", "return-scale",
@@ -94,13 +103,15 @@ enum class UpdatePath {
 // alone to rounding.
 class Trainer : public AgentTrainer {
  public:
-  // Takes the agent's weights as they are; episodes must outlive this object. Throws
-  // std::invalid_argument if sizes do not fit, for precision tf32 on the CPU, if a value of the
-  // data is not finite, naming its array and row, and if the group, which may be null and must
+  // Takes the agent's weights as they are; episodes must outlive this object. A critic, of the same
+  // episodes, joins the loss; on a GPU by LibTorch's operations, which one line on stderr says.
+  // Throws std::invalid_argument if sizes do not fit, for precision tf32 on the CPU, if a value of
+  // the data is not finite, naming its array and row, and if the group, which may be null and must
   // outlive this object, has more processes than a batch has windows.
   Trainer(std::shared_ptr<Agent> agent, const datasets::Episodes& episodes,
           datasets::Normalizer normalizer, const TrainerOptions& options,
-          UpdatePath path = UpdatePath::kOfDevice, ProcessGroup* group = nullptr);
+          UpdatePath path = UpdatePath::kOfDevice,
+          std::shared_ptr<const CriticGuide> critic = nullptr, ProcessGroup* group = nullptr);
   Trainer(Trainer&&) = delete;  // updates hold references to its members
 
   // One update, or `count`: many at once are faster on a GPU, which then need not wait for the
@@ -129,6 +140,7 @@ class Trainer : public AgentTrainer {
 
  private:
   Batch NextBatch();
+  Batch GatherWindows();
   double LearningRate(int64_t update) const;
   uint64_t DropoutKey(int64_t update) const;
   void SetProductPrecision() const;
@@ -142,6 +154,7 @@ class Trainer : public AgentTrainer {
   std::shared_ptr<Agent> agent_;
   datasets::Normalizer normalizer_;
   TrainerOptions options_;
+  std::shared_ptr<const CriticGuide> critic_;
   datasets::WindowSampler sampler_;
   AdamW optimizer_;
   ProcessGroup* group_;

@@ -74,7 +74,7 @@ double TrainingRun::Stretch::Rate(int64_t updates) const {
 TrainingRun::TrainingRun(const TrainingRunOptions& options, const datasets::Episodes& episodes,
                          CheckpointInfo info, std::string folder, bool resume,
                          const torch::Device& device, const DecisionTransformer& initial,
-                         ProcessGroup* group)
+                         std::shared_ptr<const CriticGuide> critic, ProcessGroup* group)
     : options_((options.Validate(), options)),
       info_(std::move(info)),
       folder_(std::move(folder)),
@@ -92,7 +92,8 @@ TrainingRun::TrainingRun(const TrainingRunOptions& options, const datasets::Epis
   const std::shared_ptr<Agent> agent = MakeAgent(options_.agent);
   if (initial) CopyWeights(*initial, agent->module());
   agent->module().to(device);
-  trainer_ = MakeTrainer(agent, episodes, info_.normalizer, options_.trainer, group_);
+  trainer_ = MakeTrainer(agent, episodes, info_.normalizer, options_.trainer, std::move(critic),
+                         group_);
   if (begun) Restore();
   if (IsFirst()) ExpectRoomForState(trainer_->agent().module(), state());
   if (group_) ShareState();
@@ -117,6 +118,13 @@ void TrainingRun::Restore() {
   if (sha256 != info_.dataset_sha256) {
     throw FileError(info_.dataset, "SHA-256 of the run's data", sha256, info_.dataset_sha256);
   }
+  const auto critic = metadata.find("critic_sha256");
+  const std::string began_with = critic == metadata.end() ? "" : critic->second;
+  if (began_with != info_.critic_sha256) {
+    const auto text = [](const std::string& s) { return s.empty() ? "no critic" : s; };
+    throw FileError(info_.critic.empty() ? state() : info_.critic, "SHA-256 of the run's critic",
+                    text(began_with), text(info_.critic_sha256));
+  }
   loss_sum_ = LossValue(state(), "loss_sum", metadata.at("loss_sum"));
   loss_count_ = static_cast<int64_t>(LossValue(state(), "loss_count", metadata.at("loss_count")));
   saved_ = updates();
@@ -136,9 +144,11 @@ void TrainingRun::Write() {
   WriteCheckpoint(checkpoint(), trainer_->agent(), info_);
   char sum[32];
   std::snprintf(sum, sizeof sum, "%a", loss_sum_);
-  trainer_->Save(state(), {{"dataset_sha256", info_.dataset_sha256},
-                           {"loss_sum", sum},
-                           {"loss_count", std::to_string(loss_count_)}});
+  std::map<std::string, std::string> metadata = {{"dataset_sha256", info_.dataset_sha256},
+                                                 {"loss_sum", sum},
+                                                 {"loss_count", std::to_string(loss_count_)}};
+  if (!info_.critic.empty()) metadata["critic_sha256"] = info_.critic_sha256;
+  trainer_->Save(state(), std::move(metadata));
   saved_ = updates();
 }
 
@@ -210,11 +220,10 @@ void TrainingRun::CountLosses(const std::vector<UpdateResult>& results) {
 // Whether there was an evaluation.
 bool TrainingRun::AfterUpdate(const UpdateResult& last, TrainingRunObserver& observer) {
   if (last.update % kUpdatesPerLine == 0 || last.update == options_.updates) {
-    std::map<std::string, double> values = {
-        {"loss", loss_sum_ / static_cast<double>(loss_count_)},
-        {"gradient_norm", last.gradient_norm},
-        {"learning_rate", last.learning_rate},
-        {"updates_per_second", line_.Rate(last.update)}};
+    std::map<std::string, double> values = {{"loss", loss_sum_ / static_cast<double>(loss_count_)},
+                                            {"gradient_norm", last.gradient_norm},
+                                            {"learning_rate", last.learning_rate},
+                                            {"updates_per_second", line_.Rate(last.update)}};
     if (last.actor_loss) values["actor_loss"] = *last.actor_loss;
     if (last.value_loss) values["value_loss"] = *last.value_loss;
     if (last.q) values["q"] = *last.q;

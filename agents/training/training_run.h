@@ -75,18 +75,21 @@ class TrainingRun {
   // Locks the folder, which is made if there is none, and begins a run in it, or with `resume`
   // continues the one from its last save. `info` is written to checkpoints; its updates and return
   // scale are set here. A run that begins draws its weights, or copies those of `initial`, which
-  // has the options' shape. `episodes` must outlive this object.
+  // has the options' shape. `episodes` must outlive this object. `critic` is the one that `info`
+  // names.
   //
   // Throws FolderInUse, std::runtime_error if there is a run and `resume` is false, FileError if
-  // the run began with data of another SHA-256, if its files are damaged or of other options, or if
-  // a limit on the size of files (ulimit -f) is too small for resume.safetensors; and what MakeTrainer
-  // throws.
+  // the run began with data or a critic of another SHA-256, if its files are damaged or of other
+  // options, or if a limit on the size of files (ulimit -f) is too small for resume.safetensors;
+  // and what MakeTrainer throws.
   //
   // In a group, rank 0 alone reads and writes the folder, and the others begin with its state.
   TrainingRun(const TrainingRunOptions& options, const datasets::Episodes& episodes,
               CheckpointInfo info, std::string folder, bool resume,
               const torch::Device& device = torch::kCPU,
-              const DecisionTransformer& initial = nullptr, ProcessGroup* group = nullptr);
+              const DecisionTransformer& initial = nullptr,
+              std::shared_ptr<const CriticGuide> critic = nullptr,
+              ProcessGroup* group = nullptr);
 
   // Trains until options.updates, saving every options.save_every, or until `stop`, which is asked
   // after every update, on a GPU after as many as take a fraction of a second; then saves. If

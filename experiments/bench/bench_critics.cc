@@ -55,12 +55,11 @@ void RunBenchCritics(const BenchCriticsCommand& command) {
     agent.kind = name;
     agent.SetSizes(spec.observation_size, spec.action_size);
     agents::CriticTrainer trainer(agents::MakeAgent(agent), episodes,
-                                  datasets::MakeNormalizer(episodes),
-                                  agents::UsualTraining(name));
-    const std::string arguments =
-        name + " " + std::to_string(spec.observation_size) + " " +
-        std::to_string(spec.action_size) + " " + std::to_string(options.threads) + " " +
-        std::to_string(kCriticSeconds);
+                                  datasets::MakeNormalizer(episodes), agents::UsualTraining(name));
+    const std::string arguments = name + " " + std::to_string(spec.observation_size) + " " +
+                                  std::to_string(spec.action_size) + " " +
+                                  std::to_string(options.threads) + " " +
+                                  std::to_string(kCriticSeconds);
     rows.push_back(CompareRates(
         name + ", " + command.env + ", threads " + std::to_string(options.threads), "updates",
         baseline.library(),

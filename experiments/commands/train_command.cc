@@ -74,10 +74,11 @@ TrainOptions EffectiveOptions(const std::vector<OptionSource>& sources) {
 }
 
 // A run keeps the options it began with; only its length, how often it is saved, its threads and
-// the path of its data, whose SHA-256 is compared, may change.
+// the paths of its data and its critic, whose SHA-256 are compared, may change.
 TrainOptions ResumedOptions(const std::vector<OptionSource>& sources, TrainOptions begun,
                             bool prints) {
-  const std::set<std::string> may_change = {"updates", "save-every", "threads", "dataset"};
+  const std::set<std::string> may_change = {"updates", "save-every", "threads", "dataset",
+                                            "critic"};
   TrainOptions options = begun;
   std::map<std::string, std::string> prefixes;  // of the source that last changed an option
   for (const OptionSource& source : sources) {

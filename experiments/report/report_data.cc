@@ -8,10 +8,10 @@
 #include <set>
 #include <tuple>
 
+#include "agents/models/actor_critic.h"
 #include "datasets/file_error.h"
 #include "datasets/file_kind.h"
 #include "datasets/known_files.h"
-#include "agents/models/actor_critic.h"
 #include "experiments/report/find_runs.h"
 
 namespace cosdt::experiments {
@@ -34,6 +34,7 @@ class Field {
     return {*found, file_, key};
   }
 
+  bool has(const std::string& name) const { return value_.is_object() && value_.contains(name); }
   bool null() const { return value_.is_null(); }
 
   std::string Text() const {
@@ -116,10 +117,12 @@ std::string AlgorithmName(const Field& result, double top) {
       name = result["feature_map"].Text() == "relu" ? "cosFormer (ReLU)" : "cosFormer";
     }
   } else if (agent != "bc") {
-    const auto found = std::ranges::find(kWithCritics, agent, &std::pair<const char*, const char*>::first);
+    const auto found =
+        std::ranges::find(kWithCritics, agent, &std::pair<const char*, const char*>::first);
     if (found == std::end(kWithCritics)) result["agent"].Fail("dt, bc, td3bc, rebrac or iql");
     name = found->second;
   }
+  if (result.has("critic")) name += " + " + result["critic"].Text();
   if (top == 100) return name;
   char share[32];
   std::snprintf(share, sizeof share, "%g%% ", top);

@@ -56,8 +56,8 @@ TrainingCost MeasureTraining(const ResolvedRun& run, const c10::Device& device) 
   torch::manual_seed(options.trainer.seed);
   const std::shared_ptr<agents::Agent> agent = agents::MakeAgent(options.agent);
   agent->module().to(device);
-  const std::unique_ptr<agents::AgentTrainer> trainer =
-      agents::MakeTrainer(agent, run.data().episodes, run.data().normalizer, options.trainer);
+  const std::unique_ptr<agents::AgentTrainer> trainer = agents::MakeTrainer(
+      agent, run.data().episodes, run.data().normalizer, options.trainer, MakeCriticGuide(run));
   const int64_t at_once = device.is_cpu() ? 1 : 20;
   trainer->Update(at_once);
   const double rate = Rate(kSeconds, [&] {
@@ -66,7 +66,8 @@ TrainingCost MeasureTraining(const ResolvedRun& run, const c10::Device& device) 
   });
   TrainingCost cost;
   cost.device = UseOf(device);
-  for (const torch::Tensor& p : trainer->agent().module().parameters()) cost.parameters += p.numel();
+  for (const torch::Tensor& p : trainer->agent().module().parameters())
+    cost.parameters += p.numel();
   cost.tokens_per_update =
       options.trainer.batch_size * options.agent.context() * options.agent.tokens_per_step();
   cost.ms_per_update = 1000 / rate;

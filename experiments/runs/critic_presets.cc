@@ -10,8 +10,7 @@ struct CriticPreset {
   const char *actor_bc_coef, *critic_bc_coef;  // ReBRAC's
   const char* iql = "";
 };
-constexpr char kIqlHopper[] =
-    "tau = 0.001\niql-deterministic = true\nnormalize-reward = true\n";
+constexpr char kIqlHopper[] = "tau = 0.001\niql-deterministic = true\nnormalize-reward = true\n";
 constexpr CriticPreset kCriticPresets[] = {
     {"hopper-medium", "0.01", "0.01", kIqlHopper},
     {"hopper-medium-replay", "0.05", "0.5", kIqlHopper},
@@ -30,9 +29,8 @@ std::vector<Preset> CriticPresets() {
   std::vector<Preset> presets;
   const auto add = [&](const std::string& agent, const std::string& name,
                        const std::string& dataset, const std::string& own) {
-    presets.push_back({agent + "-" + dataset, "# CORL's " + name + ", " + dataset +
-                                                  "\nagent = \"" + agent +
-                                                  "\"\nupdates = 1000000\n" + own});
+    presets.push_back({agent + "-" + dataset, "# CORL's " + name + ", " + dataset + "\nagent = \"" +
+                                                  agent + "\"\nupdates = 1000000\n" + own});
   };
   for (const CriticPreset& preset : kCriticPresets) add("td3bc", "TD3+BC", preset.dataset, "");
   for (const CriticPreset& preset : kCriticPresets) {

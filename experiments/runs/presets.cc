@@ -11,18 +11,18 @@ namespace cosdt::experiments {
 const std::vector<Preset>& Presets() {
   static const std::vector<Preset> presets = [] {
     std::vector<Preset> all = {
-      {"original-hopper", kOriginalHopperToml},
-      {"original-halfcheetah", kOriginalHalfcheetahToml},
-      {"original-walker2d", kOriginalWalker2dToml},
-      {"corl-hopper", kCorlHopperToml},
-      {"corl-halfcheetah", kCorlHalfcheetahToml},
-      {"corl-walker2d", kCorlWalker2dToml},
-      {"flowformer-hopper", kFlowformerHopperToml},
-      {"flowformer-halfcheetah", kFlowformerHalfcheetahToml},
-      {"flowformer-walker2d", kFlowformerWalker2dToml},
-      {"long-100", kLong100Toml},
-      {"long-300", kLong300Toml},
-      {"long-1000", kLong1000Toml},
+        {"original-hopper", kOriginalHopperToml},
+        {"original-halfcheetah", kOriginalHalfcheetahToml},
+        {"original-walker2d", kOriginalWalker2dToml},
+        {"corl-hopper", kCorlHopperToml},
+        {"corl-halfcheetah", kCorlHalfcheetahToml},
+        {"corl-walker2d", kCorlWalker2dToml},
+        {"flowformer-hopper", kFlowformerHopperToml},
+        {"flowformer-halfcheetah", kFlowformerHalfcheetahToml},
+        {"flowformer-walker2d", kFlowformerWalker2dToml},
+        {"long-100", kLong100Toml},
+        {"long-300", kLong300Toml},
+        {"long-1000", kLong1000Toml},
     };
     for (Preset& preset : CriticPresets()) all.push_back(std::move(preset));
     return all;

@@ -1,8 +1,11 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <utility>
 
+#include "agents/models/checkpoint.h"
+#include "agents/training/critic_guide.h"
 #include "datasets/episodes.h"
 #include "datasets/normalizer.h"
 #include "experiments/runs/train_options.h"
@@ -16,6 +19,9 @@ struct TrainData {
   datasets::Episodes episodes;  // to train on
   datasets::Episodes held_out;  // to validate on; empty unless options ask for them
   datasets::Normalizer normalizer;
+  // that guides training, with its checkpoint's path and SHA-256; none without
+  std::optional<agents::Checkpoint> critic;
+  std::string critic_path, critic_sha256;
 };
 
 // A training run as it will be: its data, and options of which nothing is open, which are valid and
@@ -34,9 +40,12 @@ class ResolvedRun {
   TrainData data_;
 };
 
+// The critic of a run, for the data as they lie in it; null without.
+std::shared_ptr<const agents::CriticGuide> MakeCriticGuide(const ResolvedRun& run);
+
 // Reads the dataset (data_dir as FindOrMakeDataset takes it), fills in what the options leave open
-// and validates them; the dataset's path becomes absolute. Throws FileError, std::invalid_argument,
-// also for a path that is not UTF-8, and c10::ValueError.
+// and validates them; the dataset's and the critic's path become absolute. Throws FileError,
+// std::invalid_argument, also for a path that is not UTF-8, and c10::ValueError.
 ResolvedRun ResolveRun(TrainOptions options, const std::string& data_dir);
 
 }  // namespace cosdt::experiments

@@ -79,10 +79,12 @@ Cell MakeCell(const Sweep& sweep, const SweepDataset& dataset, const std::string
     o.agent.kind = kind == "bc-10%" ? "bc" : kind;
     // the baseline's defaults, whatever the sweep's agents have
     o.agent.SetShape(0, 0);
+    o.critic.clear();
     if (o.agent.has_critics()) {
       o.targets.clear();
       o.trainer = TrainOptions().trainer;
       o.trainer.seed = seed;
+      if (kind == "iql") o.trainer.lr_decay = o.updates;
     } else {
       o.trainer.batch_size = std::max<int64_t>(256, o.trainer.batch_size);
     }

@@ -37,6 +37,7 @@ void ExpectSameOptions(const Cell& cell, const std::string& folder) {
   if (!begun) return;
   TrainOptions wanted = cell.options;
   wanted.dataset = begun->dataset;
+  if (!wanted.critic.empty()) wanted.critic = std::filesystem::absolute(wanted.critic).string();
   // what the sweep leaves to the data and their environment is what it would be now
   if (wanted.env.empty()) wanted.env = begun->env;
   if (wanted.physics.empty() && std::filesystem::exists(cell.data)) {
@@ -74,8 +75,9 @@ struct TrainedCell {
   std::optional<std::string> physics;
   int64_t updates = 0;
   FileIdentity dataset, checkpoint;
+  std::string critic;  // the kind of the agent that guided it; "" without
 };
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(TrainedCell, env, physics, updates, dataset, checkpoint)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(TrainedCell, env, physics, updates, dataset, checkpoint, critic)
 
 TrainedCell Train(const Cell& cell, const std::string& folder, const CellPlace& place,
                   const StopSignal& stop) {
@@ -87,8 +89,12 @@ TrainedCell Train(const Cell& cell, const std::string& folder, const CellPlace& 
   }
   const TrainReport report =
       TrainInFolder(run, folder, true, device, [&] { return stop.received() != 0; });
-  return {env, DescribePhysics(envs::MakeEnv(env)->spec(), envs::ParsePhysics(report.physics)),
-          report.updates, report.dataset, report.checkpoint};
+  return {env,
+          DescribePhysics(envs::MakeEnv(env)->spec(), envs::ParsePhysics(report.physics)),
+          report.updates,
+          report.dataset,
+          report.checkpoint,
+          run.data().critic ? run.data().critic->agent->options().kind : ""};
 }
 
 TrainingCost Measure(const Cell& cell, const CellPlace& place) {
@@ -201,6 +207,7 @@ bool RunCell(const Cell& cell, const std::string& folder, const CellPlace& place
   if (attention) result.attention = attention->kind;
   if (attention && attention->kind == "cosformer") result.feature_map = attention->feature_map;
   result.agent = options.agent.kind;
+  if (!options.critic.empty()) result.critic = trained.critic;
   result.top = options.top;
   result.dataset_name = options.dataset;
   result.dataset = trained.dataset;

@@ -1,6 +1,7 @@
 #include "experiments/runs/train_options.h"
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <stdexcept>
@@ -43,7 +44,8 @@ void FillZero(T& field, T value) {
 void ExpectTransitionOptions(const TrainOptions& options) {
   const std::string agent = options.agent.name();
   if (!options.targets.empty()) {
-    throw std::invalid_argument("targets: expected none for " + agent + ", which takes none, found " +
+    throw std::invalid_argument("targets: expected none for " + agent +
+                                ", which takes none, found " +
                                 std::to_string(options.targets.size()));
   }
   std::set<std::string_view> taken = {"batch-size", "lr", "return-scale", "seed"};
@@ -93,6 +95,7 @@ void TrainOptions::FillDefaults() {
   if (!env.empty()) spec = envs::MakeEnv(env)->spec();
   if (targets.empty() && !agent.has_critics()) targets = DefaultTargets(env);
   FillZero(trainer.return_scale, AskedReturn(spec).value_or(agents::TrainerOptions().return_scale));
+  if (!critic.empty()) FillZero(critic_lambda, agents::CriticGuide::DefaultLambda(env));
   FillZero(agent.dt.max_timestep,
            std::max<int64_t>(agents::DecisionTransformerOptions().max_timestep, spec.horizon));
 }
@@ -106,6 +109,7 @@ void TrainOptions::FillFrom(const TrainOptions& begun) {
   FillZero(trainer.learning_rate, begun.trainer.learning_rate);
   FillZero(agent.dt.max_timestep, begun.agent.dt.max_timestep);
   FillZero(trainer.return_scale, begun.trainer.return_scale);
+  FillZero(critic_lambda, begun.critic_lambda);
   if (env.empty()) env = begun.env;
   if (physics.empty()) physics = begun.physics;
   if (targets.empty()) targets = begun.targets;
@@ -127,6 +131,14 @@ void TrainOptions::Validate() const {
     throw std::invalid_argument("normalize-over: expected kept or all, found " + normalize_over);
   }
   if (!physics.empty()) envs::ParsePhysics(physics);
+  if (!(std::isfinite(critic_lambda) && critic_lambda >= 0)) {
+    throw std::invalid_argument("critic-lambda: expected 0 or more, found " +
+                                std::to_string(critic_lambda));
+  }
+  if (agent.has_critics() && !critic.empty()) {
+    throw std::invalid_argument("critic: expected a dt or bc agent to guide, found " +
+                                agent.name());
+  }
   if (agent.has_critics()) ExpectTransitionOptions(*this);
 }
 
@@ -172,6 +184,13 @@ std::vector<TrainField> TrainFields(TrainOptions& o) {
       o.normalize_over);
   add_own("targets", "target returns of evaluation (default: the environment's usual ones)",
           o.targets);
+  add_own(
+      "critic",
+      "guide a dt or bc agent by the critics of this run (folder or checkpoint of td3bc, rebrac "
+      "or iql on the same dataset), as QCS does",
+      o.critic);
+  add_own("critic-lambda", "weight of the critic (0: the published one, 0.5 for hopper, else 1)",
+          o.critic_lambda);
   agents::Visit(o.agent, add);
   agents::Visit(o.trainer, add);
   agents::Visit(static_cast<agents::TrainingRunOptions&>(o), add);

@@ -19,6 +19,8 @@ struct TrainOptions : agents::TrainingRunOptions {
   double top = 100;                     // percent of the episodes that are kept, by return
   std::string normalize_over = "kept";  // episodes, or "all" rows of the file
   double validation = 0;                // percent of these that are held out, to be judged by
+  std::string critic;                   // a run's folder or checkpoint; "": none
+  double critic_lambda = 0;             // of QCS's weights; 0: the published one of the body
   std::vector<double> targets;
   int64_t episodes = 10;  // per target in an evaluation
   int64_t threads = 1;

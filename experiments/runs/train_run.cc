@@ -119,10 +119,12 @@ class RunFollower : public agents::TrainingRunObserver {
 void ExpectSameRun(const ResolvedRun& run, const torch::Device& device,
                    agents::ProcessGroup& group) {
   TrainOptions options = run.options();
-  options.dataset.clear();  // a path on each node
+  options.dataset.clear();  // paths on each node
+  options.critic.clear();
   group.ExpectSame("program", VersionText() + "\ninstructions " + at::get_cpu_capability());
   group.ExpectSame("options", WriteToml(options));
   group.ExpectSame("dataset's SHA-256", run.data().sha256);
+  group.ExpectSame("critic's SHA-256", run.data().critic_sha256);
   group.ExpectSame("device", device.is_cpu() ? "cpu" : "cuda");
 }
 
@@ -135,6 +137,11 @@ agents::CheckpointInfo DescribeRun(const ResolvedRun& run) {
   info.dataset_sha256 = run.data().sha256;
   info.targets = run.options().targets;
   info.run = WriteToml(run.options());
+  if (run.data().critic) {
+    info.critic = run.data().critic_path;
+    info.critic_sha256 = run.data().critic_sha256;
+    info.critic_run = run.data().critic->info.run;
+  }
   return info;
 }
 
@@ -171,7 +178,7 @@ TrainReport TrainInFolder(const ResolvedRun& run, const std::string& folder, boo
   if (!remark.empty() && writes) std::fprintf(stderr, "cosdt: %s\n", remark.c_str());
   const agents::CheckpointInfo info = DescribeRun(run);
   agents::TrainingRun training(run.options(), run.data().episodes, info, folder, resume, device,
-                               initial, group);
+                               initial, MakeCriticGuide(run), group);
   if (!writes) {
     RunFollower follower(run.options(), group, stop);
     training.Train(follower, stop);

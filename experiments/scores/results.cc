@@ -110,6 +110,7 @@ void to_json(json& to, const CellResult& from) {
         {"updates", from.updates},
         {"batch_size", from.batch_size},
         {"checkpoint", from.checkpoint}};
+  if (from.critic) to["critic"] = *from.critic;
   to.update(json(from.cost));
   to.update(json(from.evaluation));
 }

@@ -126,8 +126,9 @@ struct CellResult {
   int64_t context = 0;  // behaviour cloning: 1
   std::optional<std::string> attention, feature_map;
   std::string agent;
-  double top = 100;          // per cent of the episodes, by return, that it learned from
-  std::string dataset_name;  // in JSON dataset.name
+  std::optional<std::string> critic;  // the kind of the agent whose critics guided it
+  double top = 100;                   // per cent of the episodes, by return, that it learned from
+  std::string dataset_name;           // in JSON dataset.name
   FileIdentity dataset;
   std::string env;
   std::optional<std::string> physics;

@@ -19,7 +19,7 @@ AGENTS = {
     "models": ["storage", "kernels", "mlp"],
     "critics": ["kernels", "mlp", "models", "storage"],
     "decoding": ["kernels", "models"],
-    "training": ["storage", "processes", "kernels", "models", "critics"],
+    "training": ["storage", "processes", "kernels", "mlp", "models", "critics"],
     "policies": [],
     "rollout": ["processes", "models", "decoding", "policies"],
     "behaviour": ["storage", "kernels", "mlp", "policies", "rollout"],

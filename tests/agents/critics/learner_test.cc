@@ -119,15 +119,15 @@ std::vector<Golden> AllGolden() {
   deterministic.iql.expectile = 0.6;
   deterministic.iql.beta = 20;
   deterministic.iql.tau = 0.001;
-  return {{GoldenAgent("td3bc"), kTd3Bc, kTd3BcLosses, kTd3BcCriticGradients, kTd3BcActorGradients,
-           kTd3BcAfter, kTd3BcSlowCritics, 1},
-          {GoldenAgent("rebrac"), kRebrac, kRebracLosses, kRebracCriticGradients,
-           kRebracActorGradients, kRebracAfter, kRebracSlowCritics, 1},
-          {GoldenAgent("iql"), kIql, kIqlLosses, kIqlCriticGradients, kIqlActorGradients, kIqlAfter,
-           kIqlSlowCritics, 0},
-          {deterministic, kIqlDeterministic, kIqlDeterministicLosses,
-           kIqlDeterministicCriticGradients, kIqlDeterministicActorGradients,
-           kIqlDeterministicAfter, kIqlDeterministicSlowCritics, 0}};
+  return {
+      {GoldenAgent("td3bc"), kTd3Bc, kTd3BcLosses, kTd3BcCriticGradients, kTd3BcActorGradients,
+       kTd3BcAfter, kTd3BcSlowCritics, 1},
+      {GoldenAgent("rebrac"), kRebrac, kRebracLosses, kRebracCriticGradients, kRebracActorGradients,
+       kRebracAfter, kRebracSlowCritics, 1},
+      {GoldenAgent("iql"), kIql, kIqlLosses, kIqlCriticGradients, kIqlActorGradients, kIqlAfter,
+       kIqlSlowCritics, 0},
+      {deterministic, kIqlDeterministic, kIqlDeterministicLosses, kIqlDeterministicCriticGradients,
+       kIqlDeterministicActorGradients, kIqlDeterministicAfter, kIqlDeterministicSlowCritics, 0}};
 }
 
 TEST(CriticLearnerTest, LossesGradientsAndUpdatesAreThoseOfPyTorch) {
@@ -142,9 +142,9 @@ TEST(CriticLearnerTest, LossesGradientsAndUpdatesAreThoseOfPyTorch) {
     for (int64_t update = 0; update < golden::kCriticUpdates; ++update) {
       GoldenBatch(batch);
       constexpr int64_t kNoise = kCriticBatch * kCriticActions;
-      const CriticLosses found = learner->Update(
-          batch, std::span(golden::kCriticNoise).subspan(update * kNoise, kNoise),
-          {golden::kCriticLr, golden::kCriticLr}, kAnyQ);
+      const CriticLosses found =
+          learner->Update(batch, std::span(golden::kCriticNoise).subspan(update * kNoise, kNoise),
+                          {golden::kCriticLr, golden::kCriticLr}, kAnyQ);
       for (const double loss : {found.critic, found.actor.value_or(0), found.q}) {
         losses.push_back(static_cast<float>(loss));
       }
@@ -169,15 +169,17 @@ TEST(CriticLearnerTest, LossesGradientsAndUpdatesAreThoseOfPyTorch) {
 TEST(CriticLearnerTest, TheModulesParametersAreTheNetworksOwn) {
   const std::shared_ptr<Agent> agent = MakeAgent(GoldenAgent("rebrac"));
   const auto parameters = agent->module().named_parameters();
-  for (const char* name : {"actor.layers.0.weight", "critics.0.layers.3.bias",
-                           "critics.1.norms.2.weight"}) {
+  for (const char* name :
+       {"actor.layers.0.weight", "critics.0.layers.3.bias", "critics.1.norms.2.weight"}) {
     ASSERT_TRUE(parameters.contains(name)) << name;
   }
   EXPECT_EQ(parameters["actor.layers.0.weight"].sizes(), (std::vector<int64_t>{16, 5}));
   const torch::Tensor observation = torch::randn({1, 5});
-  const torch::Tensor before = agent->Predict({.observations = observation});
+  Batch batch{};
+  batch.observations = observation;
+  const torch::Tensor before = agent->Predict(batch);
   agent->actor_critic()->actor.parameters().mul_(2);
-  const torch::Tensor after = agent->Predict({.observations = observation});
+  const torch::Tensor after = agent->Predict(batch);
   EXPECT_FALSE(torch::equal(before, after));
   float output[2];
   kernels::Floats memory;
@@ -239,7 +241,8 @@ TEST_F(CriticBlocksTest, ValuesThatDivergeChangeNothing) {
     EXPECT_FALSE(IsGood(learner->Update(batch, noise, {}, kAnyQ), kAnyQ)) << kind;
     EXPECT_TRUE(Parameters(agent->module()) == before) << kind;
     for (const auto& [name, tensor] : learner->State()) {
-      if (name.ends_with("moment")) EXPECT_EQ(tensor.abs().max().item<float>(), 0) << name;
+      if (!name.ends_with("moment")) continue;
+      EXPECT_EQ(tensor.abs().max().item<float>(), 0) << name;
     }
   }
 }

@@ -37,9 +37,9 @@ template <class Spoil>
 auto ThrowsFor(const Spoil& spoil, const std::string& message) {
   datasets::Episodes e = ThreeEpisodes();
   spoil(e);
-  EXPECT_THAT([&] { Transitions(e, kAsTheyAre); },
-              Throws<std::invalid_argument>(
-                  Property(&std::invalid_argument::what, HasSubstr(message))));
+  EXPECT_THAT(
+      [&] { Transitions(e, kAsTheyAre); },
+      Throws<std::invalid_argument>(Property(&std::invalid_argument::what, HasSubstr(message))));
 }
 
 TEST(TransitionsTest, AreThoseOfD4rlsQlearningDataset) {

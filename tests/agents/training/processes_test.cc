@@ -21,7 +21,7 @@ std::unique_ptr<Trainer> MakeMember(const AgentOptions& agent, const TrainerOpti
   const std::lock_guard lock(mutex);
   torch::manual_seed(3);
   return std::make_unique<Trainer>(MakeAgent(agent), episodes, datasets::MakeNormalizer(episodes),
-                                   options, UpdatePath::kOfDevice, group);
+                                   options, UpdatePath::kOfDevice, nullptr, group);
 }
 
 torch::Tensor Weights(Trainer& trainer) {

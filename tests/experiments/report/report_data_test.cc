@@ -115,19 +115,20 @@ TEST_F(ReportDataTest, LeavesDamagedRunsOutAndNamesThem) {
   const Report report = ReadReport({folder_});
   EXPECT_THAT(report.runs, SizeIs(1));
   const std::string at = folder_ + "/";
-  EXPECT_THAT(report.problems,
-              ::testing::UnorderedElementsAre(
-                  at + "missing/result.json: dataset.sha256: expected a value, found none",
-                  at + "features/result.json: feature_map: expected a string, found null",
-                  at + "null/result.json: score: expected a number, found null",
-                  at + "zero/result.json: tokens_per_update: expected a number above 0, found 0",
-                  at + "agent/result.json: agent: expected dt, bc, td3bc, rebrac or iql, found \"ppo\"",
-                  at + "targets/result.json: targets: expected a list with entries, found []",
-                  at + "kind/result.json: context: expected a whole number, found \"twenty\"",
-                  at + "text/result.json: expected JSON, found something else",
-                  at + "metrics/metrics.jsonl: line 2: expected JSON, found '{\"upd'",
-                  at + "unfinished/result.json: expected a readable file, found none",
-                  at + "curveless/metrics.jsonl: expected a readable file, found none"));
+  EXPECT_THAT(
+      report.problems,
+      ::testing::UnorderedElementsAre(
+          at + "missing/result.json: dataset.sha256: expected a value, found none",
+          at + "features/result.json: feature_map: expected a string, found null",
+          at + "null/result.json: score: expected a number, found null",
+          at + "zero/result.json: tokens_per_update: expected a number above 0, found 0",
+          at + "agent/result.json: agent: expected dt, bc, td3bc, rebrac or iql, found \"ppo\"",
+          at + "targets/result.json: targets: expected a list with entries, found []",
+          at + "kind/result.json: context: expected a whole number, found \"twenty\"",
+          at + "text/result.json: expected JSON, found something else",
+          at + "metrics/metrics.jsonl: line 2: expected JSON, found '{\"upd'",
+          at + "unfinished/result.json: expected a readable file, found none",
+          at + "curveless/metrics.jsonl: expected a readable file, found none"));
 }
 
 TEST_F(ReportDataTest, KeepsARunWhoseLossDiverged) {

@@ -62,6 +62,26 @@ TEST(SweepTest, CellsAreTheProductOfItsDimensions) {
   EXPECT_EQ(cells[6].options.updates, 7);
 }
 
+TEST(SweepTest, BaselinesWithCriticsTrainAsTheyWerePublished) {
+  Sweep sweep = Read(kSmall);
+  ReadSweep("change",
+            "baselines = ['td3bc', 'rebrac', 'iql']\nattention = []\n[train]\nwarmup = 5\n"
+            "targets = [3600]\nupdates = 30\n[dataset.'demo/hopper-medium']\nactor-bc-coef = 0.01",
+            sweep);
+  const std::vector<Cell> cells = MakeCells(sweep, "");
+  const TrainOptions &td3bc = cells[0].options, &rebrac = cells[1].options, &iql = cells[2].options;
+  EXPECT_EQ(cells[1].name, "demo-hopper-medium/rebrac/seed-3");
+  EXPECT_EQ(td3bc.agent.kind, "td3bc");
+  EXPECT_EQ(rebrac.agent.rebrac.actor_bc_coef, 0.01);
+  for (const TrainOptions* options : {&td3bc, &rebrac, &iql}) {
+    EXPECT_EQ(options->trainer.warmup, 10'000);  // the default, which they do not read
+    EXPECT_TRUE(options->targets.empty());
+    EXPECT_EQ(options->trainer.seed, 3u);
+    EXPECT_EQ(options->updates, 30);
+  }
+  EXPECT_EQ(iql.trainer.lr_decay, 30);  // of the actor, over the whole run
+}
+
 TEST(SweepTest, CharactersBeyondAsciiBelongInStringsAndComments) {
   const std::string good =
       "\xef\xbb\xbf# é\ndatasets = [\"é\", 'é\\', \"\\\\é\"] # é\n"
@@ -119,7 +139,7 @@ TEST(SweepTest, SaysWhatIsWrong) {
   EXPECT_THAT(make("datasets = [\"demo/nothing\"]"), HasSubstr("demo/nothing"));
   EXPECT_THAT(make("attention = [\"cosine\"]"), HasSubstr("cosine"));
   EXPECT_THAT(make("baselines = [\"td3\"]"),
-              HasSubstr("baselines: expected bc or bc-10%, found td3"));
+              HasSubstr("baselines: expected bc, bc-10%, td3bc, rebrac or iql, found td3"));
   EXPECT_THAT(make("contexts = [0]"), HasSubstr("contexts: expected 1 to 1000000, found 0"));
   EXPECT_THAT(make("seeds = []"), HasSubstr("seeds: expected at least one"));
   EXPECT_THAT(make("budget = \"time\""),

@@ -35,7 +35,8 @@ TEST(TrainConfigTest, OldNamesOfOptionsAreRead) {
 TEST(TrainConfigTest, ConfigFilesHaveTheseOptionsInThisOrder) {
   EXPECT_EQ(WriteToml(TrainOptions()),
             "dataset = ''\nenv = ''\nphysics = ''\ntop = 100.0\nnormalize-over = 'kept'\n"
-            "targets = []\nagent = 'dt'\nattention = 'cosformer'\nreweight-length = 0\n"
+            "targets = []\ncritic = ''\ncritic-lambda = 0.0\nagent = 'dt'\nattention = "
+            "'cosformer'\nreweight-length = 0\n"
             "reweight = true\nfeature-map = 'elu'\nlocal-window = 64\nperformer-features = 0\n"
             "context = 20\ntokens = 3\nlayers = 0\nheads = 1\nwidth = 0\nactivation = 'relu'\n"
             "dropout = 0.1\nmax-timestep = 0\ntimestep-std = 0.02\nalpha = 2.5\n"
