@@ -1,7 +1,8 @@
 #include "agents/training/critic_trainer.h"
 
+#include <algorithm>
 #include <cmath>
-#include <nlohmann/json.hpp>
+#include <cstdio>
 #include <numbers>
 #include <random>
 #include <stdexcept>
@@ -26,7 +27,9 @@ double ScaleOf(const Agent& agent, const datasets::Episodes& episodes) {
 }
 
 std::string NumberText(double x) {
-  return std::isfinite(x) ? nlohmann::json(x).dump() : std::to_string(x);
+  char text[32];
+  std::snprintf(text, sizeof text, "%g", x);
+  return text;
 }
 
 }  // namespace
