@@ -73,10 +73,9 @@ TEST_P(CriticTrainerTest, LearnsTheActionsOfItsData) {
   options_.agent.iql.deterministic = true;
   const auto error = [&](Agent& agent) {
     Batch batch{};
-    batch.observations =
-        torch::tensor(
-            std::vector<float>(episodes_.observations.begin(), episodes_.observations.end()))
-            .view({-1, 3});
+    batch.observations = torch::tensor(std::vector<float>(episodes_.observations.begin(),
+                                                          episodes_.observations.end()))
+                             .view({-1, 3});
     const torch::Tensor actions =
         torch::tensor(std::vector<float>(episodes_.actions.begin(), episodes_.actions.end()));
     return (agent.Predict(batch) - actions.view({-1, 2})).square().mean().item<double>();

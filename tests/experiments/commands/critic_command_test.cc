@@ -65,14 +65,16 @@ TEST_F(CriticCommandTest, AgentsWithCriticsRefuseWhatTheyDoNotRead) {
   EXPECT_THAT(Error("--agent iql --expectile 1"),
               HasSubstr("IQL: expectile: expected a value between 0 and 1, found 1.000000"));
   EXPECT_THAT(Error("--agent iql --layers 5"), HasSubstr("IQL: layers: expected 1 to 4, found 5"));
-  EXPECT_THAT(Error("--agent td3bc --width 20"),
+  EXPECT_THAT(RunProgram("train --dataset " + data_ + " --out " + Out("wrong").string() +
+                         " --agent td3bc --width 20 2>&1")
+                  .output,
               HasSubstr("TD3+BC: width: expected a multiple of 16, found 20"));
 }
 
 TEST_F(CriticCommandTest, ACriticGuidesAgentsOfItsData) {
   ASSERT_EQ(Critic("critic", "--agent rebrac --updates 20").exit_code, 0);
-  const std::string guided =
-      "--layers 1 --context 4 --updates 6 --critic " + Out("critic").string();
+  const std::string base = "--layers 1 --context 4 --critic " + Out("critic").string();
+  const std::string guided = base + " --updates 6";
   ASSERT_EQ(Critic("guided", guided).exit_code, 0);
   ASSERT_EQ(Critic("alone", "--layers 1 --context 4 --updates 6").exit_code, 0);
   const std::string checkpoint = ReadBytes(Out("guided/last.safetensors"));
@@ -90,7 +92,7 @@ TEST_F(CriticCommandTest, ACriticGuidesAgentsOfItsData) {
   EXPECT_EQ(ReadBytes(Out("parts/resume.safetensors")),
             ReadBytes(Out("guided/resume.safetensors")));
   ASSERT_EQ(Critic("critic", "--agent rebrac --updates 21 --resume").exit_code, 0);
-  EXPECT_THAT(Critic("guided", guided + " --resume --updates 9 2>&1").output,
+  EXPECT_THAT(Critic("guided", base + " --resume --updates 9 2>&1").output,
               HasSubstr("SHA-256 of the run's critic"));
 }
 
