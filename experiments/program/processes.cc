@@ -142,6 +142,7 @@ void RunTogether(int processes, const std::function<void(agents::ProcessGroup*)>
   }
   if (processes > 1) place = StartProcesses(processes);
   if (!place) return work(nullptr);
+  signal(SIGPIPE, SIG_IGN);  // what is written to a process that has ended fails and is reported
   agents::ProcessGroup group(*place);
   try {
     work(&group);

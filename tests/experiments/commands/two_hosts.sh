@@ -62,7 +62,7 @@ together cable --updates 300
 cmp "$folder/here/last.safetensors" "$folder/cable/last.safetensors" || fail "other weights over the cable"
 
 pull() {
-  sleep 4
+  until [ -s "$folder/pulled/metrics.jsonl" ]; do sleep 0.1; done
   kill -STOP "$cable_pid"
   pulled=$SECONDS
 }
