@@ -34,7 +34,7 @@ TEST(TrainConfigTest, OldNamesOfOptionsAreRead) {
 
 TEST(TrainConfigTest, ConfigFilesHaveTheseOptionsInThisOrder) {
   EXPECT_EQ(WriteToml(TrainOptions()),
-            "dataset = ''\nenv = ''\nphysics = ''\ntop = 100.0\nnormalize-over = 'kept'\n"
+            "dataset = ''\nenv = ''\nphysics = ''\ntop = 100.0\nvalidation = 0.0\nnormalize-over = 'kept'\n"
             "targets = []\ncritic = ''\ncritic-lambda = 0.0\nagent = 'dt'\nattention = "
             "'cosformer'\nreweight-length = 0\n"
             "reweight = true\nfeature-map = 'elu'\nlocal-window = 64\nperformer-features = 0\n"
