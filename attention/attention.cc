@@ -1,5 +1,6 @@
 #include "attention/attention.h"
 
+#include <cmath>
 #include <utility>
 
 #include "attention/performer.h"
@@ -7,6 +8,11 @@
 #include "attention/shapes.h"
 
 namespace cosdt::attention {
+namespace {
+
+constexpr double kMinHalfLife = 0.5;
+
+}  // namespace
 
 void AttentionOptions::Validate() const {
   const AttentionKind& entry = FindAttentionKind(kind);
@@ -21,6 +27,11 @@ void AttentionOptions::Validate() const {
   if (kind == "cosformer") {
     TORCH_CHECK_VALUE(feature_map == "relu" || feature_map == "elu",
                       "attention: feature_map must be relu or elu, found ", feature_map);
+    TORCH_CHECK_VALUE(half_life == 0 || (half_life >= kMinHalfLife && std::isfinite(half_life)),
+                      "attention: half_life must be 0 or at least ", kMinHalfLife,
+                      " tokens, found ", half_life);
+    TORCH_CHECK_VALUE(causal || half_life == 0,
+                      "attention: half_life needs causal options, found causal = false");
   }
   if (kind == "local") {
     TORCH_CHECK_VALUE(window >= 1, "attention: window must be at least 1, found ", window);
@@ -66,6 +77,7 @@ void AttentionImpl::pretty_print(std::ostream& stream) const {
   stream << "cosdt::attention::Attention(" << o.kind;
   if (o.kind == "cosformer" && o.reweight) stream << ", reweight_length=" << o.reweight_length;
   if (o.kind == "cosformer") stream << ", feature_map=" << o.feature_map;
+  if (o.kind == "cosformer" && o.half_life > 0) stream << ", half_life=" << o.half_life;
   if (o.kind == "local") stream << ", window=" << o.window;
   if (o.kind == "performer") stream << ", features=" << attention_.projection.size(0);
   stream << (o.causal ? ", causal)" : ", not causal)");

@@ -28,6 +28,10 @@ struct AttentionOptions {
   // cosformer: phi of queries and keys. relu is the paper's; elu is ELU + 1, as in linear.
   std::string feature_map = "relu";
 
+  // cosformer: weights also halve with every half_life tokens of distance in the first head, and
+  // with every 2, 4, .. half_life tokens in those after it; causal only. 0: the paper's weights.
+  double half_life = 0;
+
   int64_t window = 64;  // local: tokens that a token sees, itself included
 
   int64_t features = 0;  // performer: random features per head; 0: d ln d, as in the paper's code

@@ -7,6 +7,9 @@ std::string Case::Name() const {
                      std::to_string(heads) + ", L " + std::to_string(length) + ", d " +
                      std::to_string(width);
   if (value_width != width) name += ", d_v " + std::to_string(value_width);
+  if (options.half_life > 0) {
+    name += ", half-life " + std::to_string(static_cast<int64_t>(options.half_life));
+  }
   return name;
 }
 
@@ -41,6 +44,16 @@ std::vector<Case> CheckedCases(const std::string& kind) {
   add(1, 2, 400, 64, 64);
   add(1, 1, 700, 128, 128);
   add(1, 1, 1700, 4, 4);  // in segments
+  if (kind != "cosformer") return cases;
+  const auto add_decaying = [&](double half_life, int64_t heads, int64_t length, int64_t width) {
+    add(2, heads, length, width, width);
+    cases.back().options.half_life = half_life;
+  };
+  add_decaying(4, 3, 60, 32);
+  add_decaying(0.5, 2, 193, 16);
+  add_decaying(300, 1, 289, 3);
+  add_decaying(40, 2, 700, 64);
+  add_decaying(90, 1, 1700, 4);
   return cases;
 }
 

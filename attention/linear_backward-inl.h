@@ -85,7 +85,7 @@ class BackwardKernel : HeadKernel<T> {
         for (size_t first = 0; first < n; first += block_rows_) {
           const size_t token = this->ChunkBegin(c) + first, rows = std::min(block_rows_, n - first);
           LoadBlock(token, rows);
-          AddGradients(token, rows, begin, end);
+          AddGradients(token, first, rows, begin, end);
         }
       }
     }
@@ -118,6 +118,7 @@ class BackwardKernel : HeadKernel<T> {
     ones_ = take(chunk_rows_);
     if (!stateful_) return;
     state_factors_ = take(block_rows_);
+    key_factors_ = take(chunk_rows_);
     g_phases_ = {take(block_rows_ * phase_columns_), phase_columns_};
     v_phases_ = {take(chunk_rows_ * phase_columns_), phase_columns_};
     value_state_.data = take(StateSize());
@@ -167,7 +168,7 @@ class BackwardKernel : HeadKernel<T> {
                                  is_last, Panels<T>(dk));
         AddTransposedScoresTimes(scores_, first, tiles, Panels<T>(grads_), value_width_, is_last,
                                  Panels<T>(dv));
-        if (chunk > begin_chunk) AddGradients(begin + first, rows, 0, state_rows_);
+        if (chunk > begin_chunk) AddGradients(begin + first, first, rows, 0, state_rows_);
       }
       StoreKeyGradients(begin, n, dk, dv);
     }
@@ -206,7 +207,7 @@ class BackwardKernel : HeadKernel<T> {
   void QueryGradients(size_t begin, size_t first, size_t rows) {
     const size_t token = begin + first;
     Outside<T> before;
-    if (begin > 0) before = BeforeChunk(token, rows);
+    if (begin > 0) before = BeforeChunk(token, first, rows);
     const Rows<T> dq = this->Output(problem_.grad_q, width_, token, rows, dq_);
     ScoresTimes(score_gradients_, first, this->AsPanels(keys_, first + rows, width_, k_packed_),
                 before, static_cast<const T*>(nullptr), rows, width_, Panels<T>(dq));
@@ -217,12 +218,13 @@ class BackwardKernel : HeadKernel<T> {
   }
 
   // The earlier chunks' part of dq.
-  Outside<T> BeforeChunk(size_t token, size_t rows) const {
+  Outside<T> BeforeChunk(size_t token, size_t first, size_t rows) const {
     const T* factors = nullptr;
-    if (problem_.normalize) {
+    if (problem_.normalize || this->decays_) {
       const size_t tiles = RoundUp(rows, kTileRows);
       for (size_t i = 0; i < tiles; ++i) {
-        state_factors_[i] = factors_[i] * (parts_ == 2 ? this->Cosines(token)[i] : T{1});
+        state_factors_[i] = (problem_.normalize ? factors_[i] : T{1}) * this->CosineOf(token + i) *
+                            this->DecayFromBegin(first + i);
       }
       factors = state_factors_;
     }
@@ -255,24 +257,34 @@ class BackwardKernel : HeadKernel<T> {
   // Adds a chunk, or a block, to rows [begin, end) of a state.
   void AddValues(size_t token, size_t n, size_t begin, size_t end) {
     for (size_t j = 0; j < n; ++j) {
-      ExtendedAtPhases(values_[j], T{1}, T{1}, token + j, v_phases_[j]);
+      ExtendedAtPhases(values_[j], T{1}, this->DecayToEnd(j), token + j, v_phases_[j]);
     }
-    AddTransposedTimes(v_phases_, Panels<T>(keys_), begin, end, width_, n, value_state_.panels());
+    AddTransposedTimes(v_phases_, Panels<T>(keys_), begin, end, width_, n, this->ChunkDecay(),
+                       value_state_.panels());
   }
-  void AddGradients(size_t token, size_t rows, size_t begin, size_t end) {
+  // `first` is the block's place in its chunk, whose blocks are added one after the other.
+  void AddGradients(size_t token, size_t first, size_t rows, size_t begin, size_t end) {
     for (size_t i = 0; i < rows; ++i) {
       const bool normalize = problem_.normalize;
-      ExtendedAtPhases(grads_[i], normalize ? deltas_[i] : T{0}, normalize ? factors_[i] : T{1},
+      ExtendedAtPhases(grads_[i], normalize ? deltas_[i] : T{0},
+                       (normalize ? factors_[i] : T{1}) * this->DecayFromBegin(first + i),
                        token + i, g_phases_[i]);
     }
     AddTransposedTimes(g_phases_, Panels<T>(queries_), begin, end, width_, rows,
-                       gradient_state_.panels());
+                       first == 0 ? this->ChunkDecay() : T{1}, gradient_state_.panels());
   }
 
   // Begins dk and dv of a chunk with the contribution of the tokens after it.
   void TakeLaterTokens(size_t token, size_t n, const Rows<T>& dk, const Rows<T>& dv) {
     const size_t tiles = RoundUp(n, kTileRows);
-    Outside<T> later = this->FromState(gradient_state_, values_, value_width_, token, nullptr);
+    const T* factors = nullptr;
+    if (this->decays_) {
+      for (size_t j = 0; j < tiles; ++j) {
+        key_factors_[j] = this->CosineOf(token + j) * (j < n ? this->DecayToEnd(j) : T{0});
+      }
+      factors = key_factors_;
+    }
+    Outside<T> later = this->FromState(gradient_state_, values_, value_width_, token, factors);
     if (problem_.normalize) later.extra = ones_;
     TakeOutside(later, tiles, width_, Panels<T>(dk));
     const Panels<T> state = gradient_state_.panels();
@@ -284,7 +296,7 @@ class BackwardKernel : HeadKernel<T> {
                   std::min(kPanel<T>, width_ - column), to);
       }
     }
-    later = this->FromState(gradient_state_, keys_, width_, token, nullptr);
+    later = this->FromState(gradient_state_, keys_, width_, token, factors);
     later.state = transposed_state_;
     TakeOutside(later, tiles, value_width_, Panels<T>(dv));
   }
@@ -292,7 +304,8 @@ class BackwardKernel : HeadKernel<T> {
   const size_t state_rows_, phase_columns_;
   size_t scratch_size_;
   T *q_, *g_, *o_, *k_, *v_, *k_packed_, *k_transposed_, *v_transposed_, *dq_, *dk_, *dv_;
-  T *factors_, *deltas_, *ones_, *state_factors_ = nullptr;  // r, d; r times cosines
+  T *factors_, *deltas_, *ones_;                         // r, d
+  T *state_factors_ = nullptr, *key_factors_ = nullptr;  // of what rows read of a state
   Rows<T> scores_, score_gradients_, g_phases_, v_phases_;
   Rows<T> keys_, values_, queries_, grads_;  // of the chunk and the block at hand
   State<T> value_state_, gradient_state_;

@@ -46,6 +46,29 @@ torch::Tensor AtPhases(const torch::Tensor& x, const LinearForm& form) {
   return torch::cat({x * cosine, x * sine}, -1);
 }
 
+// The heads' decays of head 0, 1, .. to the powers `exponents` [..], [H, ..].
+torch::Tensor Decays(const torch::Tensor& exponents, int64_t heads, const LinearForm& form) {
+  std::vector<torch::Tensor> of_head;
+  for (int64_t head = 0; head < heads; ++head) {
+    of_head.push_back(torch::pow(DecayOf(form.half_life, head), exponents.to(torch::kFloat64)));
+  }
+  return torch::stack(of_head);
+}
+
+// The sums over the chunks before each one, of what each adds [B, H, chunks, .., ..].
+torch::Tensor SumsBefore(const torch::Tensor& added, int64_t chunk, const LinearForm& form) {
+  const int64_t n = added.size(2);
+  if (form.half_life == 0) {
+    return torch::cat(
+        {torch::zeros_like(added.narrow(2, 0, 1)), added.narrow(2, 0, n - 1).cumsum(2)}, 2);
+  }
+  const torch::Tensor index = torch::arange(n, added.options());
+  const torch::Tensor chunks_between = index.unsqueeze(-1) - index - 1;
+  const torch::Tensor decays =
+      Decays(chunk * chunks_between.clamp_min(0), added.size(1), form).to(added).tril(-1);
+  return torch::einsum("hnm,bhmxy->bhnxy", {decays, added});
+}
+
 // Divides by the normaliser, which is the last column.
 torch::Tensor Normalize(const torch::Tensor& sums, const LinearForm& form, torch::ScalarType type) {
   if (!form.normalize) return sums.to(type);
@@ -69,8 +92,9 @@ torch::Tensor ApplyFeatureMap(const torch::Tensor& x, FeatureMap features) {
 
 torch::Tensor CausalLinear(const Inputs& inputs, const LinearForm& form) {
   CheckLength("q", inputs.q.size(2), form);
-  return HasCausalLinearKernel(inputs.q, inputs.v.size(3)) ? FusedCausalLinear(inputs, form)
-                                                           : CausalLinearComposed(inputs, form);
+  return HasCausalLinearKernel(inputs.q, inputs.v.size(3), form)
+             ? FusedCausalLinear(inputs, form)
+             : CausalLinearComposed(inputs, form);
 }
 
 torch::Tensor CausalLinearComposed(Inputs inputs, const LinearForm& form) {
@@ -90,15 +114,28 @@ torch::Tensor CausalLinearComposed(Inputs inputs, const LinearForm& form) {
     const auto [cosine, sine] = Phases(chunk, form, inputs.q.options());
     weights = weights * (cosine * cosine.t() + sine * sine.t());
   }
+  const int64_t heads = inputs.q.size(1);
+  const torch::Tensor position = torch::arange(chunk, inputs.q.options());  // in a chunk
+  // of a chunk's token from its chunk's begin and to the next chunk's, [H, 1, chunk, 1]
+  torch::Tensor from_begin, to_end;
+  if (form.half_life > 0) {
+    const auto decays = [&](const torch::Tensor& exponents) {
+      return Decays(exponents, heads, form).to(inputs.q).unsqueeze(1);
+    };
+    weights = weights * decays((position.unsqueeze(-1) - position).clamp_min(0));
+    from_begin = decays(position.unsqueeze(-1));
+    to_end = decays(chunk - position.unsqueeze(-1));
+  }
   torch::Tensor sums = torch::matmul(weights, v);
   if (length > chunk) {
     // the state before each chunk: the sum over those before it, and 0 before the first
-    const torch::Tensor added =
-        torch::matmul(chunks(AtPhases(inputs.k, form)).transpose(-1, -2), v);
-    const int64_t n = added.size(2);
-    const torch::Tensor states = torch::cat(
-        {torch::zeros_like(added.narrow(2, 0, 1)), added.narrow(2, 0, n - 1).cumsum(2)}, 2);
-    sums = sums + torch::matmul(chunks(AtPhases(inputs.q, form)), states);
+    torch::Tensor q = chunks(AtPhases(inputs.q, form)), k = chunks(AtPhases(inputs.k, form));
+    if (form.half_life > 0) {
+      q = q * from_begin;
+      k = k * to_end;
+    }
+    const torch::Tensor added = torch::matmul(k.transpose(-1, -2), v);
+    sums = sums + torch::matmul(q, SumsBefore(added, chunk, form));
   }
   return Normalize(sums.flatten(2, 3).narrow(2, 0, length), form, type);
 }
@@ -121,6 +158,9 @@ LinearState::LinearState(const Shape& shape, const LinearForm& form, int64_t fea
   const int64_t width = feature_width * (form.reweight_length > 0 ? 2 : 1);
   sums_ = torch::zeros({rows, width, shape.value_width}, SumType());
   normalizers_ = torch::zeros({rows, width}, SumType());
+  if (form.half_life > 0) {
+    decays_ = Decays(torch::ones({1}), shape.heads, form).to(sums_).repeat({shape.batch, 1});
+  }
 }
 
 torch::Tensor LinearState::DoStep(const torch::Tensor& q, const torch::Tensor& k,
@@ -130,7 +170,7 @@ torch::Tensor LinearState::DoStep(const torch::Tensor& q, const torch::Tensor& k
   torch::Tensor q_features = ApplyFeatureMap(q.to(type), form_.features).flatten(0, 1);
   torch::Tensor k_features = ApplyFeatureMap(k.to(type), form_.features).flatten(0, 1);
   if (form_.reweight_length > 0) {
-    TORCH_CHECK_VALUE(length_ < form_.reweight_length,
+    TORCH_CHECK_VALUE(length_ < form_.reweight_length || form_.half_life > 0,
                       "attention: a state must not hold more tokens than reweight_length = ",
                       form_.reweight_length);
     const double angle = std::numbers::pi / 2 * static_cast<double>(length_) /
@@ -142,6 +182,10 @@ torch::Tensor LinearState::DoStep(const torch::Tensor& q, const torch::Tensor& k
     k_features = (k_features.unsqueeze(1) * phases).flatten(1);
   }
   ++length_;
+  if (decays_.defined()) {
+    sums_ *= decays_.unsqueeze(-1);
+    normalizers_ *= decays_;
+  }
   sums_.baddbmm_(k_features.unsqueeze(-1), v.to(type).flatten(0, 1).unsqueeze(1));
   torch::Tensor output = torch::bmm(q_features.unsqueeze(1), sums_).squeeze(1);
   if (form_.normalize) {

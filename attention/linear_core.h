@@ -1,5 +1,6 @@
 // The base of cosformer, linear, performer and flow: attention whose weights are
-//   s_ij = w_ij (phi(q_i) . phi(k_j)),   w_ij = cos(pi/2 (i - j) / M)   (or 1 without M)
+//   s_ij = w_ij (phi(q_i) . phi(k_j)),   w_ij = lambda^(i - j) cos(pi/2 (i - j) / M)
+//   (without M the cosine is 1, without a half-life the head's decay lambda)
 //   o_i = sum_j s_ij v_j / max(sum_j s_ij, eps)   (or the sum alone without normalisation)
 // with phi on single elements. The cosine splits into two feature sets,
 // cos(a - b) = cos a cos b + sin a sin b, so that sums over j are states of fixed size.
@@ -47,6 +48,7 @@ class LinearState : public AttentionState {
   LinearForm form_;
   torch::Tensor sums_;         // [B H, parts d, d_v] of phi(k) v^T, parts 2 with M and 1 without
   torch::Tensor normalizers_;  // [B H, parts d] of phi(k)
+  torch::Tensor decays_;       // [B H, 1] per token; undefined without
   int64_t length_ = 0;         // tokens so far
 };
 

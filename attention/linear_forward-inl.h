@@ -63,16 +63,16 @@ class HeadKernel {
         chunk_rows_(RoundUp(static_cast<size_t>(plan.chunk()), kRowStep)),
         chunk_columns_(Padded<T>(chunk_rows_)),
         block_rows_(chunk_rows_ <= kBlockLimit ? chunk_rows_ : kBlockRows),
-        stateful_(plan.chunks() > 1),
-        weights_(problem_.reweight_length > 0
-                     ? static_cast<const T*>(plan.toeplitz()) + plan.reach()
-                     : nullptr) {}
+        stateful_(plan.chunks() > 1) {}
 
  protected:
   void SetHead(int64_t head) {
     batch_ = head / problem_.heads;
     head_ = head % problem_.heads;
     row0_ = static_cast<size_t>(head * problem_.length);
+    const auto* const weights = static_cast<const T*>(plan_.toeplitz(head_));
+    weights_ = weights ? weights + plan_.reach() : nullptr;
+    decays_ = static_cast<const T*>(plan_.decays(head_));
   }
   ptrdiff_t Offset(const Array& array, size_t token) const {
     return static_cast<ptrdiff_t>(batch_) * array.batch +
@@ -166,6 +166,14 @@ class HeadKernel {
   const T* Cosines(size_t token) const { return static_cast<const T*>(plan_.cosine()) + token; }
   const T* Sines(size_t token) const { return static_cast<const T*>(plan_.sine()) + token; }
 
+  // The head's decay over a chunk, from its begin to its i-th token, and from there to its end.
+  T ChunkDecay() const { return decays_ ? decays_[plan_.chunk()] : T{1}; }
+  T DecayFromBegin(size_t i) const { return decays_ ? decays_[i] : T{1}; }
+  T DecayToEnd(size_t i) const {
+    return decays_ ? decays_[static_cast<size_t>(plan_.chunk()) - i] : T{1};
+  }
+  T CosineOf(size_t token) const { return parts_ == 2 ? *Cosines(token) : T{1}; }
+
   // factor x at both phases of a token side by side, or once without M.
   void AtPhases(const T* x, T factor, size_t n, size_t token, T* to) const {
     if (parts_ == 1) {
@@ -198,7 +206,8 @@ class HeadKernel {
   const size_t width_, value_width_, parts_, padded_width_, padded_value_width_;
   const size_t chunk_rows_, chunk_columns_, block_rows_;
   const bool stateful_;
-  const T* const weights_;
+  const T* weights_ = nullptr;  // of the head, at distance 0
+  const T* decays_ = nullptr;
   int64_t batch_ = 0, head_ = 0;
   size_t row0_ = 0;  // of the head in the normaliser
 };
@@ -221,6 +230,7 @@ class ForwardKernel : HeadKernel<T> {
       out_ = s.template Take<T>(block_rows_ * padded_value_width_);
       factors_ = s.template Take<T>(block_rows_);
       if (!stateful_) return;
+      state_factors_ = s.template Take<T>(block_rows_);
       k_phases_ = {s.template Take<T>(chunk_rows_ * phase_columns_), phase_columns_};
       // the sums of phi(k) v^T and behind them those of phi(k)
       state_.data = s.template Take<T>(StateSize());
@@ -296,10 +306,11 @@ class ForwardKernel : HeadKernel<T> {
   // Adds a chunk to rows [begin, end) of the state and to the normaliser's.
   void AddChunk(size_t token, size_t n, size_t begin, size_t end) {
     for (size_t j = 0; j < n; ++j) {
-      this->AtPhases(keys_[j], T{1}, width_, token + j, k_phases_[j]);
+      this->AtPhases(keys_[j], this->DecayToEnd(j), width_, token + j, k_phases_[j]);
     }
-    AddTransposedTimes(k_phases_, values_, begin, end, value_width_, n, state_.panels());
-    AddRows(k_phases_.data, phase_columns_, n, Normalizers());
+    AddTransposedTimes(k_phases_, values_, begin, end, value_width_, n, this->ChunkDecay(),
+                       state_.panels());
+    AddRows(k_phases_.data, phase_columns_, n, this->ChunkDecay(), Normalizers());
   }
 
   // Rows [first, first + rows) of the chunk that begins at token `begin`.
@@ -309,12 +320,22 @@ class ForwardKernel : HeadKernel<T> {
     Scores(q, KeysTransposed(), first, rows, width_, ScoreTerms<T>{.weights = this->weights_},
            scores_.data, chunk_columns_);
     Outside<T> before;
-    if (begin > 0) before = this->FromState(state_, q, width_, token, nullptr);
+    if (begin > 0)
+      before = this->FromState(state_, q, width_, token, StateFactors(token, first, rows));
     if (problem_.normalize) Normalize(q, begin, first, rows);
     const Rows<T> out = this->Output(problem_.out, value_width_, token, rows, out_);
     ScoresTimes(scores_, first, values_, before, problem_.normalize ? factors_ : nullptr, rows,
                 value_width_, Panels<T>(out));
     this->Store(out, out_, value_width_, token, rows, problem_.out);
+  }
+
+  // The factors of a block's rows for what they read of the state; null: the cosines alone.
+  const T* StateFactors(size_t token, size_t first, size_t rows) {
+    if (!this->decays_) return nullptr;
+    for (size_t i = 0; i < RoundUp(rows, kTileRows); ++i) {
+      state_factors_[i] = this->CosineOf(token + i) * this->DecayFromBegin(first + i);
+    }
+    return state_factors_;
   }
 
   // The rows' normalisers and factors.
@@ -323,14 +344,13 @@ class ForwardKernel : HeadKernel<T> {
     for (size_t i = 0; i < rows; ++i) {
       T sum = Sum(scores_[i], first + i + 1);
       if (begin > 0) {
-        const T cosine = Dot(q[i], Normalizers(), width_);
-        if (parts_ == 1) {
-          sum += cosine;
-        } else {
+        T before = Dot(q[i], Normalizers(), width_);
+        if (parts_ == 2) {
           const size_t token = begin + first + i;
-          sum += cosine * *this->Cosines(token) +
-                 Dot(q[i], Normalizers() + width_, width_) * *this->Sines(token);
+          before = before * *this->Cosines(token) +
+                   Dot(q[i], Normalizers() + width_, width_) * *this->Sines(token);
         }
+        sum += before * this->DecayFromBegin(first + i);
       }
       normalizer[i] = sum;
       factors_[i] = this->Reciprocal(sum);
@@ -340,7 +360,7 @@ class ForwardKernel : HeadKernel<T> {
 
   const size_t phase_columns_;
   size_t scratch_size_;
-  T *q_, *k_, *v_, *k_transposed_, *v_packed_, *out_, *factors_;
+  T *q_, *k_, *v_, *k_transposed_, *v_packed_, *out_, *factors_, *state_factors_ = nullptr;
   Rows<T> scores_, k_phases_, keys_;
   Panels<T> values_;
   State<T> state_;

@@ -160,7 +160,8 @@ size_t Plan::state_size() const {
 size_t Plan::scratch_size() const {
   size_t state = 0, scratch = 0;
   HWY_DYNAMIC_DISPATCH(GetSizes)(*this, &state, &scratch);
-  return scratch + toeplitz_.size() + cosine_.size() + sine_.size() + tangent_.size();
+  return scratch + toeplitz_.size() + decays_.size() + cosine_.size() + sine_.size() +
+         tangent_.size();
 }
 
 void Plan::SumStates(int64_t begin, int64_t end, int64_t slices, void* states) const {

@@ -26,6 +26,7 @@ struct Problem {
   int64_t reweight_length = 0;  // M of the cosine weights; 0: all weights are 1
   bool normalize = true;
   double eps = 1e-6;
+  double half_life = 0;      // of weights in the first head, in tokens (linear_form.h); CPU only
   bool one_product = false;  // CUDA kernels in float32: plain tf32 in place of three products of it
 
   Array q, k, v;               // inputs
@@ -71,8 +72,12 @@ class Plan {
   Pass pass() const { return pass_; }
   int64_t chunks() const { return chunks_; }
   int64_t chunks_per_segment() const { return chunks_per_segment_; }
-  // cos(pi/2 distance / M): entry reach() + j - i, for |i - j| < reach()
-  const void* toeplitz() const { return toeplitz_.data(); }
+  // The weight w_ij in a head of [0, heads): entry reach() + j - i, for |i - j| < reach(); null if
+  // all are 1.
+  const void* toeplitz(int64_t head) const { return OfHead(toeplitz_, head); }
+  // The head's decay to the powers [0, chunk()] and a tile of rows beyond; null without a state or
+  // decay.
+  const void* decays(int64_t head) const { return OfHead(decays_, head); }
   int64_t reach() const { return reach_; }
   // cos, sin and tan of pi/2 position / M, for positions [0, length) and a tile of rows beyond;
   // empty without a state or M
@@ -81,10 +86,18 @@ class Plan {
   const void* tangent() const { return tangent_.data(); }
 
  private:
+  // One for all heads without decay.
+  const std::byte* OfHead(const std::vector<std::byte>& tables, int64_t head) const {
+    if (tables.empty()) return nullptr;
+    const auto heads = static_cast<size_t>(problem_.half_life > 0 ? problem_.heads : 1);
+    return tables.data() + static_cast<size_t>(head) % heads * (tables.size() / heads);
+  }
+  void FillWeights();
+
   Problem problem_;
   Pass pass_;
   int64_t chunk_, chunks_, segments_, chunks_per_segment_, reach_;
-  std::vector<std::byte> toeplitz_, cosine_, sine_, tangent_;
+  std::vector<std::byte> toeplitz_, decays_, cosine_, sine_, tangent_;
 };
 
 // Floating-point operations (two per multiply-add) of the products that a plan's form needs, with

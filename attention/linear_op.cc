@@ -90,6 +90,7 @@ class Differentiable : public torch::autograd::Function<Differentiable> {
     context->save_for_backward({q, k, v, mask, result.out, result.normalizer});
     context->saved_data["form"] = SavedForm(static_cast<int64_t>(form.features),
                                             form.reweight_length, form.normalize, form.eps);
+    context->saved_data["half_life"] = form.half_life;
     return result.out;
   }
 
@@ -103,7 +104,10 @@ class Differentiable : public torch::autograd::Function<Differentiable> {
     Tensor grad_q = torch::empty_like(saved[0]), grad_k = torch::empty_like(saved[1]),
            grad_v = torch::empty_like(saved[2]);
     for (Tensor* grad : {&grad_q, &grad_k, &grad_v}) *grad = WithContiguousRows(*grad);
-    const LinearForm form = std::apply(MakeForm, context->saved_data["form"].to<SavedForm>());
+    const auto [features, reweight_length, normalize, eps] =
+        context->saved_data["form"].to<SavedForm>();
+    const LinearForm form = MakeForm(features, reweight_length, normalize, eps,
+                                     context->saved_data["half_life"].toDouble());
     CausalLinearBackward(grads[0], inputs, form, saved[4], saved[5], grad_q, grad_k, grad_v);
     return {grad_q, grad_k, grad_v, {}, {}};
   }
@@ -119,15 +123,15 @@ Tensor AttendWithGradient(const Inputs& inputs, const LinearForm& form) {
 TORCH_LIBRARY(cosdt, library) {
   library.def(
       "causal_linear_attention(Tensor q, Tensor k, Tensor v, Tensor? key_mask, int features, "
-      "int reweight_length, bool normalize, float eps) -> Tensor");
+      "int reweight_length, bool normalize, float eps, float half_life=0.) -> Tensor");
   library.def(
       "causal_linear_forward(Tensor q, Tensor k, Tensor v, Tensor? key_mask, int features, "
-      "int reweight_length, bool normalize, float eps, Tensor(a!) out, Tensor(b!) normalizer) "
-      "-> ()");
+      "int reweight_length, bool normalize, float eps, float half_life, Tensor(a!) out, "
+      "Tensor(b!) normalizer) -> ()");
   library.def(
       "causal_linear_backward(Tensor grad_out, Tensor q, Tensor k, Tensor v, Tensor? key_mask, "
       "Tensor out, Tensor normalizer, int features, int reweight_length, bool normalize, "
-      "float eps, Tensor(a!) grad_q, Tensor(b!) grad_k, Tensor(c!) grad_v) -> ()");
+      "float eps, float half_life, Tensor(a!) grad_q, Tensor(b!) grad_k, Tensor(c!) grad_v) -> ()");
 }
 TORCH_LIBRARY_IMPL(cosdt, CompositeExplicitAutograd, library) {
   library.impl("causal_linear_attention", AttendOperator<AttendWithoutGradient>);
@@ -180,14 +184,14 @@ KernelCheck SetKernelCheck(c10::DeviceType type, KernelCheck check) {
   return std::exchange(kernel_checks[static_cast<size_t>(type)], check);
 }
 
-bool HasCausalLinearKernel(const Tensor& q, int64_t value_width) {
+bool HasCausalLinearKernel(const Tensor& q, int64_t value_width, const LinearForm& form) {
   const KernelCheck check = kernel_checks[static_cast<size_t>(q.device().type())];
-  return check ? check(q, value_width) : q.is_cpu() || q.is_meta();
+  return check ? check(q, value_width, form) : q.is_cpu() || q.is_meta();
 }
 
 std::string CausalLinearPath(const torch::Device& device) {
   const Tensor q = torch::empty({1, 1, 1, 64}, torch::TensorOptions(device));
-  return HasCausalLinearKernel(q, 64) ? "kernels" : "composition";
+  return HasCausalLinearKernel(q, 64, {}) ? "kernels" : "composition";
 }
 
 torch::Tensor FusedCausalLinear(const Inputs& inputs, const LinearForm& form) {
@@ -195,7 +199,7 @@ torch::Tensor FusedCausalLinear(const Inputs& inputs, const LinearForm& form) {
       "cosdt::causal_linear_attention");
   return op.call(inputs.q, inputs.k, inputs.v, ToMask(inputs.key_mask),
                  static_cast<int64_t>(form.features), form.reweight_length, form.normalize,
-                 form.eps);
+                 form.eps, form.half_life);
 }
 
 void CausalLinearForward(const Inputs& inputs, const LinearForm& form, Tensor& out,
@@ -204,7 +208,7 @@ void CausalLinearForward(const Inputs& inputs, const LinearForm& form, Tensor& o
       FindOperator<decltype(ForwardOperator<ForwardOnCpu>)>("cosdt::causal_linear_forward");
   const Inputs x = WithContiguousRows(inputs);
   op.call(x.q, x.k, x.v, ToMask(x.key_mask), static_cast<int64_t>(form.features),
-          form.reweight_length, form.normalize, form.eps, out, normalizer);
+          form.reweight_length, form.normalize, form.eps, form.half_life, out, normalizer);
 }
 
 void CausalLinearBackward(const Tensor& grad_out, const Inputs& inputs, const LinearForm& form,
@@ -218,7 +222,7 @@ void CausalLinearBackward(const Tensor& grad_out, const Inputs& inputs, const Li
   const Inputs x = WithContiguousRows(inputs);
   op.call(WithContiguousRows(grad_out), x.q, x.k, x.v, ToMask(x.key_mask), out, normalizer,
           static_cast<int64_t>(form.features), form.reweight_length, form.normalize, form.eps,
-          grad_q, grad_k, grad_v);
+          form.half_life, grad_q, grad_k, grad_v);
 }
 
 }  // namespace cosdt::attention

@@ -14,17 +14,18 @@ namespace cosdt::attention {
 
 // The differentiable operator
 //   cosdt::causal_linear_attention(Tensor q, Tensor k, Tensor v, Tensor? key_mask, int features,
-//                                  int reweight_length, bool normalize, float eps) -> Tensor
+//                                  int reweight_length, bool normalize, float eps,
+//                                  float half_life=0.) -> Tensor
 // on [B, H, L, .]. Saves inputs, output and the normaliser for the backward pass, which is not
 // differentiable itself (CausalLinearComposed is). The same bits for any number of threads, and in
 // every run on a device. Throws c10::NotImplementedError if HasCausalLinearKernel is false.
 torch::Tensor FusedCausalLinear(const Inputs& inputs, const LinearForm& form);
 
 // Whether the kernels take q [B, H, L, d] and values that are `value_width` wide. CPU: all types of
-// CheckType; CUDA: float32 with widths that are multiples of 4 and bfloat16 with multiples of 8, up
-// to 128, in a build that has the kernels if they passed their check on that device, which the
-// first call for a device runs (self_check.h).
-bool HasCausalLinearKernel(const torch::Tensor& q, int64_t value_width);
+// CheckType; CUDA: forms without decay, float32 with widths that are multiples of 4 and bfloat16
+// with multiples of 8, up to 128, in a build that has the kernels if they passed their check on
+// that device, which the first call for a device runs (self_check.h).
+bool HasCausalLinearKernel(const torch::Tensor& q, int64_t value_width, const LinearForm& form);
 
 // The path of causal linear attention on a device: "kernels", or "composition" of LibTorch's
 // operations if the kernels are missing or failed their check.
@@ -45,7 +46,7 @@ void CausalLinearBackward(const torch::Tensor& grad_out, const Inputs& inputs,
                           torch::Tensor& grad_k, torch::Tensor& grad_v);
 
 // For a device's binding: whether its kernels take such inputs and passed their check, or null.
-using KernelCheck = bool (*)(const torch::Tensor& q, int64_t value_width);
+using KernelCheck = bool (*)(const torch::Tensor& q, int64_t value_width, const LinearForm& form);
 KernelCheck SetKernelCheck(c10::DeviceType type, KernelCheck check);  // returns the one before
 
 }  // namespace cosdt::attention

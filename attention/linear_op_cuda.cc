@@ -29,6 +29,10 @@ void Run(const kernels::Problem& problem, kernels::Pass pass, const c10::Device&
       "q ",
       problem.type == kernels::Type::kFloat64 ? "float64 [" : "[", problem.batch, ", ",
       problem.heads, ", ", problem.length, ", ", problem.width, "], d_v ", problem.value_width);
+  TORCH_CHECK_NOT_IMPLEMENTED(problem.half_life == 0,
+                              "attention: the CUDA kernels take weights without decay, found "
+                              "half_life ",
+                              problem.half_life);
   const auto size = static_cast<int64_t>(kernels::CudaWorkspaceSize(problem, pass));
   // freed while the kernels run, which is safe: the allocator gives it to later work of the stream
   const Tensor workspace =
@@ -106,7 +110,13 @@ bool PassedCheck(const c10::Device& device) {
   return passed[device.index()] = fault.empty();
 }
 
-bool Takes(const Tensor& q, int64_t value_width) {
+bool Takes(const Tensor& q, int64_t value_width, const LinearForm& form) {
+  if (form.half_life > 0) {
+    TORCH_WARN_ONCE("attention on ", q.device(),
+                    ": LibTorch's operations compute weights that decay; the kernels take those of "
+                    "half-life 0");
+    return false;
+  }
   kernels::Problem problem;
   if (q.scalar_type() != torch::kFloat32 && q.scalar_type() != torch::kBFloat16) return false;
   if (q.scalar_type() == torch::kBFloat16) problem.type = kernels::Type::kBFloat16;

@@ -1,8 +1,8 @@
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <numbers>
 
+#include "attention/linear_form.h"
 #include "attention/linear_kernels.h"
 
 namespace cosdt::attention::kernels {
@@ -23,14 +23,28 @@ int64_t QuadraticLimit(const Problem& problem, Pass pass) {
          (pass == Pass::kForward ? kChunk : 2 * kChunk);
 }
 
-template <class T>
-void Fill(std::vector<std::byte>& table, int64_t begin, int64_t end, double step,
-          double (*function)(double)) {
-  table.resize(static_cast<size_t>(end - begin) * sizeof(T));
+// Appends function(i) for i in [begin, end) as values of `type`.
+template <class Function>
+void Append(Type type, int64_t begin, int64_t end, const Function& function,
+            std::vector<std::byte>& table) {
+  const auto append = [&](auto value) {
+    const auto* const bytes = reinterpret_cast<const std::byte*>(&value);
+    table.insert(table.end(), bytes, bytes + sizeof value);
+  };
   for (int64_t i = begin; i < end; ++i) {
-    const T value = static_cast<T>(function(step * static_cast<double>(i)));
-    std::memcpy(table.data() + static_cast<size_t>(i - begin) * sizeof(T), &value, sizeof(T));
+    const double value = function(i);
+    if (type == Type::kFloat64) {
+      append(value);
+    } else {
+      append(static_cast<float>(value));
+    }
   }
+}
+
+// decay^n, and 0 where products with it would be slow because they have no normalised form.
+double Power(double decay, int64_t n) {
+  const double power = std::pow(decay, static_cast<double>(n));
+  return power < 1e-30 ? 0 : power;
 }
 
 }  // namespace
@@ -47,15 +61,33 @@ Plan::Plan(const Problem& problem, Pass pass, int64_t chunk)
   chunks_per_segment_ = (chunks_ + segments_ - 1) / segments_;
   segments_ = (chunks_ + chunks_per_segment_ - 1) / chunks_per_segment_;
   reach_ = chunk_ + 64;  // a tile reads up to a whole panel beyond the diagonal
-  if (problem.reweight_length == 0) return;
-  const double step = std::numbers::pi / 2 / static_cast<double>(problem.reweight_length);
-  const auto fill = problem.type == Type::kFloat64 ? Fill<double> : Fill<float>;
-  fill(toeplitz_, -reach_, reach_ + 1, step, [](double x) { return std::cos(x); });
-  if (chunks_ == 1) return;
-  const int64_t end = problem.length + 16;
-  fill(cosine_, 0, end, step, [](double x) { return std::cos(x); });
-  fill(sine_, 0, end, step, [](double x) { return std::sin(x); });
-  fill(tangent_, 0, end, step, [](double x) { return std::tan(x); });
+  FillWeights();
+}
+
+void Plan::FillWeights() {
+  const int64_t reach = problem_.reweight_length;
+  const double step = reach == 0 ? 0 : std::numbers::pi / 2 / static_cast<double>(reach);
+  const auto fill = [&](int64_t begin, int64_t end, std::vector<std::byte>& table,
+                        const auto& function) {
+    Append(problem_.type, begin, end, function, table);
+  };
+  const auto angle = [step](int64_t i) { return step * static_cast<double>(i); };
+  if (problem_.half_life > 0) {
+    for (int64_t head = 0; head < problem_.heads; ++head) {
+      const double decay = DecayOf(problem_.half_life, head);
+      fill(-reach_, reach_ + 1, toeplitz_,
+           [&](int64_t i) { return std::cos(angle(i)) * Power(decay, std::max<int64_t>(0, -i)); });
+      if (chunks_ == 1) continue;
+      fill(0, chunk_ + 16, decays_, [&](int64_t i) { return Power(decay, i); });
+    }
+  } else if (reach > 0) {
+    fill(-reach_, reach_ + 1, toeplitz_, [&](int64_t i) { return std::cos(angle(i)); });
+  }
+  if (reach == 0 || chunks_ == 1) return;
+  const int64_t end = problem_.length + 16;
+  fill(0, end, cosine_, [&](int64_t i) { return std::cos(angle(i)); });
+  fill(0, end, sine_, [&](int64_t i) { return std::sin(angle(i)); });
+  fill(0, end, tangent_, [&](int64_t i) { return std::tan(angle(i)); });
 }
 
 double CountFlops(const Plan& plan) {

@@ -27,6 +27,7 @@ kernels::Problem MakeProblem(const Inputs& inputs, const LinearForm& form, const
   problem.reweight_length = form.reweight_length;
   problem.normalize = form.normalize;
   problem.eps = form.eps;
+  problem.half_life = form.half_life;
   problem.q = ToArray(inputs.q);
   problem.k = ToArray(inputs.k);
   problem.v = ToArray(inputs.v);
@@ -45,8 +46,9 @@ void AddGradients(kernels::Problem& problem, const torch::Tensor& grad_out,
   problem.grad_v = ToArray(grad_v);
 }
 
-LinearForm MakeForm(int64_t features, int64_t reweight_length, bool normalize, double eps) {
-  return {static_cast<FeatureMap>(features), reweight_length, normalize, eps};
+LinearForm MakeForm(int64_t features, int64_t reweight_length, bool normalize, double eps,
+                    double half_life) {
+  return {static_cast<FeatureMap>(features), reweight_length, normalize, eps, half_life};
 }
 
 }  // namespace cosdt::attention

@@ -75,12 +75,12 @@ HWY_INLINE void ScaleTo(const T* x, T factor, size_t n, T* to) {
   for (; p < n; ++p) to[p] = factor * x[p];
 }
 
-// to += the sum of `rows` rows, which are whole vectors.
+// to = scale to + the sum of `rows` rows, which are whole vectors.
 template <class T>
-HWY_INLINE void AddRows(const T* from, size_t columns, size_t rows, T* to) {
+HWY_INLINE void AddRows(const T* from, size_t columns, size_t rows, T scale, T* to) {
   const Tag<T> d;
   for (size_t p = 0; p < columns; p += kLanes<T>) {
-    auto sum = hn::Load(d, to + p);
+    auto sum = hn::Mul(hn::Set(d, scale), hn::Load(d, to + p));
     for (size_t r = 0; r < rows; ++r) sum = hn::Add(sum, hn::Load(d, from + r * columns + p));
     hn::Store(sum, d, to + p);
   }

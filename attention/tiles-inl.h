@@ -222,15 +222,18 @@ HWY_NOINLINE void TakeOutside(const Outside<T>& x, size_t rows, size_t columns, 
   });
 }
 
-// to[begin .. end, columns] += a^T b over `steps` rows of a and b.
+// to[begin .. end, columns] = scale to + a^T b over `steps` rows of a and b.
 template <class T>
 HWY_NOINLINE void AddTransposedTimes(Rows<T> a, Panels<T> b, size_t begin, size_t end,
-                                     size_t columns, size_t steps, Panels<T> to) {
+                                     size_t columns, size_t steps, T scale, Panels<T> to) {
+  T scales[kTileRows];
+  std::fill_n(scales, kTileRows, scale);
   ForPanels<T>(columns, [&](size_t column, auto vectors) HWY_ATTR {
     for (size_t row = begin; row < end; row += kTileRows) {
       Tile<T, vectors> tile;
       T* const at = to.At(row, column);
       tile.Load(at, to.stride);
+      if (scale != 1) tile.ScaleRows(scales);
       tile.template MulAdd<true>(a.data + row, a.stride, b.At(0, column), b.stride, steps);
       tile.Store(at, to.stride);
     }

@@ -34,7 +34,8 @@ struct CacheOptions {
   float query_scale;        // of queries
   int64_t reweight_length;  // M; 0: all weights are 1
   int64_t parts() const { return reweight_length > 0 ? 2 : 1; }
-  std::vector<float> weights;  // of AttendLinear, from -kRecent on
+  std::vector<double> decays;  // per token, by head; empty: none
+  std::vector<float> weights;  // of AttendLinear, from -kRecent on; with decays for every head
 };
 
 class AttentionCache {
@@ -46,15 +47,20 @@ class AttentionCache {
 
   // Takes up the next `count` tokens: keys (features) and values, columns() wide. q holds the
   // queries of the last `queries` of them (possibly 0), out gets their mixed values. Linear kinds
-  // with a reweight_length M: at most M tokens in all, which is the caller's to check.
+  // with a reweight_length M and no decay: at most M tokens in all, which is the caller's to
+  // check.
   void Advance(Rows q, int64_t queries, Rows k, Rows v, int64_t count, Rows out);
 
  private:
   void Append(Rows k, Rows v, int64_t count);
   void FoldLatest();
+  void DecaySums(int64_t distance);
+  void Attend(Rows q, int64_t asked, Rows out) const;
   CacheView View() const;
-  // cos and sin of pi/2 position / M, or 1.
-  void WritePhases(int64_t position, float* to, ptrdiff_t stride) const;
+  // cos and sin of pi/2 position / M, or 1, times a head's decay over `distance` tokens.
+  void WritePhases(int64_t position, int64_t head, int64_t distance, float* to,
+                   ptrdiff_t stride) const;
+  int64_t tables() const { return form_->decays.empty() ? 1 : form_->heads; }
 
   const CacheOptions* form_;
   int64_t length_ = 0;  // latest tokens

@@ -104,7 +104,7 @@ struct SumsTile {
   }
 };
 
-void AttendLinear(const CacheView& cache, const float* weights, const float* phases, int64_t parts,
+void AttendLinear(const CacheView& cache, HeadTables weights, HeadTables phases, int64_t parts,
                   float epsilon, Rows q, int64_t count, Rows out) {
   const int64_t d = cache.width, padded = Padded(d), columns = cache.columns();
   const int64_t features = cache.sums ? parts * d : 0;
@@ -124,7 +124,8 @@ void AttendLinear(const CacheView& cache, const float* weights, const float* pha
                     kPanel, columns * kPanel, d);
         tile.Store(scores + column, kRecent, [&](auto y, size_t row, const float* at) HWY_ATTR {
           const ptrdiff_t j = at - scores - static_cast<ptrdiff_t>(row) * kRecent;
-          const auto weight = hn::LoadU(kTag, weights + j - token - static_cast<ptrdiff_t>(row));
+          const auto weight =
+              hn::LoadU(kTag, weights[head] + j - token - static_cast<ptrdiff_t>(row));
           // values behind the tokens are stale: not even their NaNs may reach the sums
           return hn::IfThenElseZero(hn::Ne(weight, hn::Zero(kTag)), hn::Mul(y, weight));
         });
@@ -135,7 +136,7 @@ void AttendLinear(const CacheView& cache, const float* weights, const float* pha
           float* const to = phased + r * features;
           for (int64_t part = 0; part < parts; ++part) {
             Scale(queries + static_cast<ptrdiff_t>(r) * q.stride,
-                  phases[(first + static_cast<int64_t>(r)) * parts + part], d, to + part * d);
+                  phases[head][(first + static_cast<int64_t>(r)) * parts + part], d, to + part * d);
           }
           sum += Dot(to, cache.key_sums + head * features, features);
         }
@@ -205,14 +206,13 @@ void AttendSoftmax(const CacheView& cache, Rows q, int64_t count, Rows out) {
   }
 }
 
-void Fold(const CacheView& cache, const float* phases, int64_t parts, float* sums,
-          float* key_sums) {
+void Fold(const CacheView& cache, HeadTables phases, int64_t parts, float* sums, float* key_sums) {
   const int64_t d = cache.width, padded = Padded(d), columns = cache.columns();
   const int64_t length = Padded(cache.length);
   float* const phased = Scratch(d * kRecent);
   for (int64_t head = 0; head < cache.heads; ++head) {
     for (int64_t part = 0; part < parts; ++part) {
-      const float* const phase = phases + part * kRecent;
+      const float* const phase = phases[head] + part * kRecent;
       const int64_t at = head * parts + part;
       for (int64_t f = 0; f < d; ++f) {
         const float* const key = cache.keys + (head * padded + f) * kPanel;
@@ -254,7 +254,7 @@ void Normalize(Rows from, int64_t rows, int64_t width, const float* gamma, const
   HWY_DYNAMIC_DISPATCH(Normalize)(from, rows, width, gamma, beta, epsilon, to);
 }
 
-void AttendLinear(const CacheView& cache, const float* weights, const float* phases, int64_t parts,
+void AttendLinear(const CacheView& cache, HeadTables weights, HeadTables phases, int64_t parts,
                   float epsilon, Rows q, int64_t count, Rows out) {
   HWY_DYNAMIC_DISPATCH(AttendLinear)(cache, weights, phases, parts, epsilon, q, count, out);
 }
@@ -263,8 +263,7 @@ void AttendSoftmax(const CacheView& cache, Rows q, int64_t count, Rows out) {
   HWY_DYNAMIC_DISPATCH(AttendSoftmax)(cache, q, count, out);
 }
 
-void Fold(const CacheView& cache, const float* phases, int64_t parts, float* sums,
-          float* key_sums) {
+void Fold(const CacheView& cache, HeadTables phases, int64_t parts, float* sums, float* key_sums) {
   HWY_DYNAMIC_DISPATCH(Fold)(cache, phases, parts, sums, key_sums);
 }
 

@@ -30,19 +30,26 @@ struct CacheView {
   int64_t columns() const { return heads * Padded(width); }
 };
 
+// One table per head, `stride` apart; 0: one for all.
+struct HeadTables {
+  const float* data = nullptr;
+  ptrdiff_t stride = 0;
+  const float* operator[](int64_t head) const { return data + head * stride; }
+};
+
 // Causal attention of the last `count` tokens of a memory, with queries q, to its tokens up to
 // their own. Linear kinds, q and keys being features:
 //   out_i = sum_j w_ij (q_i . k_j) v_j / max(sum_j w_ij (q_i . k_j), epsilon)
-// w_ij is weights[j - i], for |j - i| < kRecent and 0 beyond the diagonal; the sums' parts, one or
-// two, are weighted with phases [count][parts].
-void AttendLinear(const CacheView& cache, const float* weights, const float* phases, int64_t parts,
+// w_ij is weights[head][j - i], for |j - i| < kRecent and 0 beyond the diagonal; the sums' parts,
+// one or two, are weighted with phases[head], [count][parts].
+void AttendLinear(const CacheView& cache, HeadTables weights, HeadTables phases, int64_t parts,
                   float epsilon, Rows q, int64_t count, Rows out);
 
 // The same for softmax(q_i . k_j), with q already divided by the root of the width.
 void AttendSoftmax(const CacheView& cache, Rows q, int64_t count, Rows out);
 
-// sums += sum_j phases[part][j] k_j v_j over the memory's latest tokens, key_sums likewise.
-// phases [parts][kRecent] is 0 from `length` on.
-void Fold(const CacheView& cache, const float* phases, int64_t parts, float* sums, float* key_sums);
+// sums += sum_j phases[head][part][j] k_j v_j over the memory's latest tokens, key_sums likewise. A
+// head's phases, [parts][kRecent], are 0 from `length` on.
+void Fold(const CacheView& cache, HeadTables phases, int64_t parts, float* sums, float* key_sums);
 
 }  // namespace cosdt::agents::kernels

@@ -84,6 +84,12 @@ void Visit(Options& o, const Visitor& visit) {
       OptionName{"feature_map", "feature-map",
                  "cosformer: feature map of queries and keys, elu (ELU + 1) or relu (the paper's)"},
       attention.feature_map);
+  visit(OptionName{.key = "half_life",
+                   .flag = "half-life",
+                   .help = "cosformer: tokens of distance in which weights also halve in the first "
+                           "head, twice as many in each one after it (0: no decay)",
+                   .added_later = true},
+        attention.half_life);
   visit(OptionName{"window", "local-window", "local attention: tokens that each token attends to"},
         attention.window);
   visit(OptionName{"features", "performer-features",

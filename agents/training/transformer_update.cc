@@ -86,8 +86,8 @@ TransformerUpdate::TransformerUpdate(DecisionTransformer model, const AdamW& opt
   MakeScratch();
 
   form_ = model_->blocks.front()->attention->form();
-  if (form_ &&
-      !attention::HasCausalLinearKernel(Heads(layers_.front().qkv, 0), width_ / options_.heads)) {
+  if (form_ && !attention::HasCausalLinearKernel(Heads(layers_.front().qkv, 0),
+                                                 width_ / options_.heads, *form_)) {
     form_.reset();
   }
 }

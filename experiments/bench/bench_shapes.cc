@@ -274,7 +274,7 @@ void BenchCase(const TimedCase& c, const c10::Device& device, int repeats, const
   const int most = device.is_cpu() ? 3 : 1000;
   for (int i = 0; i < std::clamp(static_cast<int>(count), 1, most); ++i)
     sets.emplace_back(c, device);
-  const bool kernels = attention::HasCausalLinearKernel(sets[0].q, c.shape.width);
+  const bool kernels = attention::HasCausalLinearKernel(sets[0].q, c.shape.width, CosformerForm(c));
   const Work ours = kernels ? KernelWork(c, sets) : AutogradWork(sets, [&](const Set& s) {
     return attention::CausalLinear(InputsOf(s), CosformerForm(c));
   });

@@ -116,6 +116,11 @@ std::string AlgorithmName(const Field& result, double top) {
       // the bare name is for the default feature map
       name = result["feature_map"].Text() == "relu" ? "cosFormer (ReLU)" : "cosFormer";
     }
+    if (result.has("half_life") && !result["half_life"].null()) {  // older results have none
+      char text[32];
+      std::snprintf(text, sizeof text, ", half-life %g", result["half_life"].Number());
+      name += text;
+    }
   } else if (agent != "bc") {
     const auto found =
         std::ranges::find(kWithCritics, agent, &std::pair<const char*, const char*>::first);

@@ -206,6 +206,7 @@ bool RunCell(const Cell& cell, const std::string& folder, const CellPlace& place
   result.context = options.agent.context();
   if (attention) result.attention = attention->kind;
   if (attention && attention->kind == "cosformer") result.feature_map = attention->feature_map;
+  if (attention && attention->half_life > 0) result.half_life = attention->half_life;
   result.agent = options.agent.kind;
   if (!options.critic.empty()) result.critic = trained.critic;
   result.top = options.top;

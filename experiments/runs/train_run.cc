@@ -29,12 +29,13 @@ constexpr char kValidationLoss[] = "validation_loss";
 std::optional<std::string> AttentionPath(const agents::Agent& agent, const std::string& precision) {
   const agents::DecisionTransformer model = agent.transformer();
   if (!model || !model->blocks.front()->attention->form()) return std::nullopt;
+  const attention::LinearForm form = *model->blocks.front()->attention->form();
   const agents::DecisionTransformerOptions& options = model->options();
   const int64_t width = options.width / options.heads;
   const auto type = agents::ParseTrainingPrecision(precision, agent.device());
   const torch::Tensor q =
       torch::empty({1, options.heads, 1, width}, torch::TensorOptions(agent.device()).dtype(type));
-  return attention::HasCausalLinearKernel(q, width) ? "kernels" : "composition";
+  return attention::HasCausalLinearKernel(q, width, form) ? "kernels" : "composition";
 }
 
 // Writes what a run tells into its folder, and shows its progress.

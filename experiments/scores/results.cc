@@ -99,6 +99,7 @@ void to_json(json& to, const CellResult& from) {
   to = {{"context", from.context},
         {"attention", from.attention},
         {"feature_map", from.feature_map},
+        {"half_life", from.half_life},
         {"agent", from.agent},
         {"top", from.top},
         {"dataset", dataset},

@@ -125,6 +125,7 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(CellEvaluation, rollout_bytes, ms_per_decisio
 struct CellResult {
   int64_t context = 0;  // behaviour cloning: 1
   std::optional<std::string> attention, feature_map;
+  std::optional<double> half_life;  // of cosFormer's weights, if they decay
   std::string agent;
   std::optional<std::string> critic;  // the kind of the agent whose critics guided it
   double top = 100;                   // per cent of the episodes, by return, that it learned from

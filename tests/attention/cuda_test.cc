@@ -124,9 +124,9 @@ TEST_F(CudaAttentionTest, KernelsLetNoLaterTokenChangeABit_CUDA) {
 
 TEST_F(CudaAttentionTest, OtherWidthsAndTypesAreComposed_CUDA) {
   const auto device = torch::TensorOptions(torch::kCUDA);
-  EXPECT_FALSE(HasCausalLinearKernel(torch::empty({1, 1, 10, 30}, device), 30));
+  EXPECT_FALSE(HasCausalLinearKernel(torch::empty({1, 1, 10, 30}, device), 30, {}));
   EXPECT_FALSE(
-      HasCausalLinearKernel(torch::empty({1, 1, 10, 32}, device.dtype(torch::kFloat64)), 32));
+      HasCausalLinearKernel(torch::empty({1, 1, 10, 32}, device.dtype(torch::kFloat64)), 32, {}));
   for (const auto type : {torch::kFloat32, torch::kFloat64}) {
     const Case c{CaseOptions("cosformer", 70), 2, 2, 70, 30, 30};
     ExpectMatchesReference(c, MakeExample(c, type, true), Tolerance(type), torch::kCUDA);

@@ -74,6 +74,23 @@ TEST_P(DecodingTest, OnlySoftmaxGrows) {
   }
 }
 
+// What lies beyond M weighs next to nothing, so that M limits no length.
+TEST(CosformerDecodingTest, DecayGoesOnBeyondTheReweightLength) {
+  AttentionOptions options;
+  options.reweight_length = 20;
+  options.half_life = 2;
+  torch::manual_seed(5);
+  const auto draw = [] { return torch::rand({2, 3, 150, 4}, torch::kFloat64); };
+  const Tensor q = draw(), k = draw(), v = draw();
+  Attention attention(options, 4);
+  const auto state = attention->MakeState(2, 3, 4, torch::kFloat64);
+  std::vector<Tensor> steps;
+  for (int64_t t = 0; t < 150; ++t) {
+    steps.push_back(state->Step(q.select(2, t), k.select(2, t), v.select(2, t)));
+  }
+  EXPECT_LT(LargestError(torch::stack(steps, 2), Reference(q, k, v, {}, options, {})), 1e-11);
+}
+
 TEST(CosformerDecodingTest, RefusesToGrowBeyondTheReweightLength) {
   AttentionOptions options;
   options.reweight_length = 3;

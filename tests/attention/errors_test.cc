@@ -84,6 +84,12 @@ TEST(AttentionErrorsTest, RefuseOptionsOutOfRange) {
               HasSubstr("reweight_length must be given in tokens and be at least 1, found 0"));
   EXPECT_THAT(error([](AttentionOptions& o) { o.feature_map = "gelu"; }),
               HasSubstr("feature_map must be relu or elu, found gelu"));
+  for (const double half_life : {-1.0, 0.4, static_cast<double>(NAN), HUGE_VAL}) {
+    EXPECT_THAT(error([&](AttentionOptions& o) { o.half_life = half_life; }),
+                HasSubstr("half_life must be 0 or at least 0.5 tokens, found"));
+  }
+  EXPECT_THAT(error([](AttentionOptions& o) { o.half_life = 2, o.causal = false; }),
+              HasSubstr("half_life needs causal options"));
   EXPECT_THAT(error([](AttentionOptions& o) { o.kind = "flow", o.causal = false; }),
               HasSubstr("kind flow is causal only"));
   EXPECT_THAT(error([](AttentionOptions& o) { o.kind = "local", o.window = 0; }),

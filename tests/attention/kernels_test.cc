@@ -19,6 +19,7 @@ namespace {
 
 struct Sizes {
   int64_t heads, length, width, value_width, reweight_length, chunk;
+  double half_life = 0;
 };
 
 // Inputs and outputs of one problem, filled with normal values.
@@ -43,6 +44,7 @@ struct Buffers {
     p.width = sizes.width;
     p.value_width = sizes.value_width;
     p.reweight_length = sizes.reweight_length;
+    p.half_life = sizes.half_life;
     p.q = Of(q, sizes.width), p.k = Of(k, sizes.width), p.v = Of(v, sizes.value_width);
     p.out = Of(out, sizes.value_width), p.grad_out = Of(g, sizes.value_width);
     p.grad_q = Of(dq, sizes.width), p.grad_k = Of(dk, sizes.width);
@@ -76,6 +78,9 @@ Buffers<T> Naive(const Sizes& s, double eps) {
         w[j] = s.reweight_length == 0 ? 1
                                       : std::cos(std::numbers::pi / 2 * static_cast<double>(i - j) /
                                                  static_cast<double>(s.reweight_length));
+        if (s.half_life > 0) {
+          w[j] *= std::exp2(-static_cast<double>(i - j) / (s.half_life * std::exp2(h)));
+        }
         for (int64_t p = 0; p < s.width; ++p) {
           dot[j] += relu(x.q[row(i, s.width) + p]) * relu(x.k[row(j, s.width) + p]);
         }
@@ -127,7 +132,7 @@ template <class T>
 void ExpectMatchesNaive(const Sizes& s, double tolerance) {
   SCOPED_TRACE(testing::Message() << "length " << s.length << ", widths " << s.width << " and "
                                   << s.value_width << ", chunk " << s.chunk << ", M "
-                                  << s.reweight_length);
+                                  << s.reweight_length << ", half-life " << s.half_life);
   Buffers<T> x(s);
   const Problem problem = x.MakeProblem();
   Plan(problem, Pass::kForward, s.chunk).RunHeads(0, s.heads);
@@ -153,6 +158,22 @@ TEST(LinearKernelsTest, MatchTheFormulasInEveryForm) {
   }
 }
 
+TEST(LinearKernelsTest, DecayMatchesTheFormulasInEveryForm) {
+  for (const auto& [width, value_width] : {std::pair{3, 5}, {33, 20}}) {
+    for (const int64_t length : {1, 49, 145}) {
+      for (const int64_t chunk : {0, 7, 48, 96}) {
+        for (const int64_t reweight_length : {int64_t{0}, length}) {
+          for (const double half_life : {0.5, 20.0}) {
+            const Sizes s{2, length, width, value_width, reweight_length, chunk, half_life};
+            ExpectMatchesNaive<float>(s, 2e-5);
+            ExpectMatchesNaive<double>(s, 1e-12);
+          }
+        }
+      }
+    }
+  }
+}
+
 #if HWY_ARCH_X86
 // Leaves run-time dispatch only the given instruction sets; 0: all that the processor has.
 void AllowInstructionSets(int64_t targets) {
@@ -170,7 +191,8 @@ TEST(LinearKernelsTest, MatchTheFormulasInEveryInstructionSet) {
     for (const Sizes& s : {Sizes{2, 60, 32, 32, 120, 0},
                            {1, 100, 33, 20, 100, 48},
                            {1, 97, 16, 16, 0, 12},
-                           {1, 144, 64, 64, 288, 144}}) {
+                           {1, 144, 64, 64, 288, 144},
+                           {2, 150, 33, 20, 150, 48, 6}}) {
       ExpectMatchesNaive<float>(s, 2e-5);
       ExpectMatchesNaive<double>(s, 1e-12);
     }
@@ -224,8 +246,8 @@ TEST(LinearKernelsTest, ThreadsDoNotChangeABit) {
 }
 
 TEST(LinearKernelsTest, SegmentsDoNotChangeABit) {
-  for (const int64_t reweight_length : {0, 4000}) {
-    const Sizes s{2, 2500, 7, 9, reweight_length, 0};
+  for (const Sizes& s :
+       {Sizes{2, 2500, 7, 9, 0, 0}, {2, 2500, 7, 9, 4000, 0}, {2, 2500, 7, 9, 4000, 0, 90}}) {
     Buffers<float> serial(s);
     const Problem whole = serial.MakeProblem();
     ASSERT_GT(Plan(whole, Pass::kForward).segments(), 1);

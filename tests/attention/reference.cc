@@ -78,6 +78,10 @@ torch::Tensor Reference(const Tensor& q, const Tensor& k_any, const Tensor& v_an
     weights = weights * torch::cos(distance * (std::numbers::pi / 2 /
                                                static_cast<double>(options.reweight_length)));
   }
+  if (kind == "cosformer" && options.half_life > 0) {
+    const Tensor head = torch::arange(q.size(1), distance.options()).view({-1, 1, 1});
+    weights = weights * torch::exp2(-distance / (options.half_life * torch::exp2(head)));
+  }
   return WeightedMean(torch::where(seen, weights, 0.0), v, kind == "performer" ? 1e-30 : 1e-6);
 }
 

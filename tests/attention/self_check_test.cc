@@ -81,7 +81,7 @@ TEST(SelfCheckTest, FindsEveryPlantedFault) {
   }
 }
 
-bool FaultyKernels(const torch::Tensor&, int64_t) {
+bool FaultyKernels(const torch::Tensor&, int64_t, const LinearForm&) {
   static const bool passed = Check(Fault::kWrongSine).empty();
   return passed;
 }

@@ -16,14 +16,16 @@ inline constexpr int64_t kSteps = 60;
 inline constexpr int64_t kObservations = 5, kActions = 2;
 
 inline AgentOptions SmallAgent(const std::string& kind, const std::string& feature_map = "elu",
-                               int64_t tokens = 3) {
+                               int64_t tokens = 3, double half_life = 0) {
   AgentOptions options;
   options.dt = SmallOptions(kind);
   options.dt.attention.feature_map = feature_map;
   options.dt.context = kContext;
   options.dt.max_timestep = kSteps - 7;  // some timesteps are clamped
   options.dt.tokens = tokens;
-  options.dt.attention.reweight_length = tokens * kSteps + 1;
+  options.dt.attention.half_life = half_life;
+  // recurrent decoding needs one more than an episode has, unless weights decay
+  options.dt.attention.reweight_length = tokens * kSteps + (half_life > 0 ? 0 : 1);
   return options;
 }
 

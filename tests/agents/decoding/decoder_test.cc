@@ -58,6 +58,7 @@ struct Case {
   DecodeMode mode;
   std::string feature_map = "elu";
   int64_t tokens = 3;
+  double half_life = 0;
 };
 
 // Of all steps, the actions of the steps before.
@@ -68,7 +69,8 @@ Tensor Before(const Tensor& actions) {
 class DecoderTest : public testing::TestWithParam<Case> {
  protected:
   DecoderTest()
-      : agent_(MakeAgent(SmallAgent(GetParam().kind, GetParam().feature_map, GetParam().tokens))) {
+      : agent_(MakeAgent(SmallAgent(GetParam().kind, GetParam().feature_map, GetParam().tokens,
+                                    GetParam().half_life))) {
     Roughen(*agent_);
   }
 
@@ -117,6 +119,7 @@ std::vector<Case> AllCases() {
   for (const DecodeMode mode : kAllDecodeModes) {
     for (const auto& kind : attention::AttentionKinds()) cases.push_back({kind.name, mode});
     cases.push_back({"cosformer", mode, "relu"});
+    cases.push_back({"cosformer", mode, "elu", 3, 7});
     for (const char* kind : {"cosformer", "softmax", "performer"}) {
       for (const int64_t tokens : {2, 1}) cases.push_back({kind, mode, "elu", tokens});
     }
@@ -126,7 +129,8 @@ std::vector<Case> AllCases() {
 
 INSTANTIATE_TEST_SUITE_P(Kinds, DecoderTest, testing::ValuesIn(AllCases()), [](const auto& test) {
   return test.param.kind + (test.param.feature_map == "relu" ? "_relu_" : "_") +
-         std::to_string(test.param.tokens) + "_" + DecodeModeName(test.param.mode);
+         (test.param.half_life > 0 ? "decaying_" : "") + std::to_string(test.param.tokens) + "_" +
+         DecodeModeName(test.param.mode);
 });
 
 TEST_P(DecoderTest, EqualsRecomputingTheContext) {

@@ -11,7 +11,7 @@ namespace {
 constexpr char kTransformer[] =
     R"({"action_size":3,"activation":"gelu","attention":"performer","context":7,"discrete_actions":0,)"
     R"("dropout":0.25,)"
-    R"("feature_map":"relu","feature_seed":11,"features":5,"heads":2,"kind":"dt","layers":4,)"
+    R"("feature_map":"relu","feature_seed":11,"features":5,"half_life":1.5,"heads":2,"kind":"dt","layers":4,)"
     R"("max_timestep":30,"observation_size":6,"reweight":false,"reweight_length":40,"tokens":2,"width":8,)"
     R"("window":9})";
 constexpr char kCloning[] =
@@ -34,6 +34,7 @@ TEST(AgentOptionsTest, JsonIsThatOfCheckpoints) {
                               .reweight_length = 40,
                               .reweight = false,
                               .feature_map = "relu",
+                              .half_life = 1.5,
                               .window = 9,
                               .features = 5,
                               .seed = 11}};
@@ -51,10 +52,12 @@ TEST(AgentOptionsTest, ReadsTheJsonThatItWrites) {
             DecisionTransformerOptions().timestep_std);
 }
 
-TEST(AgentOptionsTest, AnOlderCheckpointHasThreeTokensPerStep) {
+TEST(AgentOptionsTest, AnOlderCheckpointHasThreeTokensPerStepAndNoDecay) {
   std::string json = kTransformer;
   json.erase(json.find(R"("tokens":2,)"), 11);
   json.erase(json.find(R"("discrete_actions":0,)"), 21);
+  json.erase(json.find(R"("half_life":1.5,)"), 16);
+  EXPECT_EQ(ParseAgentOptions("file", json).dt.attention.half_life, 0);
   EXPECT_EQ(ParseAgentOptions("file", json).dt.tokens, 3);
   EXPECT_EQ(ParseAgentOptions("file", json).dt.discrete_actions, 0);
 }

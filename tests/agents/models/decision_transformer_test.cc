@@ -224,6 +224,7 @@ TEST(DecisionTransformerOptionsTest, SaysWhatIsWrong) {
                 HasSubstr("tokens: expected 1, 2 or 3, found " + std::to_string(tokens)));
   }
   EXPECT_THAT(message([](auto& o) { o.attention.kind = "cosine"; }), HasSubstr("cosine"));
+  EXPECT_THAT(message([](auto& o) { o.attention.half_life = 0.1; }), HasSubstr("half_life"));
   EXPECT_THAT(message([](auto& o) { o.attention.causal = false; }), HasSubstr("causal"));
   EXPECT_THAT(message([](auto& o) { o.attention.reweight_length = 17; }),
               HasSubstr("reweight_length: expected at least 18, found 17"));

@@ -55,6 +55,12 @@ TEST(CpuUpdateTest, EveryFeatureMapTrainsAsAutogradDoes) {
   }
 }
 
+TEST(CpuUpdateTest, DecayTrainsAsAutogradDoes) {
+  AgentOptions agent = SmallTransformer();
+  agent.dt.attention.half_life = 3;
+  ExpectAutogradsTraining(agent, 20);
+}
+
 TEST(CpuUpdateTest, AnyShapeTrainsAsAutogradDoes) {
   for (const TransformerShape& s :
        {TransformerShape{1, 5, 1, 16, 30, 0.1}, TransformerShape{3, 7, 4, 64, 8, 0.5},

@@ -62,6 +62,9 @@ TEST_F(ReportDataTest, GroupsSeedsAndOrdersAlgorithms) {
   nlohmann::json relu = MadeUpResult("cosformer", 20, 0, 25);
   relu["feature_map"] = "relu";
   Write("8", relu);
+  nlohmann::json decaying = MadeUpResult("cosformer", 20, 0, 25);
+  decaying["half_life"] = 12.5;
+  Write("9", decaying);
   for (const int tokens : {1, 2}) {
     nlohmann::json fewer = MadeUpResult("cosformer", 20, 0, 25);
     fewer["tokens_per_update"] = tokens * 64 * 20;
@@ -69,10 +72,11 @@ TEST_F(ReportDataTest, GroupsSeedsAndOrdersAlgorithms) {
   }
   // a folder that is given twice counts once
   const Report report = ReadReport({folder_, folder_ + "/x/y"});
-  EXPECT_THAT(report.runs, SizeIs(10));
+  EXPECT_THAT(report.runs, SizeIs(11));
   EXPECT_THAT(report.problems, IsEmpty());
   EXPECT_THAT(report.algorithms, ElementsAre("cosFormer", "cosFormer (ReLU)", "cosFormer, 1 token",
-                                             "cosFormer, 2 tokens", "softmax", "BC", "10% BC"));
+                                             "cosFormer, 2 tokens", "cosFormer, half-life 12.5",
+                                             "softmax", "BC", "10% BC"));
   EXPECT_THAT(report.contexts, ElementsAre(1, 20));
   ASSERT_THAT(report.tasks, SizeIs(2));
   EXPECT_EQ(report.tasks[0].label, "demo/hopper-medium");

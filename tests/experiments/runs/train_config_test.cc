@@ -34,10 +34,11 @@ TEST(TrainConfigTest, OldNamesOfOptionsAreRead) {
 
 TEST(TrainConfigTest, ConfigFilesHaveTheseOptionsInThisOrder) {
   EXPECT_EQ(WriteToml(TrainOptions()),
-            "dataset = ''\nenv = ''\nphysics = ''\ntop = 100.0\nvalidation = 0.0\nnormalize-over = 'kept'\n"
-            "targets = []\ncritic = ''\ncritic-lambda = 0.0\nagent = 'dt'\nattention = "
-            "'cosformer'\nreweight-length = 0\n"
-            "reweight = true\nfeature-map = 'elu'\nlocal-window = 64\nperformer-features = 0\n"
+            "dataset = ''\nenv = ''\nphysics = ''\ntop = 100.0\nvalidation = 0.0\n"
+            "normalize-over = 'kept'\ntargets = []\ncritic = ''\ncritic-lambda = 0.0\n"
+            "agent = 'dt'\nattention = 'cosformer'\nreweight-length = 0\n"
+            "reweight = true\nfeature-map = 'elu'\nhalf-life = 0.0\nlocal-window = "
+            "64\nperformer-features = 0\n"
             "context = 20\ntokens = 3\nlayers = 0\nheads = 1\nwidth = 0\nactivation = 'relu'\n"
             "dropout = 0.1\nmax-timestep = 0\ntimestep-std = 0.02\nalpha = 2.5\n"
             "actor-bc-coef = 1.0\ncritic-bc-coef = 1.0\nexpectile = 0.7\nbeta = 3.0\ntau = 0.005\n"
