@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 
 #include "agents/models/packed_weights.h"
 
@@ -50,7 +51,9 @@ CpuModel::Workspace& CpuModel::ThreadWorkspace() {
 }
 
 bool CpuModel::Supports(const DecisionTransformerOptions& options) {
-  return CacheOptions::IsKnown(options.attention);
+  const std::vector<std::string> kinds = options.attention_kinds();
+  return CacheOptions::IsKnown(options.BlockAttention(0)) &&
+         std::ranges::count(kinds, kinds.front()) == std::ssize(kinds);
 }
 
 CpuModel::Norm CpuModel::CopyNorm(const torch::nn::LayerNorm& norm) {
@@ -65,7 +68,7 @@ CpuModel::CpuModel(const DecisionTransformer& model, torch::ScalarType type)
       action_features_(model->options().action_features()),
       discrete_actions_(model->options().discrete_actions),
       max_timestep_(model->options().max_timestep),
-      form_(model->options().attention, model->options().heads,
+      form_(model->options().BlockAttention(0), model->options().heads,
             model->options().width / model->options().heads),
       activation_(model->options().activation == "relu" ? Epilogue::kRelu : Epilogue::kGelu),
       embed_return_(Pack(model->embed_return)),

@@ -21,7 +21,7 @@ class CpuModel {
   // Supports is false.
   explicit CpuModel(const DecisionTransformer& model, torch::ScalarType type = torch::kFloat32);
 
-  // Whether the attention is of a kind that CacheOptions knows.
+  // Whether the attention is of one kind in all blocks, and CacheOptions knows it.
   static bool Supports(const DecisionTransformerOptions& options);
 
   // The inputs of one step of some rows, all at the same timestep.

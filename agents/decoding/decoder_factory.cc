@@ -21,10 +21,11 @@ void CheckMode(const Agent& agent, DecodeMode mode, int horizon) {
                                 ", found " + DecodeModeName(mode));
   }
   const attention::AttentionOptions& attention = model->options().attention;
+  const std::vector<std::string> kinds = model->options().attention_kinds();
   const int64_t tokens = model->options().tokens * horizon, reach = attention.reweight_length;
   // with decay, what lies beyond M has almost no weight
-  if (mode == DecodeMode::kRecurrent && attention.kind == "cosformer" && attention.reweight &&
-      attention.half_life == 0 && reach <= tokens) {
+  if (mode == DecodeMode::kRecurrent && std::ranges::count(kinds, "cosformer") > 0 &&
+      attention.reweight && attention.half_life == 0 && reach <= tokens) {
     throw std::invalid_argument(
         "decode: recurrent needs an agent trained with a reweight_length above " +
         std::to_string(tokens) + ", the tokens of an episode, found " + std::to_string(reach) +

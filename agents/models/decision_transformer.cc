@@ -1,5 +1,6 @@
 #include "agents/models/decision_transformer.h"
 
+#include <algorithm>
 #include <cmath>
 #include <stdexcept>
 #include <tuple>
@@ -47,13 +48,10 @@ Tensor SplitHeads(const Tensor& x, int64_t heads) {
 // [B, heads, L, width / heads] to [B, L, width]
 Tensor JoinHeads(const Tensor& x) { return x.transpose(1, 2).flatten(2); }
 
-// The attention with its reweight_length given.
-attention::AttentionOptions ResolveAttention(const DecisionTransformerOptions& options) {
-  attention::AttentionOptions resolved = options.attention;
-  if (resolved.reweight_length == 0) {
-    resolved.reweight_length = 2 * options.tokens * options.context;
-  }
-  return resolved;
+// The attention's reweight_length, in tokens.
+int64_t Reach(const DecisionTransformerOptions& options) {
+  const int64_t given = options.attention.reweight_length;
+  return given != 0 ? given : 2 * options.tokens * options.context;
 }
 
 struct Qkv {
@@ -116,15 +114,43 @@ void DecisionTransformerOptions::Validate() const {
         "decision transformer: timestep_std: expected a value, 0 or more, found " +
         std::to_string(timestep_std));
   }
-  const attention::AttentionOptions resolved = ResolveAttention(*this);
-  resolved.Validate();
-  if (!resolved.causal) {
+  if (!attention.causal) {
     throw std::invalid_argument(
         "decision transformer: attention: expected causal, found not causal");
   }
-  if (resolved.kind == "cosformer" && resolved.reweight) {
-    ExpectAtLeast("reweight_length", tokens * context, resolved.reweight_length);
+  const auto kinds = static_cast<int64_t>(attention_kinds().size());
+  if (kinds != 1 && kinds != layers) {
+    throw std::invalid_argument("decision transformer: attention: expected one kind or " +
+                                std::to_string(layers) + ", one per block, found " +
+                                std::to_string(kinds) + ", " + attention.kind);
   }
+  for (int64_t block = 0; block < kinds; ++block) {
+    const attention::AttentionOptions own = BlockAttention(block);
+    own.Validate();
+    if (own.kind == "cosformer" && own.reweight) {
+      ExpectAtLeast("reweight_length", tokens * context, own.reweight_length);
+    }
+  }
+}
+
+std::vector<std::string> DecisionTransformerOptions::attention_kinds() const {
+  std::vector<std::string> kinds(1);
+  for (const char c : attention.kind) {
+    if (c == ',') {
+      kinds.emplace_back();
+    } else {
+      kinds.back() += c;
+    }
+  }
+  return kinds;
+}
+
+attention::AttentionOptions DecisionTransformerOptions::BlockAttention(int64_t block) const {
+  attention::AttentionOptions own = attention;
+  const std::vector<std::string> kinds = attention_kinds();
+  own.kind = kinds[kinds.size() == 1 ? 0 : static_cast<size_t>(block)];
+  own.reweight_length = Reach(*this);
+  return own;
 }
 
 double DecisionTransformerOptions::WeightCount() const {
@@ -133,20 +159,21 @@ double DecisionTransformerOptions::WeightCount() const {
                             static_cast<double>(observation_size) + 1 + actions + 1;
   constexpr double kNorm = 2;  // a norm's weight and bias
   double block = 12 * w * w + (9 + 2 * kNorm) * w;
-  if (attention.kind == "performer") {
-    block += static_cast<double>(attention.features) * w / static_cast<double>(heads);
-  }
+  const std::vector<std::string> kinds = attention_kinds();
+  const double performers = static_cast<double>(std::ranges::count(kinds, "performer")) /
+                            static_cast<double>(kinds.size());  // per block
+  block += performers * static_cast<double>(attention.features) * w / static_cast<double>(heads);
   return (embeddings + 2 * kNorm) * w + static_cast<double>(layers) * block + (w + 1) * actions;
 }
 
-TransformerBlockImpl::TransformerBlockImpl(const DecisionTransformerOptions& options)
+TransformerBlockImpl::TransformerBlockImpl(const DecisionTransformerOptions& options, int64_t block)
     : norm_1(torch::nn::LayerNormOptions({options.width})),
       norm_2(torch::nn::LayerNormOptions({options.width})),
       attention_in(options.width, 3 * options.width),
       attention_out(options.width, options.width),
       mlp_in(options.width, 4 * options.width),
       mlp_out(4 * options.width, options.width),
-      attention(options.attention, options.width / options.heads) {
+      attention(options.BlockAttention(block), options.width / options.heads) {
   register_module("norm_1", norm_1);
   register_module("attention_in", attention_in);
   register_module("attention", attention);
@@ -162,7 +189,7 @@ TransformerBlockImpl::TransformerBlockImpl(const DecisionTransformerOptions& opt
 DecisionTransformerImpl::DecisionTransformerImpl(DecisionTransformerOptions options)
     : options_(std::move(options)) {
   options_.Validate();
-  options_.attention = ResolveAttention(options_);
+  options_.attention.reweight_length = Reach(options_);
   const int64_t width = options_.width;
   embed_timestep =
       register_module("embed_timestep", torch::nn::Embedding(options_.max_timestep, width));
@@ -179,7 +206,7 @@ DecisionTransformerImpl::DecisionTransformerImpl(DecisionTransformerOptions opti
       register_module("embed_norm", torch::nn::LayerNorm(torch::nn::LayerNormOptions({width})));
   torch::nn::ModuleList list;
   for (int64_t i = 0; i < options_.layers; ++i) {
-    blocks.emplace_back(options_);
+    blocks.emplace_back(options_, i);
     list->push_back(blocks.back());
   }
   register_module("blocks", list);

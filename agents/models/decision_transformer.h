@@ -45,6 +45,7 @@ struct DecisionTransformerOptions {
   // Causal. A reweight_length of 0 stands for twice the context in tokens. cosformer's features
   // are ELU + 1 here: with the paper's ReLU, agents trained on small batches of few transitions fit
   // them more closely and play worse (experiments/results/quality).
+  // `kind` is a name, or one per block: "local,cosformer,cosformer".
   attention::AttentionOptions attention = {.feature_map = "elu"};
 
   // The interface of every kind (agent.h).
@@ -53,6 +54,11 @@ struct DecisionTransformerOptions {
   int64_t tokens_per_step() const { return tokens; }
   int64_t action_features() const { return ActionFeatures(action_size, discrete_actions); }
   bool reads_previous_actions() const { return step_tokens::ReadsActionBefore(tokens); }
+
+  // The attention's kinds: one, or one per block.
+  std::vector<std::string> attention_kinds() const;
+  // The attention of a block in [0, layers), with its reweight_length given.
+  attention::AttentionOptions BlockAttention(int64_t block) const;
 
   // Throws std::invalid_argument for values out of range, c10::ValueError for the attention's.
   void Validate() const;
@@ -72,7 +78,8 @@ void Visit(Options& o, const Visitor& visit) {
   visit(OptionName{"action_size"}, o.action_size);
   visit(OptionName{.key = "discrete_actions", .added_later = true}, o.discrete_actions);
   visit(OptionName{"attention", "attention",
-                   "attention: cosformer, softmax, linear, performer, local, flow, identity"},
+                   "attention: cosformer, softmax, linear, performer, local, flow, identity, or a "
+                   "list with one per block: local,cosformer,cosformer"},
         attention.kind);
   visit(
       OptionName{"reweight_length", "reweight-length",
@@ -122,8 +129,7 @@ void Visit(Options& o, const Visitor& visit) {
 
 // One block: x + project(attend(norm(x))), then x + mlp(norm(x)).
 struct TransformerBlockImpl : torch::nn::Module {
-  // The attention's reweight_length must be given.
-  explicit TransformerBlockImpl(const DecisionTransformerOptions& options);
+  TransformerBlockImpl(const DecisionTransformerOptions& options, int64_t block);
 
   torch::nn::LayerNorm norm_1, norm_2;
   torch::nn::Linear attention_in;   // to queries, keys and values, [3 width, width]
@@ -176,9 +182,9 @@ class DecisionTransformerImpl : public torch::nn::Module {
   torch::ScalarType type() const { return head->weight.scalar_type(); }
   torch::Device device() const { return head->weight.device(); }
 
-  // Whether an output of the attention reads its own query alone: then unused queries need not be
-  // computed. Flow attention's outputs read the queries before them, too.
-  bool queries_are_independent() const { return options_.attention.kind != "flow"; }
+  // Whether an output of the last block's attention reads its own query alone: then unused queries
+  // need not be computed. Flow attention's outputs read the queries before them, too.
+  bool queries_are_independent() const { return options_.attention_kinds().back() != "flow"; }
 
   torch::nn::Embedding embed_timestep{nullptr};
   torch::nn::Linear embed_return{nullptr}, embed_observation{nullptr}, embed_action{nullptr};

@@ -53,12 +53,9 @@ CpuUpdate::CpuUpdate(DecisionTransformer model, const AdamW& optimizer, int64_t 
       tokens_(options_.tokens),
       batch_(batch_size),
       width_(options_.width),
-      form_(model_->blocks.front()->attention->form()),
       head_(model_->head) {
   TORCH_CHECK_VALUE(!bfloat16_ || kernels::ProcessorHasBFloat16(),
                     "training: bfloat16: expected a processor with AVX-512 BF16, found none");
-  if (form_)
-    features_ = FeaturesOf(std::exchange(form_->features, attention::FeatureMap::kIdentity));
   MakeParts(PartSize(batch_, tokens_ * options_.context, at::get_num_threads()));
 }
 
@@ -79,7 +76,13 @@ CpuUpdate::Layer CpuUpdate::MakeLayer(size_t i) const {
   const TransformerBlock& block = model_->blocks[i];
   const bool last = i + 1 == model_->blocks.size();
   const int64_t rows = last ? rows_ / tokens_ : rows_;
-  Layer layer{.attention_in = {},
+  std::optional<attention::LinearForm> form = block->attention->form();
+  // kernels are given the features of queries and keys
+  const Epilogue features =
+      form ? FeaturesOf(std::exchange(form->features, attention::FeatureMap::kIdentity))
+           : Epilogue::kStore;
+  Layer layer{.form = form,
+              .attention_in = {},
               .attention_out = CpuLinear(block->attention_out, bfloat16_),
               .mlp_in = CpuLinear(block->mlp_in, bfloat16_),
               .mlp_out = CpuLinear(block->mlp_out, bfloat16_),
@@ -94,20 +97,20 @@ CpuUpdate::Layer CpuUpdate::MakeLayer(size_t i) const {
               .after_mlp = CpuAddNorm(rows, last ? model_->norm : model_->blocks[i + 1]->norm_1),
               .leaf = {},
               .out = {}};
-  const auto add = [&](int64_t first, int64_t outputs, Epilogue features) -> Projection& {
+  const auto add = [&](int64_t first, int64_t outputs, Epilogue epilogue) -> Projection& {
     return layer.attention_in.emplace_back(Projection{
-        .linear = CpuLinear(block->attention_in, bfloat16_, first, outputs), .features = features});
+        .linear = CpuLinear(block->attention_in, bfloat16_, first, outputs), .features = epilogue});
   };
-  if (!form_ && !model_->queries_are_independent()) {
-    add(0, 3 * width_, features_);
+  if (!form && !model_->queries_are_independent()) {
+    add(0, 3 * width_, features);
   } else if (!last || tokens_ == 1) {
-    add(0, 2 * width_, features_);
+    add(0, 2 * width_, features);
     add(2 * width_, width_, Epilogue::kStore);
   } else {
     // those of all tokens first: their gradients are stored, the others added
-    add(width_, width_, features_);
+    add(width_, width_, features);
     add(2 * width_, width_, Epilogue::kStore);
-    Projection& queries = add(0, width_, features_);
+    Projection& queries = add(0, width_, features);
     queries.every = tokens_;
     queries.first = step_tokens::DecidingToken(tokens_);
   }
@@ -197,10 +200,10 @@ void CpuUpdate::Attend(size_t i) {
   Layer& layer = layers_[i];
   Tensor mixed =
       layer.mixed.view({part_, -1, options_.heads, width_ / options_.heads}).transpose(1, 2);
-  if (form_) {
+  if (layer.form) {
     const attention::Inputs inputs = {
         Heads(layer.qkv, 0), Heads(layer.qkv, 1), Heads(layer.qkv, 2), key_mask_, {}};
-    attention::CausalLinearForward(inputs, *form_, mixed, layer.normalizer);
+    attention::CausalLinearForward(inputs, *layer.form, mixed, layer.normalizer);
     return;
   }
   const torch::AutoGradMode grad(true);

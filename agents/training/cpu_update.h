@@ -54,6 +54,7 @@ class CpuUpdate {
     int64_t every = 1, first = 0;  // of tokens first, first + every, ..
   };
   struct Layer {
+    std::optional<attention::LinearForm> form;  // of attention with kernels
     std::vector<Projection> attention_in;
     CpuLinear attention_out, mlp_in, mlp_out;
     bool last;
@@ -110,9 +111,6 @@ class CpuUpdate {
   bool bfloat16_;
   int64_t tokens_, batch_, width_;  // tokens_: per step
   int64_t part_ = 0, rows_ = 0;     // sequences and tokens of a part
-  // of attention with kernels, which is given features of queries and keys
-  std::optional<attention::LinearForm> form_;
-  kernels::Epilogue features_ = kernels::Epilogue::kStore;
   std::optional<CpuEmbedding> embedding_;
   std::vector<Layer> layers_;
   CpuLinear head_;

@@ -126,11 +126,11 @@ void CpuUpdate::AttendBackward(size_t i) {
   const auto heads = [&](const Tensor& x) {
     return x.view({part_, -1, options_.heads, width_ / options_.heads}).transpose(1, 2);
   };
-  if (form_) {
+  if (layer.form) {
     const attention::Inputs inputs = {
         Heads(layer.qkv, 0), Heads(layer.qkv, 1), Heads(layer.qkv, 2), key_mask_, {}};
     Tensor grad_q = Heads(grad_qkv_, 0), grad_k = Heads(grad_qkv_, 1), grad_v = Heads(grad_qkv_, 2);
-    attention::CausalLinearBackward(heads(grad_mixed_), inputs, *form_, heads(layer.mixed),
+    attention::CausalLinearBackward(heads(grad_mixed_), inputs, *layer.form, heads(layer.mixed),
                                     layer.normalizer, grad_q, grad_k, grad_v);
     return;
   }

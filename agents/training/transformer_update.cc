@@ -84,12 +84,6 @@ TransformerUpdate::TransformerUpdate(DecisionTransformer model, const AdamW& opt
   head_bias_ = In(parameters_, m.head->bias);
   MakeEmbedding();
   MakeScratch();
-
-  form_ = model_->blocks.front()->attention->form();
-  if (form_ && !attention::HasCausalLinearKernel(Heads(layers_.front().qkv, 0),
-                                                 width_ / options_.heads, *form_)) {
-    form_.reset();
-  }
 }
 
 void TransformerUpdate::MakeLayers() {
@@ -104,6 +98,12 @@ void TransformerUpdate::MakeLayers() {
     layer.mlp_in = MakeLinear(block->mlp_in);
     layer.mlp_out = MakeLinear(block->mlp_out);
     layer.qkv = Compute({rows_, 3 * width_});
+    const int64_t head_width = width_ / options_.heads;
+    layer.form = block->attention->form();
+    if (layer.form &&
+        !attention::HasCausalLinearKernel(Heads(layer.qkv, 0), head_width, *layer.form)) {
+      layer.form.reset();
+    }
     layer.mixed = Compute({rows_, width_});
     layer.normalizer = Empty({batch_, options_.heads, rows_ / batch_}, torch::kFloat32);
     layer.after_attention = MakeSum(layer.rows, block->norm_2);
@@ -239,10 +239,10 @@ void TransformerUpdate::Attend(size_t i) {
   Layer& layer = layers_[i];
   Tensor mixed =
       layer.mixed.view({batch_, -1, options_.heads, width_ / options_.heads}).transpose(1, 2);
-  if (form_) {
+  if (layer.form) {
     const attention::Inputs inputs = {
         Heads(layer.qkv, 0), Heads(layer.qkv, 1), Heads(layer.qkv, 2), mask_, {}};
-    attention::CausalLinearForward(inputs, *form_, mixed, layer.normalizer);
+    attention::CausalLinearForward(inputs, *layer.form, mixed, layer.normalizer);
     return;
   }
   {
@@ -259,11 +259,11 @@ void TransformerUpdate::AttendBackward(size_t i, const Tensor& grad_mixed) {
   const auto heads = [&](const Tensor& x) {
     return x.view({batch_, -1, options_.heads, width_ / options_.heads}).transpose(1, 2);
   };
-  if (form_) {
+  if (layer.form) {
     const attention::Inputs inputs = {
         Heads(layer.qkv, 0), Heads(layer.qkv, 1), Heads(layer.qkv, 2), mask_, {}};
     Tensor grad_q = Heads(grad_qkv_, 0), grad_k = Heads(grad_qkv_, 1), grad_v = Heads(grad_qkv_, 2);
-    attention::CausalLinearBackward(heads(grad_mixed), inputs, *form_, heads(layer.mixed),
+    attention::CausalLinearBackward(heads(grad_mixed), inputs, *layer.form, heads(layer.mixed),
                                     layer.normalizer, grad_q, grad_k, grad_v);
     return;
   }

@@ -61,6 +61,7 @@ class TransformerUpdate {
     Norm norm;
   };
   struct Layer {
+    std::optional<attention::LinearForm> form;  // of attention with kernels
     Linear attention_in, attention_out, mlp_in, mlp_out;
     bool last = false;
     int64_t rows = 0;  // behind the attention: of the last layer, deciding tokens alone
@@ -101,7 +102,6 @@ class TransformerUpdate {
   bool frugal_ = false;  // large: what is cheap to compute again is not kept
   int64_t block_rows_ = 0;
   int64_t bytes_ = 0;
-  std::optional<attention::LinearForm> form_;  // of attention with kernels
 
   std::vector<int64_t> places_of_columns_;
   Tensor places_, parts_;

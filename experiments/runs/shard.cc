@@ -60,9 +60,13 @@ double ExpectedCost(TrainOptions options) {
   const double length = static_cast<double>(agent.context() * agent.tokens_per_step());
   // multiply-adds of a token's way forward through the layers
   double token = layers * width * width;
-  if (const attention::AttentionOptions* const attention = agent.attention()) {
-    const bool linear = attention->kind != "softmax" && attention->kind != "local";
-    const double seen = linear ? std::min(length, 4 * width) : length;
+  if (agent.attention()) {
+    double seen = 0;  // on average over the blocks
+    const std::vector<std::string> kinds = agent.dt.attention_kinds();
+    for (const std::string& kind : kinds) {
+      const bool linear = kind != "softmax" && kind != "local";
+      seen += (linear ? std::min(length, 4 * width) : length) / static_cast<double>(kinds.size());
+    }
     token = layers * (12 * width * width + seen * width);
   }
   const double trained = static_cast<double>(options.updates * options.trainer.batch_size) * length;

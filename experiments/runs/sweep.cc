@@ -102,7 +102,8 @@ Cell MakeCell(const Sweep& sweep, const SweepDataset& dataset, const std::string
       o.updates = tokens / context;
     }
   }
-  const std::string folder = baseline ? FolderName(kind) : kind + "-K" + std::to_string(context);
+  const std::string folder =
+      baseline ? FolderName(kind) : FolderName(kind) + "-K" + std::to_string(context);
   cell.name = FolderName(dataset.name) + "/" + folder + "/seed-" + std::to_string(seed);
 
   try {

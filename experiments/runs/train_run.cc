@@ -2,6 +2,7 @@
 
 #include <ATen/Version.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
@@ -28,14 +29,17 @@ constexpr char kValidationLoss[] = "validation_loss";
 // operations; none for agents without it.
 std::optional<std::string> AttentionPath(const agents::Agent& agent, const std::string& precision) {
   const agents::DecisionTransformer model = agent.transformer();
-  if (!model || !model->blocks.front()->attention->form()) return std::nullopt;
-  const attention::LinearForm form = *model->blocks.front()->attention->form();
+  if (!model) return std::nullopt;
+  const auto block = std::ranges::find_if(
+      model->blocks, [](const auto& b) { return b->attention->form().has_value(); });
+  if (block == model->blocks.end()) return std::nullopt;
   const agents::DecisionTransformerOptions& options = model->options();
   const int64_t width = options.width / options.heads;
   const auto type = agents::ParseTrainingPrecision(precision, agent.device());
   const torch::Tensor q =
       torch::empty({1, options.heads, 1, width}, torch::TensorOptions(agent.device()).dtype(type));
-  return attention::HasCausalLinearKernel(q, width, form) ? "kernels" : "composition";
+  return attention::HasCausalLinearKernel(q, width, *(*block)->attention->form()) ? "kernels"
+                                                                                  : "composition";
 }
 
 // Writes what a run tells into its folder, and shows its progress.

@@ -120,6 +120,7 @@ std::vector<Case> AllCases() {
     for (const auto& kind : attention::AttentionKinds()) cases.push_back({kind.name, mode});
     cases.push_back({"cosformer", mode, "relu"});
     cases.push_back({"cosformer", mode, "elu", 3, 7});
+    cases.push_back({"local,cosformer", mode});
     for (const char* kind : {"cosformer", "softmax", "performer"}) {
       for (const int64_t tokens : {2, 1}) cases.push_back({kind, mode, "elu", tokens});
     }
@@ -128,7 +129,9 @@ std::vector<Case> AllCases() {
 }
 
 INSTANTIATE_TEST_SUITE_P(Kinds, DecoderTest, testing::ValuesIn(AllCases()), [](const auto& test) {
-  return test.param.kind + (test.param.feature_map == "relu" ? "_relu_" : "_") +
+  std::string kind = test.param.kind;
+  std::ranges::replace(kind, ',', '_');
+  return kind + (test.param.feature_map == "relu" ? "_relu_" : "_") +
          (test.param.half_life > 0 ? "decaying_" : "") + std::to_string(test.param.tokens) + "_" +
          DecodeModeName(test.param.mode);
 });

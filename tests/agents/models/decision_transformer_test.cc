@@ -224,6 +224,13 @@ TEST(DecisionTransformerOptionsTest, SaysWhatIsWrong) {
                 HasSubstr("tokens: expected 1, 2 or 3, found " + std::to_string(tokens)));
   }
   EXPECT_THAT(message([](auto& o) { o.attention.kind = "cosine"; }), HasSubstr("cosine"));
+  EXPECT_THAT(message([](auto& o) { o.attention.kind = "local,cosine"; }), HasSubstr("cosine"));
+  for (const char* kinds : {"local,local,cosformer", "local,", ","}) {
+    EXPECT_NE(message([&](auto& o) { o.attention.kind = kinds; }), "") << kinds;
+  }
+  EXPECT_THAT(message([](auto& o) { o.attention.kind = "local,local,cosformer"; }),
+              HasSubstr("one kind or 2, one per block, found 3, local,local,cosformer"));
+  EXPECT_EQ(message([](auto& o) { o.attention.kind = "local,cosformer"; }), "");
   EXPECT_THAT(message([](auto& o) { o.attention.half_life = 0.1; }), HasSubstr("half_life"));
   EXPECT_THAT(message([](auto& o) { o.attention.causal = false; }), HasSubstr("causal"));
   EXPECT_THAT(message([](auto& o) { o.attention.reweight_length = 17; }),

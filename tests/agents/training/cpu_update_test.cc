@@ -61,6 +61,14 @@ TEST(CpuUpdateTest, DecayTrainsAsAutogradDoes) {
   ExpectAutogradsTraining(agent, 20);
 }
 
+TEST(CpuUpdateTest, BlocksOfDifferentKindsTrainAsAutogradDoes) {
+  for (const std::string kinds : {"local,cosformer", "cosformer,softmax", "linear,cosformer",
+                                  "cosformer,flow", "flow,cosformer"}) {
+    SCOPED_TRACE(kinds);
+    ExpectAutogradsTraining(SmallTransformer(kinds), 20);
+  }
+}
+
 TEST(CpuUpdateTest, AnyShapeTrainsAsAutogradDoes) {
   for (const TransformerShape& s :
        {TransformerShape{1, 5, 1, 16, 30, 0.1}, TransformerShape{3, 7, 4, 64, 8, 0.5},

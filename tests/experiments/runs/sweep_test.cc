@@ -108,6 +108,17 @@ TEST(SweepTest, CharactersBeyondAsciiBelongInStringsAndComments) {
               HasSubstr("sweep.toml: line 1: expected TOML, found: Error"));
 }
 
+TEST(SweepTest, AKindPerBlockIsOneKindOfTheSweep) {
+  Sweep sweep = Read(kSmall);
+  sweep.train.agent.dt.layers = 2;
+  sweep.attention = {"local,cosformer"};
+  const std::vector<Cell> cells = MakeCells(sweep, "");
+  EXPECT_EQ(cells[0].name, "demo-hopper-medium/local-cosformer-K1/seed-3");
+  EXPECT_EQ(cells[0].options.agent.dt.attention.kind, "local,cosformer");
+  sweep.train.agent.dt.layers = 3;
+  EXPECT_THAT(Message([&] { MakeCells(sweep, ""); }), HasSubstr("one per block, found 2"));
+}
+
 TEST(SweepTest, EqualTokensGivesShorterContextsMoreUpdates) {
   Sweep sweep = Read(kSmall);
   sweep.budget = "tokens";
