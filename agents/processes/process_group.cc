@@ -204,7 +204,9 @@ class ProcessGroup::Connection {
       work.wait(1s);
       return true;
     } catch (const std::exception& e) {
-      if (work.isCompleted()) broken = FirstLine(e);
+      if (!work.isCompleted()) return false;
+      if (work.isSuccess()) return true;  // just after its time was up
+      broken = FirstLine(e);
       return false;
     }
   }

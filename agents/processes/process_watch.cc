@@ -131,6 +131,7 @@ bool ProcessWatch::Report(const std::string& message, bool yields) {
     for (int i = 0; yields && i < 100 && !state_->store->check({kFailure}); ++i) {
       std::this_thread::sleep_for(kPoll);
     }
+    if (state_->store->check({kFailure})) return false;
     return state_->store->compareSet(kFailure, "", message) == message;
   } catch (const std::exception&) {
     return true;  // nobody else can be asked

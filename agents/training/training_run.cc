@@ -56,6 +56,17 @@ void ExpectRoomForState(const torch::nn::Module& module, const std::string& path
       "a limit of " + std::to_string(limit.rlim_cur) + " on the size of a file (ulimit -f)");
 }
 
+// Throws std::invalid_argument if processes have other weights or moments than rank 0.
+void ExpectSameWeights(ProcessGroup& group, const Trainer& trainer) {
+  const std::vector<std::string> digests = group.Gather(trainer.Digest());
+  for (size_t rank = 1; rank < digests.size(); ++rank) {
+    if (digests[rank] == digests[0]) continue;
+    throw std::invalid_argument("training: update " + std::to_string(trainer.updates()) +
+                                ": expected equal weights in all processes, found others of rank " +
+                                std::to_string(rank));
+  }
+}
+
 }  // namespace
 
 void TrainingRunOptions::Validate() const {
@@ -131,8 +142,11 @@ void TrainingRun::Restore() {
 }
 
 void TrainingRun::Save() {
-  if (group_) {
-    group_->ExpectSame("weights after update " + std::to_string(updates()), trainer_->Digest());
+  try {
+    if (group_) ExpectSameWeights(*group_, *trainer_);
+  } catch (const std::invalid_argument&) {
+    saved_ = updates();  // nobody knows which are right: none are saved
+    throw;
   }
   if (IsFirst()) Write();
   if (group_) group_->Any(false);  // nobody counts on a save that rank 0 has not written
@@ -174,6 +188,7 @@ void TrainingRun::Train(TrainingRunObserver& observer, const std::function<bool(
       asks = AfterUpdate(results.back(), observer) || !group_;
       stopped = trainer_->is_asked_to_stop();
     }
+    if (updates() != saved_) Save();
   } catch (const std::exception& e) {
     if (const auto* error = dynamic_cast<const NotFiniteError*>(&e)) CountLosses(error->done());
     if (IsFirst() && updates() > std::max<int64_t>(saved_, 0)) Write();
@@ -182,7 +197,6 @@ void TrainingRun::Train(TrainingRunObserver& observer, const std::function<bool(
     }
     throw;
   }
-  if (updates() != saved_) Save();
   updates_per_second_ = all_.Rate(updates());
 }
 

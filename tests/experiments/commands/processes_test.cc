@@ -53,8 +53,9 @@ class ProcessesTest : public TrainTest {
   // A line of shell that trains, in the background, with variables before it.
   std::string Start(const std::string& variables, const std::string& out,
                     const std::string& rest) const {
-    return variables + " '" COSDT_PROGRAM "' train --dataset " + data_ + " --out " +
-           Out(out).string() +
+    const std::string data = rest.find("--dataset") == std::string::npos ? data_ : "";
+    return variables + " '" COSDT_PROGRAM "' train " + (data.empty() ? "" : "--dataset " + data) +
+           " --out " + Out(out).string() +
            " --threads 1 --width 16 --layers 2 --context 4 --batch-size 4 --warmup 10 " + rest +
            " & ";
   }
@@ -169,9 +170,9 @@ TEST_F(ProcessesTest, ProcessesThatDoNotFitTogetherAreRefusedInOneLine) {
     EXPECT_EQ(Lines(text), 1) << text;
     return text;
   };
-  EXPECT_THAT(error("--lr 1e-3", "--lr 1e-4"),
+  EXPECT_THAT(error("--lr 0.001", "--lr 0.002"),
               AllOf(HasSubstr("options: expected 'lr = 0.001', as rank 0 of 2 (process "),
-                    HasSubstr("has, found 'lr = 0.0001' of rank 1 of 2 (process ")));
+                    HasSubstr("has, found 'lr = 0.002' of rank 1 of 2 (process ")));
   ASSERT_EQ(
       RunProgram("data collect --env hopper --policy random --seed 2 --transitions 500 --out " +
                  Out("other.hdf5").string())
@@ -182,13 +183,15 @@ TEST_F(ProcessesTest, ProcessesThatDoNotFitTogetherAreRefusedInOneLine) {
   EXPECT_THAT(error("", "--dataset " + Out("none.hdf5").string()),
               MatchesRegex("cosdt: error: rank 1 of 2 \\(process .*none.hdf5.*\n"));
   EXPECT_FALSE(fs::exists(Out("odd/config.toml")));
-  EXPECT_THAT(error("--processes 2", "--processes 2"),
-              HasSubstr("processes: expected none, as a launcher has started this one"));
-  const std::string train = "train --dataset " + data_ + " --out " + Out("x").string() + " 2>&1";
-  EXPECT_EQ(RunProgram(train, "WORLD_SIZE=2").output,
+  const std::string train = "train --dataset " + data_ + " --out " + Out("x").string() +
+                            " --threads 1 --width 16 --layers 2 --context 4 ";
+  EXPECT_EQ(RunProgram(train + "2>&1", "WORLD_SIZE=2").output,
             "cosdt: error: RANK: expected a whole number from 0 to 1, found none\n");
+  EXPECT_EQ(RunProgram(train + "--processes 2 2>&1", Place(0, 2, FreePort())).output,
+            "cosdt: error: processes: expected none, as a launcher has started this one (2), found "
+            "2\n");
   EXPECT_THAT(
-      Train("many", "--batch-size 2 --processes 3 2>&1").output,
+      RunProgram(train + "--batch-size 2 --processes 3 2>&1 | grep error").output,
       MatchesRegex("cosdt: error: rank . of 3 .*: processes: expected at most 2, the windows "
                    "of a batch, found 3\n"));
 }
