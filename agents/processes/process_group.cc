@@ -148,7 +148,12 @@ class ProcessGroup::Connection {
  public:
   Connection(const ProcessPlace& place, std::chrono::seconds patience)
       : place_(place), store_(OpenStore(place, patience)) {
-    names_ = MeetAll(*store_, place, patience);
+    try {
+      names_ = MeetAll(*store_, place, patience);
+    } catch (const c10::Error& e) {  // the store's connection broke
+      throw std::runtime_error(Place(place) +
+                               ": expected the store of rank 0 to answer, found: " + FirstLine(e));
+    }
     backend_ = OpenGloo(store_, place, patience);
     watch_.emplace(store_, place.rank, names_);
   }
