@@ -74,3 +74,16 @@ def test_validation_loss_is_the_error_on_the_held_out_episodes(dataset, tmp_path
             errors.append((agent.act(data.observations[row]) - data.actions[row]) ** 2)
     assert report["validation_loss"] == pytest.approx(np.mean(errors), rel=1e-4)
     assert report["best"]["checkpoint"] == str(tmp_path / "best.safetensors")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_minaris_data_are_evaluated_in_the_body_that_made_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+    cosdt.collect("hopper", lambda x: -0.1 * x[:, :3], 200, tmp_path / "hopper.hdf5", physics="gymnasium-v5")
+    cosdt.to_minari(tmp_path / "hopper.hdf5", "mujoco/hopper/tiny-v0", env="Hopper-v5")
+    report = cosdt.train(
+        tmp_path / "run", data_dir=tmp_path / "minari", dataset="mujoco/hopper/tiny-v0", updates=10, targets=[100], **SMALL
+    )
+    assert (report["env"], report["physics"]) == ("hopper", "gymnasium-v5")
+    printed = run_program("eval", tmp_path / "run", "--episodes", 2)
+    assert "hopper, gymnasium-v5 physics" in printed and "on D4RL's scale" in printed

@@ -104,24 +104,27 @@ def to_minari(
     dataset_id: str,
     *,
     data_dir: str | os.PathLike[str] | None = None,
-    env: str = "",
+    body: str = "",
     **metadata: Any,
 ) -> Any:
     """Converts a dataset to Minari's (the package ``minari`` is needed) and returns the `minari.MinariDataset`.
 
     Parameters
     ----------
-    name, data_dir, env
+    name, data_dir
         As for `load`. The file must have next observations, which D4RL's have.
+    body
+        If neither the file nor its name tells.
     dataset_id
         Such as ``"mujoco/hopper/medium-v2"``.
     metadata
-        Further arguments of `minari.create_dataset_from_buffers`, such as ``author``.
+        Further arguments of `minari.create_dataset_from_buffers`, such as ``author``, or ``env="Hopper-v5"``, which says
+        what made the data.
     """
     import minari
     from minari.data_collector import EpisodeBuffer
 
-    e = _cosdt.load(_path(name, data_dir), env, True, None)
+    e = _cosdt.load(_path(name, data_dir), body, True, None)
     discrete = e.discrete_actions > 0
     actions = e.actions[:, 0].astype(np.int64) if discrete else e.actions
     buffers = []
