@@ -31,20 +31,20 @@ void AdaptNormalizer(const std::string& kind, datasets::Normalizer& normalizer) 
 }
 
 // Moves a share of the episodes to data.held_out, evenly spread over the file: data that were
-// collected while a policy learned differ from the beginning to the end. Throws
-// std::invalid_argument if no episode or all of them would be held out.
+// collected while a policy learned differ from the beginning to the end. The first one stays.
+// Throws std::invalid_argument if no episode would be held out.
 void HoldOutEpisodes(double percent, TrainData& data) {
+  const auto share = [&](size_t episodes) {
+    return std::floor(percent * static_cast<double>(episodes) / 100);
+  };
   std::vector<size_t> kept, held;
   for (size_t i = 0; i < data.episodes.size(); ++i) {
-    const double before = percent / 100 * static_cast<double>(i);
-    const bool hold = std::floor(before + percent / 100) > std::floor(before);
-    (hold ? held : kept).push_back(i);
+    (share(i + 1) > share(i) ? held : kept).push_back(i);
   }
-  if (kept.empty() || held.empty()) {
-    throw std::invalid_argument(
-        "validation: expected a share that leaves episodes on both sides, "
-        "found " +
-        std::to_string(percent) + " % of " + std::to_string(data.episodes.size()) + " episodes");
+  if (held.empty()) {
+    throw std::invalid_argument("validation: expected a share of at least one of " +
+                                std::to_string(data.episodes.size()) + " episodes, found " +
+                                std::to_string(percent) + " %");
   }
   data.held_out = datasets::CopyEpisodes(data.episodes, held);
   datasets::KeepEpisodes(data.episodes, kept);

@@ -25,7 +25,8 @@ TEST(ResultsTest, AnEvaluationIsReadAsItWasWritten) {
   const json mazes = Solved();
   EXPECT_EQ(mazes, json::parse(R"({
       "mean": 0.5, "std": 0.0, "standard_error": 0.0, "iqm": 0.0, "iqm_ci": [0.0, 1.0],
-      "normalized_score": null, "normalized_score_ci": null, "success_rate": 0.5,
+      "normalized_score": null, "normalized_score_ci": null, "score_scale": null,
+      "success_rate": 0.5,
       "returns": [0.0, 1.0], "lengths": [12, 12], "diverged": 0,
       "target": 1.0, "decode": "window", "precision": "fp32", "context": 12})"));
   EXPECT_EQ(json(mazes.get<TargetEvaluation>()), mazes);
@@ -40,6 +41,7 @@ TEST(ResultsTest, AnEvaluationIsReadAsItWasWritten) {
   EXPECT_FALSE(body.contains("success_rate"));
   EXPECT_TRUE(body["target"].is_null());
   EXPECT_EQ(body["normalized_score_ci"], (json{10.0, 14.0}));
+  EXPECT_EQ(body["score_scale"], "d4rl");
   EXPECT_EQ(json(body.get<TargetEvaluation>()), body);
 
   json older = mazes;
