@@ -57,7 +57,7 @@ void ExpectRoomForState(const torch::nn::Module& module, const std::string& path
 }
 
 // Throws std::invalid_argument if processes have other weights or moments than rank 0.
-void ExpectSameWeights(ProcessGroup& group, const Trainer& trainer) {
+void ExpectSameWeights(ProcessGroup& group, const AgentTrainer& trainer) {
   const std::vector<std::string> digests = group.Gather(trainer.Digest());
   for (size_t rank = 1; rank < digests.size(); ++rank) {
     if (digests[rank] == digests[0]) continue;
