@@ -33,8 +33,9 @@ std::unique_ptr<AgentTrainer> MakeTrainer(std::shared_ptr<Agent> agent,
   }
   if (agent->options().has_critics()) {
     if (group) {
-      throw std::invalid_argument("training: expected one process for an agent with critics, found " +
-                                  std::to_string(group->size()));
+      throw std::invalid_argument(
+          "training: expected one process for an agent with critics, found " +
+          std::to_string(group->size()));
     }
     return std::make_unique<CriticTrainer>(std::move(agent), episodes, normalizer, options);
   }

@@ -82,7 +82,8 @@ class AgentTrainer {
 };
 
 // The trainer of the agent's kind; `critic` guides agents that imitate. Throws what its constructor
-// throws, and std::invalid_argument if an agent with critics is given another's or several processes.
+// throws, and std::invalid_argument if an agent with critics is given another's or several
+// processes.
 std::unique_ptr<AgentTrainer> MakeTrainer(std::shared_ptr<Agent> agent,
                                           const datasets::Episodes& episodes,
                                           const datasets::Normalizer& normalizer,

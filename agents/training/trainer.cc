@@ -169,8 +169,7 @@ Trainer::Trainer(std::shared_ptr<Agent> agent, const datasets::Episodes& episode
   }
   if (const DecisionTransformer model = agent_->transformer();
       path == UpdatePath::kOfDevice && model && !amx && CpuUpdate::Takes(model->options())) {
-    cpu_update_ =
-        std::make_unique<CpuUpdate>(model, optimizer_, share_.count, type, critic_.get());
+    cpu_update_ = std::make_unique<CpuUpdate>(model, optimizer_, share_.count, type, critic_.get());
   }
   const int64_t batch = share_.count, steps = agent_->options().context();
   batch_ = {

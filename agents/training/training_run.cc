@@ -103,8 +103,8 @@ TrainingRun::TrainingRun(const TrainingRunOptions& options, const datasets::Epis
   const std::shared_ptr<Agent> agent = MakeAgent(options_.agent);
   if (initial) CopyWeights(*initial, agent->module());
   agent->module().to(device);
-  trainer_ = MakeTrainer(agent, episodes, info_.normalizer, options_.trainer, std::move(critic),
-                         group_);
+  trainer_ =
+      MakeTrainer(agent, episodes, info_.normalizer, options_.trainer, std::move(critic), group_);
   if (begun) Restore();
   if (IsFirst()) ExpectRoomForState(trainer_->agent().module(), state());
   if (group_) ShareState();

@@ -88,8 +88,7 @@ class TrainingRun {
               CheckpointInfo info, std::string folder, bool resume,
               const torch::Device& device = torch::kCPU,
               const DecisionTransformer& initial = nullptr,
-              std::shared_ptr<const CriticGuide> critic = nullptr,
-              ProcessGroup* group = nullptr);
+              std::shared_ptr<const CriticGuide> critic = nullptr, ProcessGroup* group = nullptr);
 
   // Trains until options.updates, saving every options.save_every, or until `stop`, which is asked
   // after every update, on a GPU after as many as take a fraction of a second; then saves. If

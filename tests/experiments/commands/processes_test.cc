@@ -92,7 +92,7 @@ TEST_F(ProcessesTest, TwoAndThreeTrainWhatOneDoesToRoundingAndAnyNumberResumes) 
   EXPECT_EQ(Lines(ReadBytes(Out("alone/metrics.jsonl"))), 2);
 }
 
-TEST_F(ProcessesTest, EvaluationsAreTheSameBytesForAnyNumber) {
+TEST_F(ProcessesTest, SlowEvaluationsAreTheSameBytesForAnyNumber) {
   const std::string options = "--updates 4 --eval-every 2 --episodes 3 --targets 3600,1800,900 ";
   ASSERT_EQ(Train("run", options).exit_code, 0);
   const std::string run = Out("run").string();
@@ -123,7 +123,7 @@ TEST_F(ProcessesTest, EvaluationsAreTheSameBytesForAnyNumber) {
             json::parse(again.output)["targets"][2]["returns"]);
 }
 
-TEST_F(ProcessesTest, CollectedDataAreTheSameBytesForAnyNumber) {
+TEST_F(ProcessesTest, SlowCollectedDataAreTheSameBytesForAnyNumber) {
   const auto collect = [&](const std::string& out, const std::string& rest) {
     EXPECT_EQ(RunProgram("data collect --env hopper --policy demo/hopper-medium=0.5 --policy "
                          "random=0.5 --out " +
