@@ -23,7 +23,7 @@ attention::Inputs Check(const Tensor& q, const Tensor& k, const Tensor& v, const
   TORCH_CHECK_VALUE(form.reweight_length == 0 || q.size(2) <= form.reweight_length,
                     "attention: expected at most reweight_length = ", form.reweight_length,
                     " tokens, found ", q.size(2));
-  TORCH_CHECK_NOT_IMPLEMENTED(attention::HasCausalLinearKernel(inputs.q, inputs.v.size(3)),
+  TORCH_CHECK_NOT_IMPLEMENTED(attention::HasCausalLinearKernel(inputs.q, inputs.v.size(3), form),
                               "attention: expected a device, "
                               "type and width with kernels, found ",
                               q.device(), ", ", q.scalar_type(), ", widths ", q.size(3), " and ",
