@@ -60,7 +60,7 @@ def test_errors_are_the_programs(dataset, tmp_path):
     with pytest.raises(RuntimeError, match="nothing.hdf5"):
         cosdt.train(tmp_path / "b", dataset=tmp_path / "nothing.hdf5")
     with pytest.raises(RuntimeError, match="batch"):
-        cosdt.train(tmp_path / "c", dataset=dataset, batch_size=0)
+        cosdt.train(tmp_path / "c", dataset=dataset, batch_size=-1)
 
 
 def test_validation_loss_is_the_error_on_the_held_out_episodes(dataset, tmp_path):
