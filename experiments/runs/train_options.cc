@@ -135,6 +135,9 @@ void TrainOptions::Validate() const {
     throw std::invalid_argument("critic-lambda: expected 0 or more, found " +
                                 std::to_string(critic_lambda));
   }
+  if (critic_lambda > 0 && critic.empty()) {
+    throw std::invalid_argument("critic-lambda: expected a critic that it weighs, found none");
+  }
   if (agent.has_critics() && !critic.empty()) {
     throw std::invalid_argument("critic: expected a dt or bc agent to guide, found " +
                                 agent.name());

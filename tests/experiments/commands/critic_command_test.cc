@@ -97,6 +97,7 @@ TEST_F(CriticCommandTest, ACriticGuidesAgentsOfItsData) {
 }
 
 TEST_F(CriticCommandTest, AnUnfittingCriticIsOneLine) {
+  EXPECT_THAT(Error("--critic-lambda 1"), HasSubstr("critic-lambda: expected a critic"));
   EXPECT_THAT(Error("--critic " + Out("nowhere").string()),
               HasSubstr("critic: expected a run's folder or a checkpoint, found no file"));
   ASSERT_EQ(Critic("bc", "--agent bc --updates 1").exit_code, 0);
