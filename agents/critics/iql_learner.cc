@@ -1,11 +1,11 @@
 #include "agents/critics/iql_learner.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <numbers>
 #include <vector>
 
+#include "agents/critics/fit_critics.h"
 #include "agents/kernels/mlp_kernels.h"
 
 namespace cosdt::agents {
@@ -34,22 +34,8 @@ void IqlLearner::ComputeCriticGradients(TransitionBatch& batch, CriticLosses& lo
   for (int64_t i = 0; i < batch.rows; ++i) {
     targets_.data()[i] = batch.rewards.data()[i] + batch.discounts.data()[i] * targets_.data()[i];
   }
-  std::array<double, 2> squares{}, sizes{};
-  const float share = 1 / static_cast<float>(batch.rows);
-  passes_.Fit(agent_.critics, {batch.pairs.data(), pair},
-              [&](int64_t member, int64_t begin, int64_t count, kernels::Rows outputs) {
-                const auto m = static_cast<size_t>(member);
-                for (int64_t i = 0; i < count; ++i) {
-                  const float error = outputs.data[i] - targets_.data()[begin + i];
-                  squares[m] += double{error} * error;
-                  sizes[m] += std::abs(outputs.data[i]);
-                  outputs.data[i] = share * error;
-                }
-              });
-  const auto both = 2 * static_cast<double>(batch.rows);
-  losses.critic = (squares[0] + squares[1]) / both;
-  losses.q = (sizes[0] + sizes[1]) / both;
-  losses.gradient_norm = agent_.critics.gradients().norm().item<double>();
+  FitCritics(agent_.critics, {batch.pairs.data(), pair}, batch.rows, targets_.data(),
+             /*weight=*/0.5, passes_, losses);
 }
 
 // Also the weights of the actor's loss.

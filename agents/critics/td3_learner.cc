@@ -1,8 +1,9 @@
 #include "agents/critics/td3_learner.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
+
+#include "agents/critics/fit_critics.h"
 
 namespace cosdt::agents {
 namespace {
@@ -73,25 +74,6 @@ void Td3Learner::ComputeTargets(TransitionBatch& batch, std::span<const float> n
   }
 }
 
-void Td3Learner::ComputeCriticGradients(TransitionBatch& batch, CriticLosses& losses) {
-  std::array<double, 2> squares{}, sizes{};
-  const float share = 2 / static_cast<float>(batch.rows);
-  passes_.Fit(agent_.critics, {batch.pairs.data(), observation_size_ + action_size_},
-              [&](int64_t member, int64_t begin, int64_t count, kernels::Rows outputs) {
-                const auto m = static_cast<size_t>(member);
-                for (int64_t i = 0; i < count; ++i) {
-                  const float error = outputs.data[i] - targets_.data()[begin + i];
-                  squares[m] += double{error} * error;
-                  sizes[m] += std::abs(outputs.data[i]);
-                  outputs.data[i] = share * error;
-                }
-              });
-  const auto rows = static_cast<double>(batch.rows);
-  losses.critic = (squares[0] + squares[1]) / rows;
-  losses.q = (sizes[0] + sizes[1]) / (2 * rows);
-  losses.gradient_norm = agent_.critics.gradients().norm().item<double>();
-}
-
 // Gives the loss.
 double Td3Learner::UpdateActor(TransitionBatch& batch, double lr) {
   const int64_t pair = observation_size_ + action_size_, rows = batch.rows;
@@ -154,7 +136,8 @@ CriticLosses Td3Learner::Update(TransitionBatch& batch, std::span<const float> n
   CriticLosses losses;
   agent_.critics.PrepareBackward();
   ComputeTargets(batch, noise);
-  ComputeCriticGradients(batch, losses);
+  FitCritics(agent_.critics, {batch.pairs.data(), observation_size_ + action_size_}, batch.rows,
+             targets_.data(), /*weight=*/1, passes_, losses);
   if (!IsGood(losses, largest_q)) return losses;
   const auto step = learned_critics_.steps.item<float>() + 1;
   const bool with_actor = static_cast<int64_t>(step) % kActorEvery == 0;

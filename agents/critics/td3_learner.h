@@ -31,7 +31,6 @@ class Td3Learner : public CriticLearner {
   Td3Learner(ActorCritic& agent, const ActorCriticOptions& options, const Coefficients& weights);
 
   void ComputeTargets(TransitionBatch& batch, std::span<const float> noise);
-  void ComputeCriticGradients(TransitionBatch& batch, CriticLosses& losses);
   double UpdateActor(TransitionBatch& batch, double lr);
 
   int64_t observation_size_, action_size_;
