@@ -101,7 +101,7 @@ std::vector<std::string> MeetAll(c10d::Store& store, const ProcessPlace& place,
   }
   std::array<char, 256> host = {};
   gethostname(host.data(), host.size() - 1);
-  store.add("beat/" + std::to_string(place.rank), 1);
+  store.add(BeatKey(place.rank), 1);
   store.set(key(place.rank), "rank " + std::to_string(place.rank) + " of " + size + " (process " +
                                  std::to_string(getpid()) + " on " + host.data() + ")");
   std::vector<std::string> keys, names;

@@ -12,9 +12,9 @@ using namespace std::chrono_literals;
 constexpr char kFailure[] = "failure";
 constexpr auto kBeat = 500ms, kPoll = 50ms;
 
-std::string BeatKey(int rank) { return "beat/" + std::to_string(rank); }
-
 }  // namespace
+
+std::string BeatKey(int rank) { return "beat/" + std::to_string(rank); }
 
 struct ProcessWatch::State {
   c10::intrusive_ptr<c10d::Store> store;

@@ -12,6 +12,9 @@
 
 namespace cosdt::agents {
 
+// Under which the store counts a rank's signs of life.
+std::string BeatKey(int rank);
+
 // Counts two beats per second in the store, and on request watches those of the others, in a thread
 // of its own: the store of a host that is cut off does not answer. Beats are counted, not timed, so
 // that a machine that was suspended finds nobody missing.
