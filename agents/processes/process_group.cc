@@ -134,6 +134,13 @@ c10::intrusive_ptr<c10d::Backend> OpenGloo(const c10::intrusive_ptr<c10d::Store>
   try {
     auto gloo = c10::make_intrusive<c10d::ProcessGroupGloo>(store, place.rank, place.size, options);
     gloo->setTimeout(24h);  // whoever stands still is found by its missing beats
+    // one that failed now would break the connections that others are still making
+    std::vector<std::string> connected;
+    for (int rank = 0; rank < place.size; ++rank) {
+      connected.push_back("connected/" + std::to_string(rank));
+    }
+    store->set(connected[static_cast<size_t>(place.rank)], "1");
+    store->wait(connected, patience);
     return gloo;
   } catch (const std::exception& e) {
     throw std::runtime_error("gloo: expected connections between all processes within " +
