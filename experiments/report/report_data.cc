@@ -86,20 +86,36 @@ std::ifstream Open(const std::string& path) {
   return std::ifstream(path, std::ios::binary);
 }
 
-std::vector<LossPoint> ReadLosses(const std::string& path) {
+// An evaluation's score for the run's first target; none if the line is of something else.
+std::optional<double> ScoreOf(const Field& line, const RunResult& run) {
+  const std::optional<double> target = run.targets[0].target;
+  const std::string suffix = target ? "/" + json(*target).dump() : "";
+  if (!line.has("eval/return" + suffix)) return std::nullopt;
+  if (line.has("eval/success_rate" + suffix)) {
+    return 100 * line["eval/success_rate" + suffix].Number();
+  }
+  if (line.has("eval/normalized_score" + suffix)) {
+    return line["eval/normalized_score" + suffix].Number();
+  }
+  return 100 * line["eval/return" + suffix].Number();
+}
+
+// The curves of a run whose targets are known.
+void ReadMetrics(const std::string& path, RunResult& run) {
   std::ifstream file = Open(path);
-  std::vector<LossPoint> losses;
   int number = 0;
   for (std::string text; std::getline(file, text);) {
     const json line = json::parse(text, nullptr, false);
     const std::string key = "line " + std::to_string(++number);
     if (line.is_discarded()) throw FileError(path, key, "JSON", "'" + text.substr(0, 40) + "'");
-    if (line.is_object() && !line.contains("loss") && line.contains("update"))
-      continue;  // of an evaluation
     const Field field(line, path, key);
-    losses.push_back({field["update"].Number(), field["loss"].NumberOrNan()});
+    const double update = field["update"].Number();
+    if (field.has("loss")) {
+      run.losses.push_back({update, field["loss"].NumberOrNan()});
+    } else if (const std::optional<double> score = ScoreOf(field, run)) {
+      run.scores.push_back({update, *score});
+    }
   }
-  return losses;
 }
 
 constexpr std::pair<const char*, const char*> kWithCritics[] = {
@@ -296,7 +312,7 @@ RunResult ReadRun(const std::string& folder) {
     target.episodes = entry["returns"].List().size();
     run.targets.push_back(target);
   }
-  run.losses = ReadLosses(folder + "/metrics.jsonl");
+  ReadMetrics(folder + "/metrics.jsonl", run);
   return run;
 }
 

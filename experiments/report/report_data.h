@@ -20,9 +20,10 @@ struct TargetResult {
   size_t episodes = 0;
 };
 
-struct LossPoint {
+// A point of a learning curve.
+struct CurvePoint {
   double update = 0;
-  double loss = 0;  // NaN if training diverged
+  double value = 0;  // a loss is NaN if training diverged
 };
 
 // What a run's folder holds in result.json and metrics.jsonl.
@@ -47,8 +48,9 @@ struct RunResult {
   double score = 0;  // normalized, or 100 x the share of episodes that succeed
   std::string score_name;
   std::vector<TargetResult> targets;
-  std::vector<LossPoint> losses;
-  nlohmann::json json;  // result.json
+  std::vector<CurvePoint> losses;
+  std::vector<CurvePoint> scores;  // of the evaluations during training
+  nlohmann::json json;             // result.json
 };
 
 // Reads a run. Throws datasets::FileError if a file or a field is missing or wrong.

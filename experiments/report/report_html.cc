@@ -238,8 +238,15 @@ json PublishedRows() {
   json rows = json::array();
   for (const PublishedScores& method : AllPublishedScores()) {
     json cells = json::array();
-    for (const double score : method.scores) cells.push_back(Cell(Fixed(score)));
-    cells.push_back(Cell(Fixed(method.mean)));
+    double sum = 0;
+    size_t known = 0;
+    for (const std::optional<double>& score : method.scores) {
+      cells.push_back(Cell(score ? Fixed(*score) : ""));
+      sum += score.value_or(0);
+      known += score.has_value();
+    }
+    const auto all = method.scores.size();
+    cells.push_back(Cell(known == all ? Fixed(sum / static_cast<double>(all)) : ""));
     rows.push_back(Row(method.name, cells, /*quoted=*/true));
   }
   return rows;
@@ -351,6 +358,7 @@ std::string ReportPage(const Report& report) {
                        {"memory_figures", Figures(MemoryFigures(report))},
                        {"decision_time_figures", Figures(DecisionTimeFigures(report))},
                        {"learning_curves", Figures(LearningCurves(report))},
+                       {"score_curves", Figures(ScoreCurves(report))},
                        {"target_figures", Figures(TargetFigures(report))},
                        {"profile_figures", Figures(ProfileFigures(report, comparisons))},
                        {"improvement_figures", Figures(ImprovementFigures(report, comparisons))},

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <iterator>
 #include <map>
 #include <optional>
 #include <set>
@@ -101,29 +102,67 @@ std::vector<Figure> MeasureFigures(const Report& report, const std::string& labe
   return figures;
 }
 
-// The mean loss over a group's runs at each update that all of them have, thinned to means of
-// neighbors.
-std::vector<std::vector<double>> MeanLosses(const Group& group) {
-  std::map<double, std::vector<double>> losses;
+using Curve = std::vector<CurvePoint> RunResult::*;
+
+// The mean of a group's curves at each update that all of them have, thinned to means of neighbors.
+std::vector<std::vector<double>> MeanCurve(const Group& group, Curve curve) {
+  std::map<double, std::vector<double>> values;
   for (const RunResult* run : group.runs) {
-    for (const LossPoint& point : run->losses) losses[point.update].push_back(point.loss);
+    for (const CurvePoint& point : run->*curve) values[point.update].push_back(point.value);
   }
-  std::erase_if(losses, [&](const auto& entry) {
+  std::erase_if(values, [&](const auto& entry) {
     return entry.second.size() != group.runs.size() || !std::isfinite(Mean(entry.second));
   });
-  const size_t share = losses.size() / kCurvePoints + 1;
+  const size_t share = values.size() / kCurvePoints + 1;
   std::vector<std::vector<double>> rows;
-  std::vector<double> updates, values;
-  for (const auto& [update, of_runs] : losses) {
-    updates.push_back(update);
-    values.push_back(Mean(of_runs));
-    if (updates.size() == share) {
-      rows.push_back({Mean(updates), Mean(values)});
-      updates.clear();
-      values.clear();
+  std::vector<double> at, means;
+  for (const auto& [update, of_runs] : values) {
+    at.push_back(update);
+    means.push_back(Mean(of_runs));
+    if (at.size() == share) {
+      rows.push_back({Mean(at), Mean(means)});
+      at.clear();
+      means.clear();
     }
   }
   return rows;
+}
+
+struct CurveAxes {
+  std::string x, y;  // labels; y "": the task's score
+  std::function<double(const Group&)> scale = [](const Group&) { return 1; };  // of updates, on x
+  bool is_logarithmic = false;
+};
+
+// One figure per task and context.
+std::vector<Figure> CurveFigures(const Report& report, Curve curve, const CurveAxes& axes) {
+  std::vector<Figure> figures;
+  for (size_t task = 0; task < report.tasks.size(); ++task) {
+    for (const int64_t context : ContextsOf(report, task)) {
+      Plot plot(axes.x, axes.y.empty() ? report.tasks[task].score_name : axes.y);
+      double low = INFINITY, high = 0;
+      for (size_t algorithm = 0; algorithm < report.algorithms.size(); ++algorithm) {
+        const Group* group = report.Find(task, algorithm, context);
+        if (!group) continue;
+        std::vector<std::vector<double>> rows = MeanCurve(*group, curve);
+        for (std::vector<double>& row : rows) {
+          row[0] *= axes.scale(*group);
+          low = std::min(low, row[1]);
+          high = std::max(high, row[1]);
+        }
+        plot.Add(
+            rows,
+            "linespoints" + LineStyle(algorithm) + " pi " + std::to_string(rows.size() / 6 + 1),
+            report.algorithms[algorithm]);
+      }
+      if (plot.empty()) continue;
+      plot.Set("xrange [0:*]");
+      if (axes.is_logarithmic && low > 0) plot.SetLogAxis(low, high);
+      figures.push_back(
+          plot.Draw(report.tasks[task].label + ", context " + std::to_string(context)));
+    }
+  }
+  return figures;
 }
 
 // Runs' mean returns by target.
@@ -223,31 +262,19 @@ std::vector<Figure> DecisionTimeFigures(const Report& report) {
 }
 
 std::vector<Figure> LearningCurves(const Report& report) {
-  std::vector<Figure> figures;
-  for (size_t task = 0; task < report.tasks.size(); ++task) {
-    for (const int64_t context : ContextsOf(report, task)) {
-      Plot plot("updates", "loss");
-      double low = INFINITY, high = 0;
-      for (size_t algorithm = 0; algorithm < report.algorithms.size(); ++algorithm) {
-        const Group* group = report.Find(task, algorithm, context);
-        if (!group) continue;
-        const std::vector<std::vector<double>> rows = MeanLosses(*group);
-        for (const std::vector<double>& row : rows) {
-          low = std::min(low, row[1]);
-          high = std::max(high, row[1]);
-        }
-        plot.Add(
-            rows,
-            "linespoints" + LineStyle(algorithm) + " pi " + std::to_string(rows.size() / 6 + 1),
-            report.algorithms[algorithm]);
-      }
-      if (plot.empty()) continue;
-      plot.Set("xrange [0:*]");
-      if (low > 0) plot.SetLogAxis(low, high);
-      figures.push_back(
-          plot.Draw(report.tasks[task].label + ", context " + std::to_string(context)));
-    }
-  }
+  return CurveFigures(report, &RunResult::losses,
+                      {.x = "updates", .y = "loss", .is_logarithmic = true});
+}
+
+std::vector<Figure> ScoreCurves(const Report& report) {
+  std::vector<Figure> figures = CurveFigures(report, &RunResult::scores, {.x = "updates"});
+  std::ranges::move(CurveFigures(report, &RunResult::scores,
+                                 {.x = "training time in s",
+                                  .scale =
+                                      [](const Group& group) {
+                                        return group.Mean(&RunResult::ms_per_update) / 1000;
+                                      }}),
+                    std::back_inserter(figures));
   return figures;
 }
 

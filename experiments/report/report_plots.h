@@ -29,6 +29,10 @@ std::vector<Figure> DecisionTimeFigures(const Report& report);
 // Loss over updates, the mean over seeds; one figure per task and context.
 std::vector<Figure> LearningCurves(const Report& report);
 
+// The score for the first target in the evaluations during training, the mean over seeds: over
+// updates, then over updates times the time of one; one figure per task and context.
+std::vector<Figure> ScoreCurves(const Report& report);
+
 // Attained over requested return, for tasks and contexts with more than one requested.
 std::vector<Figure> TargetFigures(const Report& report);
 

@@ -110,8 +110,8 @@ TEST_F(ReportCommandTest, WritesAPageThatStandsAlone) {
        {"What was compared", "Left out", "Scores", "Over tasks",
         "Normalized scores in the form of published tables", "Score over context",
         "Training time per token", "Peak memory", "Time per decision", "Learning curves",
-        "Attained against requested return", "Performance profiles", "Probability of improvement",
-        "Frames", "Runs"}) {
+        "Scores during training", "Attained against requested return", "Performance profiles",
+        "Probability of improvement", "Frames", "Runs"}) {
     EXPECT_THAT(page, HasSubstr("<h2>" + heading + "</h2>"));
   }
   // nothing is loaded from anywhere
@@ -121,9 +121,9 @@ TEST_F(ReportCommandTest, WritesAPageThatStandsAlone) {
   EXPECT_THAT(page, HasSubstr("src=\"data:image/png;base64,iVBORw0KGgogYW5kIG1vcmU=\""));
   EXPECT_THAT(page, HasSubstr("damaged &lt;&amp;&gt;/metrics.jsonl: expected a readable file"));
   EXPECT_THAT(page, HasSubstr("ReBRAC"));
-  // 6 figures over context, 2 a learning curve and targets for each context, 2 profiles,
-  // 3 of improvement
-  EXPECT_EQ(CountOf(page, "src=\"data:image/svg+xml;base64,"), 2 * 4 + 2 * 2 + 2 + 2 + 3);
+  // of 2 tasks 4 figures over context, and at 2 contexts a learning curve and the score over
+  // updates and over time; one task's targets at 2, 2 profiles, 3 of improvement
+  EXPECT_EQ(CountOf(page, "src=\"data:image/svg+xml;base64,"), 2 * 4 + 2 * 2 * 3 + 2 + 2 + 3);
   const json report = json::parse(Output(runs_ + " --json"));
   const std::string csv = ReadBytes(folder_ + "/r.csv");
   for (const json& cell : report["cells"]) {

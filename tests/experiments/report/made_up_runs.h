@@ -80,6 +80,18 @@ inline void WriteRun(const std::string& folder, const nlohmann::json& result) {
   for (int update = 100; update <= 2000; update += 100) {
     metrics << nlohmann::json{{"update", update}, {"loss", 50.0 / update}} << "\n";
   }
+  const nlohmann::json& target = result["targets"][0]["target"];
+  const std::string of_target = target.is_null() ? "" : "/" + target.dump();
+  const bool is_rate = result["score_name"] == "success rate";
+  const double score = result["score"];
+  for (const int update : {1000, 2000}) {
+    metrics << nlohmann::json{{"update", update},
+                              {"eval/return" + of_target, 30 * score},
+                              {is_rate ? "eval/success_rate" + of_target
+                                       : "eval/normalized_score" + of_target,
+                               score * update / (is_rate ? 2e5 : 2e3)}}
+            << "\n";
+  }
 }
 
 // Tests with a folder of runs.

@@ -48,7 +48,23 @@ TEST_F(ReportDataTest, ReadsWhatARunHolds) {
   EXPECT_EQ(run.targets[1].episodes, 2u);
   ASSERT_THAT(run.losses, SizeIs(20));
   EXPECT_EQ(run.losses[1].update, 200);
-  EXPECT_EQ(run.losses[1].loss, 0.25);
+  EXPECT_EQ(run.losses[1].value, 0.25);
+  ASSERT_THAT(run.scores, SizeIs(2));
+  EXPECT_EQ(run.scores[0].update, 1000);
+  EXPECT_EQ(run.scores[0].value, 41.25 / 2);
+}
+
+TEST_F(ReportDataTest, CurvesAreOfTheRunsScoreAndItsFirstTarget) {
+  Write("maze", MadeUpMaze("cosformer", 20, 0, 75));
+  EXPECT_DOUBLE_EQ(ReadRun(folder_ + "/maze").scores.at(1).value, 75);  // per cent
+  Write("bc", MadeUpCloning(100, 0, 20));
+  EXPECT_EQ(ReadRun(folder_ + "/bc").scores.at(1).value, 20);
+  std::ofstream(folder_ + "/bc/metrics.jsonl")
+      << "{\"update\":1,\"validation_loss\":2}\n{\"update\":1,\"eval/return\":0.5}\n"
+      << "{\"update\":2,\"eval/return/7.0\":0.5}\n";
+  const RunResult game = ReadRun(folder_ + "/bc");  // no scale: 100 times the return
+  ASSERT_THAT(game.scores, SizeIs(1));
+  EXPECT_EQ(game.scores[0].value, 50);
 }
 
 TEST_F(ReportDataTest, GroupsSeedsAndOrdersAlgorithms) {
@@ -139,7 +155,7 @@ TEST_F(ReportDataTest, KeepsARunWhoseLossDiverged) {
   Write("a", MadeUpResult("cosformer", 20, 0, 10));
   std::ofstream(folder_ + "/a/metrics.jsonl") << "{\"update\":100,\"loss\":null}\n";
   const Report report = ReadReport({folder_});
-  EXPECT_TRUE(std::isnan(report.runs.at(0).losses.at(0).loss));
+  EXPECT_TRUE(std::isnan(report.runs.at(0).losses.at(0).value));
 }
 
 TEST_F(ReportDataTest, TheSameDataByAnotherPathAreOneTask) {
