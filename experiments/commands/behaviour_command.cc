@@ -73,7 +73,8 @@ void Run(const BehaviourTrainCommand& command) {
         },
         [&] { return signal.received() != 0; });
   }
-  if (!command.replay.empty()) {
+  // not after a signal: it steps through all episodes again, and the process may have seconds left
+  if (!command.replay.empty() && signal.received() == 0) {
     datasets::Hdf5Writer writer(command.replay);
     datasets::WriteTransitions(trainer.Replay(), writer);
     writer.Text("metadata/algorithm", "SAC");

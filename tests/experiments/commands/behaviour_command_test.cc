@@ -58,13 +58,14 @@ TEST_F(BehaviourCommandTest, ASignalSavesAndResumeLeadsToTheSameEnd) {
   ASSERT_EQ(Train("whole", "--steps 10060 2>/dev/null").exit_code, 0);
   // the signal comes soon after the run has begun, wherever it is then
   const std::string command =
-      "'" COSDT_PROGRAM "' behaviour train --env hopper --steps 10060 --resume --out " + root_ +
-      "/stopped 2>" + root_ + "/messages & while [ ! -e " + root_ +
+      "'" COSDT_PROGRAM "' behaviour train --env hopper --steps 10060 --resume --replay " + root_ +
+      "/replay.hdf5 --out " + root_ + "/stopped 2>" + root_ + "/messages & while [ ! -e " + root_ +
       "/stopped ] && kill -0 $!; do sleep 0.02; done; sleep 0.2; kill -TERM $!; wait $!";
   const int status = std::system(command.c_str());
   if (WEXITSTATUS(status) != 0) {
     EXPECT_EQ(WEXITSTATUS(status), 128 + SIGTERM);
     EXPECT_THAT(Bytes("messages"), HasSubstr("cosdt: stopped by signal 15 after step "));
+    EXPECT_FALSE(std::filesystem::exists(root_ + "/replay.hdf5"));
   }
   ASSERT_EQ(Train("stopped", "--steps 10060 --resume 2>/dev/null").exit_code, 0);
   for (const char* file : {"/state.hdf5", "/transitions.f32", "/policy-last.hdf5"}) {
