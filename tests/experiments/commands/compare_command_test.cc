@@ -36,10 +36,10 @@ class CompareCommandTest : public testing::Test {
 
   std::string Data(const std::string& env) const { return folder_ + "/" + env + ".hdf5"; }
 
-  // 10 small cells
+  // 6 small cells
   std::string Command(const std::string& out, const std::string& rest = "") const {
     return "compare --datasets " + Data("hopper") + "," + Data("tmaze-10") +
-           " --attention cosformer,softmax --contexts 2,4 --baselines bc --seeds 0 --updates 30 "
+           " --attention cosformer,softmax --contexts 2 --baselines bc --seeds 0 --updates 30 "
            "--save-every 10 --width 16 --layers 1 --batch-size 4 --warmup 5 --episodes 3 --out " +
            folder_ + "/" + out + " " + rest;
   }
@@ -63,7 +63,7 @@ TEST_F(CompareCommandTest, RunsEveryCellOnceAndReportsThem) {
   const ProgramResult first = RunProgram(Command("all", "--json 2>/dev/null"));
   ASSERT_EQ(first.exit_code, 0);
   const json cells = json::parse(first.output)["cells"];
-  ASSERT_EQ(cells.size(), 10u);
+  ASSERT_EQ(cells.size(), 6u);
   for (const json& cell : cells) {
     ASSERT_EQ(cell["state"], "done");
     EXPECT_EQ(cell["updates"], 30);
@@ -88,7 +88,7 @@ TEST_F(CompareCommandTest, RunsEveryCellOnceAndReportsThem) {
   const ProgramResult again = RunProgram(Command("all", "2>&1"));
   EXPECT_EQ(again.exit_code, 0);
   EXPECT_THAT(again.output, Not(HasSubstr("training")));
-  EXPECT_THAT(again.output, HasSubstr("10 cells done"));
+  EXPECT_THAT(again.output, HasSubstr("6 cells done"));
   EXPECT_EQ(Scores("all"), before);
   // a damaged result is written again
   const fs::path first_result = fs::path(folder_) / "all" / before.begin()->first;
@@ -103,7 +103,7 @@ TEST_F(CompareCommandTest, RunsEveryCellOnceAndReportsThem) {
 
 TEST_F(CompareCommandTest, ShardsShareTheCells) {
   ASSERT_EQ(RunProgram(Command("shards", "--shard 1/3 2>/dev/null")).exit_code, 0);
-  EXPECT_THAT(Scores("shards").size(), testing::AllOf(testing::Ge(2u), testing::Le(5u)));
+  EXPECT_THAT(Scores("shards").size(), testing::AllOf(testing::Ge(1u), testing::Le(4u)));
   // the environment is read as well
   for (const std::string shard : {"0", "2"}) {
     setenv("OMPI_COMM_WORLD_RANK", shard.c_str(), 1);
@@ -112,7 +112,7 @@ TEST_F(CompareCommandTest, ShardsShareTheCells) {
   }
   unsetenv("OMPI_COMM_WORLD_RANK");
   unsetenv("OMPI_COMM_WORLD_SIZE");
-  EXPECT_EQ(Scores("shards").size(), 10u);
+  EXPECT_EQ(Scores("shards").size(), 6u);
 }
 
 TEST_F(CompareCommandTest, KilledWorkersLeaveTheResultsOfUndisturbedOnesSlow) {
@@ -131,7 +131,7 @@ TEST_F(CompareCommandTest, KilledWorkersLeaveTheResultsOfUndisturbedOnesSlow) {
 }
 
 TEST_F(CompareCommandTest, ASlurmArrayOfTheUserIsAnnounced) {
-  setenv("SLURM_ARRAY_TASK_ID", "28", 1);  // whose share of 10 cells is none
+  setenv("SLURM_ARRAY_TASK_ID", "28", 1);  // whose share of 6 cells is none
   setenv("SLURM_ARRAY_TASK_COUNT", "30", 1);
   const ProgramResult one = RunProgram(Command("array", "2>&1"));
   const ProgramResult chosen = RunProgram(Command("array", "--shard 29/30 2>&1"));
@@ -139,7 +139,7 @@ TEST_F(CompareCommandTest, ASlurmArrayOfTheUserIsAnnounced) {
   unsetenv("SLURM_ARRAY_TASK_COUNT");
   EXPECT_THAT(one.output, StartsWith("cosdt: shard 29 of 30, from Slurm's array (--shard 28/30); "
                                      "--shard 0/1 takes all cells\n"));
-  EXPECT_THAT(one.output, HasSubstr("10 cells waiting"));
+  EXPECT_THAT(one.output, HasSubstr("6 cells waiting"));
   EXPECT_THAT(chosen.output, Not(HasSubstr("cosdt: shard")));
 }
 
@@ -243,14 +243,14 @@ TEST_F(CompareCommandTest, AFailedCellDoesNotStopTheOthers) {
     }
   }
   EXPECT_EQ(failed, 1u);
-  EXPECT_EQ(done, 9u);
+  EXPECT_EQ(done, 5u);
 }
 
 TEST_F(CompareCommandTest, ADryRunEstimatesEveryCell) {
   const ProgramResult result = RunProgram(Command("dry", "--dry-run --json"));
   ASSERT_EQ(result.exit_code, 0);
   const json plan = json::parse(result.output);
-  EXPECT_EQ(plan["plan"].size(), 10u);
+  EXPECT_EQ(plan["plan"].size(), 6u);
   EXPECT_GT(plan["seconds"], 0);
   EXPECT_FALSE(fs::exists(folder_ + "/dry"));
 }
