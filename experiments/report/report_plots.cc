@@ -129,7 +129,7 @@ std::vector<std::vector<double>> MeanCurve(const Group& group, Curve curve) {
 }
 
 struct CurveAxes {
-  std::string x, y;  // labels; y "": the task's score
+  std::string x, y = {};  // labels; y "": the task's score
   std::function<double(const Group&)> scale = [](const Group&) { return 1; };  // of updates, on x
   bool is_logarithmic = false;
 };

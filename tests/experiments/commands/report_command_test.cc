@@ -37,18 +37,22 @@ class ReportCommandTest : public ::testing::Test {
 
   // Two kinds at two contexts with two seeds on two tasks, and behaviour cloning on one.
   void WriteSweep() {
+    const auto write = [&](const std::string& name, const json& result) {
+      Write(name, result);
+      WriteScores(runs_ + "/" + name, result);
+    };
     double score = 11.0625;  // every run has a number of its own
     for (const int seed : {0, 1}) {
       const std::string at = std::to_string(seed) + "/";
       for (const int context : {1, 20}) {
         for (const char* kind : {"cosformer", "softmax"}) {
           const std::string name = at + kind + std::to_string(context);
-          Write(name, MadeUpResult(kind, context, seed, score += 1.375));
-          Write(name + "m", MadeUpMaze(kind, context, seed, score += 1.375));
+          write(name, MadeUpResult(kind, context, seed, score += 1.375));
+          write(name + "m", MadeUpMaze(kind, context, seed, score += 1.375));
         }
       }
-      Write(at + "bc", MadeUpCloning(100, seed, score += 1.375));
-      Write(at + "bc10", MadeUpCloning(10, seed, score += 1.375));
+      write(at + "bc", MadeUpCloning(100, seed, score += 1.375));
+      write(at + "bc10", MadeUpCloning(10, seed, score += 1.375));
     }
   }
 

@@ -80,6 +80,11 @@ inline void WriteRun(const std::string& folder, const nlohmann::json& result) {
   for (int update = 100; update <= 2000; update += 100) {
     metrics << nlohmann::json{{"update", update}, {"loss", 50.0 / update}} << "\n";
   }
+}
+
+// Adds two evaluations during training to its metrics.
+inline void WriteScores(const std::string& folder, const nlohmann::json& result) {
+  std::ofstream metrics(folder + "/metrics.jsonl", std::ios::app);
   const nlohmann::json& target = result["targets"][0]["target"];
   const std::string of_target = target.is_null() ? "" : "/" + target.dump();
   const bool is_rate = result["score_name"] == "success rate";
@@ -104,6 +109,11 @@ class MadeUpRunsTest : public ::testing::Test {
 
   void Write(const std::string& name, const nlohmann::json& result) {
     WriteRun(folder_ + "/" + name, result);
+  }
+
+  void WriteWithScores(const std::string& name, const nlohmann::json& result) {
+    Write(name, result);
+    WriteScores(folder_ + "/" + name, result);
   }
 
   std::string folder_;

@@ -34,7 +34,7 @@ class ReportDataTest : public MadeUpRunsTest {
 };
 
 TEST_F(ReportDataTest, ReadsWhatARunHolds) {
-  Write("a", MadeUpResult("cosformer", 20, 7, 41.25));
+  WriteWithScores("a", MadeUpResult("cosformer", 20, 7, 41.25));
   const RunResult run = ReadRun(folder_ + "/a");
   EXPECT_EQ(run.algorithm, "cosFormer");
   EXPECT_FALSE(run.cloning);
@@ -55,9 +55,9 @@ TEST_F(ReportDataTest, ReadsWhatARunHolds) {
 }
 
 TEST_F(ReportDataTest, CurvesAreOfTheRunsScoreAndItsFirstTarget) {
-  Write("maze", MadeUpMaze("cosformer", 20, 0, 75));
+  WriteWithScores("maze", MadeUpMaze("cosformer", 20, 0, 75));
   EXPECT_DOUBLE_EQ(ReadRun(folder_ + "/maze").scores.at(1).value, 75);  // per cent
-  Write("bc", MadeUpCloning(100, 0, 20));
+  WriteWithScores("bc", MadeUpCloning(100, 0, 20));
   EXPECT_EQ(ReadRun(folder_ + "/bc").scores.at(1).value, 20);
   std::ofstream(folder_ + "/bc/metrics.jsonl")
       << "{\"update\":1,\"validation_loss\":2}\n{\"update\":1,\"eval/return\":0.5}\n"
