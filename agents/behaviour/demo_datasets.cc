@@ -45,7 +45,8 @@ std::vector<std::string> ReplayParts(const std::string& env) {
   return parts;
 }
 
-constexpr const char* kBodies[] = {"hopper", "halfcheetah"};  // that there are policies for
+constexpr const char* kBodies[] = {"hopper", "halfcheetah",
+                                   "walker2d"};  // that there are policies for
 constexpr const char* kKinds[] = {"random", "medium", "medium-replay", "medium-expert", "expert"};
 constexpr const char* kExamples[] = {"hopper-position-medium",
                                      "hopper-velocity-medium",

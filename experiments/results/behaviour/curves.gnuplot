@@ -4,7 +4,8 @@ set datafile separator ","
 set xlabel "environment steps"
 set ylabel "return, 10 deterministic episodes"
 set format x "%.0s%c"
-set key bottom right
+set key top left
 set grid
-plot "halfcheetah-0.csv" using 1:2:3 skip 1 with yerrorlines pointtype 6 linecolor "#0072b2" title "half cheetah", \
-     "hopper-0.csv" using 1:2:3 skip 1 with yerrorlines pointtype 5 linecolor "#d55e00" dashtype 2 title "hopper"
+plot "halfcheetah-1.csv" using 1:2:3 skip 1 with yerrorlines pointtype 6 pointsize 0.4 linecolor "#0072b2" title "half cheetah", \
+     "walker2d-1.csv" using 1:2:3 skip 1 with yerrorlines pointtype 9 pointsize 0.4 linecolor "#009e73" title "walker2d", \
+     "hopper-1.csv" using 1:2:3 skip 1 with yerrorlines pointtype 5 pointsize 0.4 linecolor "#d55e00" title "hopper"

@@ -69,7 +69,7 @@ TEST_F(DemoTest, TasksAreMadeWithTheirBodysPolicies) {
     EXPECT_TRUE(IsDemoDataset(name)) << name;
   }
   for (const char* name :
-       {"demo/walker2d-position-medium", "demo/hopper-dropped-0-medium", "demo/tmaze-5",
+       {"demo/ant-position-medium", "demo/hopper-dropped-0-medium", "demo/tmaze-5",
         "demo/tmaze-100-medium", "demo/hopper-position", "demo/", "hopper-position-medium"}) {
     EXPECT_FALSE(IsDemoDataset(name)) << name;
   }
@@ -161,7 +161,9 @@ INSTANTIATE_TEST_SUITE_P(Demo, DemoPolicySlowTest,
                          ::testing::Values(Card{"demo/hopper-medium", 1273.3, 11.2},
                                            Card{"demo/hopper-expert", 3263.2, 7.8},
                                            Card{"demo/halfcheetah-medium", 5091.3, 30},
-                                           Card{"demo/halfcheetah-expert", 9685.4, 9.4}),
+                                           Card{"demo/halfcheetah-expert", 9685.4, 9.4},
+                                           Card{"demo/walker2d-medium", 2657.0, 59.3},
+                                           Card{"demo/walker2d-expert", 4402.0, 38.4}),
                          [](const auto& test) {
                            std::string name = test.param.policy;
                            std::erase_if(name, [](char c) { return c == '/' || c == '-'; });
