@@ -24,7 +24,7 @@ namespace {
 using namespace std::chrono_literals;
 using torch::Tensor;
 
-constexpr int kMissedBeats = 40;    // of a process that stands still
+constexpr int kMissedBeats = 40;    // of a process that is stopped or cut off
 constexpr int kBeatsOfTheDead = 4;  // once a connection has broken
 constexpr int kSilence = 20;        // seconds of the store
 constexpr int kSecondsToLeave = 5;
@@ -153,7 +153,8 @@ c10::intrusive_ptr<c10d::Backend> OpenGloo(const c10::intrusive_ptr<c10d::Store>
 
 class ProcessGroup::Connection {
  public:
-  Connection(const ProcessPlace& place, std::chrono::seconds patience)
+  Connection(const ProcessPlace& place, std::chrono::seconds patience,
+             std::chrono::seconds allowance)
       : place_(place), store_(OpenStore(place, patience)) {
     try {
       names_ = MeetAll(*store_, place, patience);
@@ -162,7 +163,7 @@ class ProcessGroup::Connection {
                                ": expected the store of rank 0 to answer, found: " + FirstLine(e));
     }
     backend_ = OpenGloo(store_, place, patience);
-    watch_.emplace(store_, place.rank, names_);
+    watch_.emplace(store_, place.rank, names_, allowance);
   }
 
   // An operation under way keeps the group: the process is about to end.
@@ -179,24 +180,9 @@ class ProcessGroup::Connection {
   const std::string& name(int rank) const { return names_[static_cast<size_t>(rank)]; }
 
   void Wait(const c10::intrusive_ptr<c10d::Work>& work) {
-    std::string broken;
-    if (IsDone(*work, broken)) return;
-    watch_->Look(true);
-    while (broken.empty()) {
-      const std::string missing = Missing(kMissedBeats);
-      if (!missing.empty()) {
-        is_stuck_ = true;
-        throw ProcessLost(missing);
-      }
-      if (IsDone(*work, broken)) return watch_->Look(false);
-    }
-    // whoever has ended beats no more
-    for (int i = 0; i < kSilence + kBeatsOfTheDead; ++i) {
-      const std::string missing = Missing(kBeatsOfTheDead);
-      if (!missing.empty()) throw ProcessLost(missing);
-      std::this_thread::sleep_for(1s);
-    }
-    throw ProcessLost("a connection between processes broke: " + broken);
+    const bool computes = watch_->Compute(false);
+    WaitForOthers(*work);
+    watch_->Compute(computes);
   }
 
   bool Fail(const std::string& message, bool is_lost) {
@@ -223,6 +209,27 @@ class ProcessGroup::Connection {
     }
   }
 
+  void WaitForOthers(c10d::Work& work) {
+    std::string broken;
+    if (IsDone(work, broken)) return;
+    watch_->Look(true);
+    while (broken.empty()) {
+      const std::string missing = Missing(kMissedBeats);
+      if (!missing.empty()) {
+        is_stuck_ = true;
+        throw ProcessLost(missing);
+      }
+      if (IsDone(work, broken)) return watch_->Look(false);
+    }
+    // whoever has ended beats no more
+    for (int i = 0; i < kSilence + kBeatsOfTheDead; ++i) {
+      const std::string missing = Missing(kBeatsOfTheDead);
+      if (!missing.empty()) throw ProcessLost(missing);
+      std::this_thread::sleep_for(1s);
+    }
+    throw ProcessLost("a connection between processes broke: " + broken);
+  }
+
   std::string Missing(int beats) {
     const std::string missing = watch_->Missing(beats);
     if (!missing.empty() || watch_->CallsSinceAnswer() < kSilence) return missing;
@@ -238,15 +245,26 @@ class ProcessGroup::Connection {
   bool is_stuck_ = false;
 };
 
-ProcessGroup::ProcessGroup(const ProcessPlace& place, std::chrono::seconds patience)
+ProcessGroup::ProcessGroup(const ProcessPlace& place, std::chrono::seconds patience,
+                           std::chrono::seconds allowance)
     : rank_(place.rank), size_(place.size) {
   FLAGS_caffe2_log_level = 3;  // c10d's warnings with their stacks; errors are thrown, too
-  connection_ = std::make_unique<Connection>(place, patience);
+  connection_ = std::make_unique<Connection>(place, patience, allowance);
 }
 
 ProcessGroup::~ProcessGroup() = default;
 
 const std::string& ProcessGroup::Name() const { return connection_->name(); }
+
+ProcessGroup::Computation::Computation(ProcessGroup* group) : group_(group) {
+  if (group_) group_->connection_->watch().Compute(true);
+}
+
+ProcessGroup::Computation::~Computation() {
+  if (group_) group_->connection_->watch().Compute(false);
+}
+
+void ProcessGroup::Progress() { connection_->watch().Progress(); }
 
 void ProcessGroup::Sum(Tensor tensor) {
   std::vector<Tensor> tensors = {std::move(tensor)};

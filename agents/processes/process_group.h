@@ -20,15 +20,17 @@ class ProcessLost : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// All calls but rank(), size() and Fail are made by all processes, in one order. They throw
-// ProcessLost if a process has ended, or has stood still for 20 seconds (stopped, or cut off from
-// the network); one that computes is waited for.
+// All calls but rank(), size(), Progress and Fail are made by all processes, in one order. They
+// throw ProcessLost if a process has ended, has been stopped or cut off from the network for 20
+// seconds, or stands still in a computation of its own; one that gets on is waited for.
 class ProcessGroup {
  public:
   // Meets the others. Throws std::runtime_error: if the port is in use, if rank 0 does not answer
   // or ranks are missing after `patience`, if two processes have one rank, or if sizes differ.
+  // `allowance`: of a Computation.
   explicit ProcessGroup(const ProcessPlace& place,
-                        std::chrono::seconds patience = std::chrono::seconds(60));
+                        std::chrono::seconds patience = std::chrono::seconds(60),
+                        std::chrono::seconds allowance = std::chrono::seconds(30));
   ~ProcessGroup();
   ProcessGroup(const ProcessGroup&) = delete;
 
@@ -47,6 +49,21 @@ class ProcessGroup {
     const int64_t begin = rank_ * count / size_;
     return {begin, (rank_ + 1) * count / size_ - begin};
   }
+
+  // While it exists, this process computes, and is to call the group or Progress() now and then: if
+  // it does not for longer than the allowance, and than four times the longest that it has needed
+  // yet, the others throw ProcessLost. There is no limit before the first call. The group, which
+  // may be null, must outlive it.
+  class Computation {
+   public:
+    explicit Computation(ProcessGroup* group);
+    ~Computation();
+    Computation(const Computation&) = delete;
+
+   private:
+    ProcessGroup* group_;
+  };
+  void Progress();
 
   // Adds up a contiguous tensor on the CPU in place: all get the same bits.
   void Sum(torch::Tensor tensor);

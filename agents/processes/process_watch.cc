@@ -1,16 +1,20 @@
 #include "agents/processes/process_watch.h"
 
+#include <algorithm>
 #include <condition_variable>
 #include <limits>
 #include <mutex>
+#include <utility>
 
 namespace cosdt::agents {
 namespace {
 
 using namespace std::chrono_literals;
 
-constexpr char kFailure[] = "failure";
+constexpr char kFailure[] = "failure", kReports[] = "reports";
+constexpr char kStill[] = "no progress for ";  // in the place of a beat
 constexpr auto kBeat = 500ms, kPoll = 50ms;
+constexpr int64_t kTimesLongest = 4;
 
 }  // namespace
 
@@ -29,7 +33,11 @@ struct ProcessWatch::State {
   std::vector<int> missed;         // beats of ours since one of theirs
   std::string failure;
 
+  bool computes = false, is_still = false;
+  int64_t allowance = 0, without_progress = 0, longest = -1;  // in beats; -1: not known yet
+
   void Beat();
+  void CountStill();
   void LookAtOthers();
   static void Run(const std::shared_ptr<State>& state);
 };
@@ -51,8 +59,24 @@ void ProcessWatch::State::LookAtOthers() {
   beats = seen;
 }
 
+// From the first time on, there are no beats any more.
+void ProcessWatch::State::CountStill() {
+  int64_t beats_ago = 0;
+  {
+    const std::lock_guard lock(mutex);
+    if (!computes || ++without_progress <= std::max(allowance, kTimesLongest * longest)) return;
+    if (longest < 0) return;
+    beats_ago = without_progress;
+  }
+  is_still = true;
+  const std::chrono::seconds ago =
+      std::chrono::duration_cast<std::chrono::seconds>(beats_ago * kBeat);
+  store->set(BeatKey(rank), kStill + std::to_string(ago.count()) + " s");
+}
+
 void ProcessWatch::State::Beat() {
-  store->add(BeatKey(rank), 1);
+  if (!is_still) CountStill();
+  if (!is_still) store->add(BeatKey(rank), 1);
   bool look = false;
   {
     const std::lock_guard lock(mutex);
@@ -77,10 +101,11 @@ void ProcessWatch::State::Run(const std::shared_ptr<State>& state) {
 }
 
 ProcessWatch::ProcessWatch(c10::intrusive_ptr<c10d::Store> store, int rank,
-                           std::vector<std::string> names)
+                           std::vector<std::string> names, std::chrono::milliseconds allowance)
     : state_(std::make_shared<State>()) {
   state_->store = std::move(store);
   state_->rank = rank;
+  state_->allowance = allowance / kBeat;
   state_->names = std::move(names);
   state_->missed.resize(state_->names.size());
   thread_ = std::thread([state = state_] { State::Run(state); });
@@ -99,6 +124,19 @@ ProcessWatch::~ProcessWatch() {
   }
 }
 
+bool ProcessWatch::Compute(bool on) {
+  if (state_->computes) Progress();
+  const std::lock_guard lock(state_->mutex);
+  state_->without_progress = 0;
+  return std::exchange(state_->computes, on);
+}
+
+void ProcessWatch::Progress() {
+  const std::lock_guard lock(state_->mutex);
+  state_->longest = std::max(state_->longest, state_->without_progress);
+  state_->without_progress = 0;
+}
+
 void ProcessWatch::Look(bool on) {
   const std::lock_guard lock(state_->mutex);
   state_->looks = on;
@@ -111,10 +149,13 @@ std::string ProcessWatch::Missing(int beats) const {
   if (!state_->failure.empty()) return state_->failure;
   std::string missing;
   for (size_t r = 0; r < state_->names.size(); ++r) {
-    if (state_->missed[r] < beats || static_cast<int>(r) == state_->rank) continue;
-    missing += (missing.empty() ? "" : ", ") + state_->names[r];
+    if (static_cast<int>(r) == state_->rank) continue;
+    const bool is_still = r < state_->beats.size() && state_->beats[r].starts_with(kStill);
+    if (!is_still && state_->missed[r] < beats) continue;
+    missing += (missing.empty() ? "" : ", ") + state_->names[r] +
+               (is_still ? " stands still: " + state_->beats[r] : " ended or does not answer");
   }
-  return missing.empty() ? "" : missing + " ended or does not answer";
+  return missing;
 }
 
 int ProcessWatch::CallsSinceAnswer() {
@@ -131,8 +172,10 @@ bool ProcessWatch::Report(const std::string& message, bool yields) {
     for (int i = 0; yields && i < 100 && !state_->store->check({kFailure}); ++i) {
       std::this_thread::sleep_for(kPoll);
     }
-    if (state_->store->check({kFailure})) return false;
-    return state_->store->compareSet(kFailure, "", message) == message;
+    // several may have the same message
+    if (state_->store->check({kFailure}) || state_->store->add(kReports, 1) > 1) return false;
+    state_->store->set(kFailure, message);
+    return true;
   } catch (const std::exception&) {
     return true;  // nobody else can be asked
   }

@@ -1,10 +1,11 @@
-// Who of the processes still runs.
+// Who of the processes still runs, and gets on.
 #pragma once
 
 #include <torch/torch.h>
 
 #include <torch/csrc/distributed/c10d/Store.hpp>
 
+#include <chrono>
 #include <memory>
 #include <string>
 #include <thread>
@@ -20,17 +21,27 @@ std::string BeatKey(int rank);
 // that a machine that was suspended finds nobody missing.
 class ProcessWatch {
  public:
-  // `names` of the processes in messages, by rank.
-  ProcessWatch(c10::intrusive_ptr<c10d::Store> store, int rank, std::vector<std::string> names);
+  // `names` of the processes in messages, by rank. This process stands still if it computes without
+  // progress for longer than `allowance`, and than four times the longest that it has needed yet.
+  // Its first computation has all the time it takes.
+  ProcessWatch(c10::intrusive_ptr<c10d::Store> store, int rank, std::vector<std::string> names,
+               std::chrono::milliseconds allowance);
 
   // Leaves the thread behind if the store does not answer.
   ~ProcessWatch();
+
+  // Whether this process computes, from now on; whether it did. Each call is progress.
+  bool Compute(bool on);
+
+  // Its computation goes on.
+  void Progress();
 
   // Whether the others are watched, from now on.
   void Look(bool on);
 
   // What is known of others since Look(true): the first failure that was reported, or the names of
-  // those that let `beats` of this process's go by without one of theirs; "" if nothing is known.
+  // those that stand still or let `beats` of this process's go by without one of theirs; "" if
+  // nothing is known.
   std::string Missing(int beats) const;
 
   // How many calls have gone by, of one per second or so, since the store answered last.

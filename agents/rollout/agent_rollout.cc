@@ -41,6 +41,7 @@ class Wave {
   void Play(std::vector<RolloutResult>& results) {
     while (!rows_.empty()) {
       Step();
+      if (options_.group) options_.group->Progress();
       std::vector<int> kept;  // places in rows_
       for (size_t i = 0; i < rows_.size(); ++i) {
         if (!Account(rows_[i], results[Target(rows_[i])])) kept.push_back(static_cast<int>(i));

@@ -74,6 +74,7 @@ class Collector {
       StartEpisodes();
       if (episodes_.empty()) return std::move(result_);  // of the numbers all have ended
       StepAll();
+      if (options_.group) options_.group->Progress();
       TakeEnded();
     }
     datasets::Resize(result_, options_.transitions);
@@ -186,6 +187,7 @@ datasets::Transitions CollectTogether(const envs::Env& prototype,
                                       const std::vector<WeightedPolicy>& policies,
                                       const CollectOptions& options) {
   ProcessGroup& group = *options.group;
+  const ProcessGroup::Computation computation(&group);
   const auto size = static_cast<uint64_t>(group.size()), rank = static_cast<uint64_t>(group.rank());
   CollectOptions whole = options;
   whole.transitions = std::numeric_limits<int64_t>::max();

@@ -34,6 +34,7 @@ void PlayTogether(ProcessGroup* group, std::span<RolloutResult> results,
   if (!group) return play();
   std::exception_ptr failure;
   try {
+    const ProcessGroup::Computation computation(group);
     play();
   } catch (...) {
     failure = std::current_exception();

@@ -16,8 +16,8 @@ class EpisodesMissing : public std::runtime_error {
 };
 
 // Calls play(), which fills in this process's episodes of the results, all others being 0, and then
-// takes the others' from the group, so that all have all. What play() throws is thrown here, and
-// EpisodesMissing in the other processes. Without a group it plays.
+// takes the others' from the group, so that all have all. It reports the group's Progress. What it
+// throws is thrown here, and EpisodesMissing in the other processes. Without a group it plays.
 void PlayTogether(ProcessGroup* group, std::span<RolloutResult> results,
                   const std::function<void()>& play);
 

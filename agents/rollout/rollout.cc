@@ -54,6 +54,7 @@ void Play(const envs::Env& prototype, Policy& policy, const RolloutOptions& opti
     }
     policy.Act(observations, rngs, actions);
     envs.Step(rows, actions);
+    if (options.group) options.group->Progress();
 
     std::erase_if(rows, [&](int row) {
       const int episode = episodes[row];

@@ -239,6 +239,7 @@ std::string Trainer::update_path() const {
 UpdateResult Trainer::Update() { return Update(1).front(); }
 
 std::vector<UpdateResult> Trainer::Update(int64_t count) {
+  const ProcessGroup::Computation computation(group_);
   SetProductPrecision();
   std::vector<UpdateResult> results;
   while (static_cast<int64_t>(results.size()) < count) {

@@ -20,6 +20,7 @@ using namespace std::string_literals;
 using testing::AllOf;
 using testing::Each;
 using testing::HasSubstr;
+using testing::MatchesRegex;
 using testing::StartsWith;
 
 std::string Error(const ProcessPlace& place) {
@@ -102,6 +103,62 @@ TEST(ProcessGroupTest, AProcessThatEndsIsNamedByAllOthers) {
       }
     }
   }
+}
+
+TEST(ProcessGroupTest, SlowAProcessThatHangsInAComputationIsNamedByAllOthers) {
+  for (const int lost : {0, 2}) {
+    std::atomic<int> ended = 0, printed = 0;
+    const auto errors = RunGroup(
+        3,
+        [&](ProcessGroup& group) {
+          const ProcessGroup::Computation computation(&group);
+          try {
+            group.Any(false);
+            while (group.rank() == lost && ended < 2) std::this_thread::sleep_for(10ms);
+            group.Any(false);
+          } catch (const std::exception& e) {
+            printed += group.Fail(e.what(), true);
+            ++ended;
+            throw;
+          }
+        },
+        nullptr, 1s);
+    EXPECT_EQ(printed, 1);
+    for (int rank = 0; rank < 3; ++rank) {
+      if (rank == lost) continue;
+      EXPECT_THAT(errors[static_cast<size_t>(rank)],
+                  MatchesRegex("rank " + std::to_string(lost) +
+                               " of 3 .process .*. stands still: no progress for [0-9]+ s"));
+    }
+  }
+}
+
+TEST(ProcessGroupTest, SlowAProcessThatGetsOnIsWaitedFor) {
+  const auto errors = RunGroup(
+      2,
+      [](ProcessGroup& group) {
+        const auto wait = [&](std::chrono::milliseconds time) {
+          if (group.rank() == 1) std::this_thread::sleep_for(time);
+        };
+        {
+          const ProcessGroup::Computation computation(&group);
+          wait(2s);  // the first has all the time it takes
+          group.Any(false);
+          wait(4s);  // four times the longest are allowed
+          group.Any(false);
+        }
+        wait(20s);  // no computation
+        {
+          const ProcessGroup::Computation computation(&group);
+          for (int i = 0; i < 20; ++i) {
+            wait(1s);
+            group.Progress();
+          }
+        }
+        group.Finish();
+      },
+      nullptr, 1s);
+  EXPECT_THAT(errors, Each(""));
 }
 
 TEST(ProcessGroupTest, AFailureIsToldToAllAndPrintedByOne) {

@@ -32,7 +32,8 @@ struct Listener {
 // What each rank's work throws, "" for nothing; ranks are threads, each with a group of its own.
 inline std::vector<std::string> RunGroup(
     int size, const std::function<void(ProcessGroup&)>& work,
-    const std::function<void(ProcessPlace&)>& change = nullptr) {
+    const std::function<void(ProcessPlace&)>& change = nullptr,
+    std::chrono::seconds allowance = std::chrono::seconds(30)) {
   const Listener listener;
   std::vector<std::string> errors(static_cast<size_t>(size));
   std::vector<std::thread> threads;
@@ -42,7 +43,7 @@ inline std::vector<std::string> RunGroup(
       if (rank == 0) place.listener = listener.socket;
       if (change) change(place);
       try {
-        ProcessGroup group(place, std::chrono::seconds(3));
+        ProcessGroup group(place, std::chrono::seconds(3), allowance);
         work(group);
       } catch (const std::exception& e) {
         errors[static_cast<size_t>(rank)] = e.what();

@@ -4,12 +4,16 @@
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <signal.h>
+#include <sys/ptrace.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <random>
 #include <set>
@@ -231,6 +235,14 @@ class LossTest : public ProcessesTest {
   // Exit codes and output of those that were left.
   std::string Disturb(const std::string& out, const std::string& options, int size, int lost,
                       const std::string& signal, double seconds) const {
+    return Disturb(out, options, size, lost, seconds,
+                   [&](const std::string& victim) { return "kill -" + signal + " " + victim; });
+  }
+
+  // lose(victim): what the shell does to the victim.
+  std::string Disturb(const std::string& out, const std::string& options, int size, int lost,
+                      double seconds,
+                      const std::function<std::string(const std::string&)>& lose) const {
     const int port = FreePort();
     const std::string log = Out("log").string();
     const std::string seen = Out("seen").string();
@@ -242,7 +254,7 @@ class LossTest : public ProcessesTest {
     // rank 0 writes the file once all have met
     script += "n=0; while [ ! " + Out(out + "/config.toml").string() + " -nt " + seen +
               " ] && [ $n -lt 600 ]; do sleep 0.05; n=$((n + 1)); done; ";
-    script += "sleep " + std::to_string(seconds) + "; kill -" + signal + " " + victim + "; ";
+    script += "sleep " + std::to_string(seconds) + "; " + lose(victim) + "; ";
     for (int rank = 0; rank < size; ++rank) {
       if (rank != lost) script += "wait $p" + std::to_string(rank) + "; echo $?; ";
     }
@@ -291,6 +303,42 @@ TEST_F(LossTest, SlowAProcessThatStandsStillIsLost) {
   const std::string log = Disturb("stopped", options, 2, 1, "STOP", 1);
   EXPECT_THAT(log, HasSubstr("cosdt: error: rank 1 of 2 (process "));
   EXPECT_THAT(log, HasSubstr("the last save is of update "));
+}
+
+// Stops the first thread of a process, as if it hung, and no other one, until the process ends.
+// Whether it may.
+bool HangFirstThread(pid_t process) {
+  if (ptrace(PTRACE_SEIZE, process, nullptr, nullptr) != 0) return false;
+  int status = 0;
+  if (ptrace(PTRACE_INTERRUPT, process, nullptr, nullptr) != 0) return false;
+  do {
+    if (waitpid(process, &status, __WALL) != process) return false;
+  } while (WIFSTOPPED(status));  // it goes on with none of them
+  return true;
+}
+
+TEST_F(LossTest, SlowAProcessThatHangsInAComputationOfItsOwnIsLost) {
+  for (const int lost : {1, 0}) {
+    const std::string out = "hung-" + std::to_string(lost), victim = Out("victim").string();
+    fs::remove(victim);
+    std::atomic<bool> may = true;
+    std::thread tracer([&] {
+      pid_t process = 0;
+      while (!(std::ifstream(victim) >> process)) std::this_thread::sleep_for(20ms);
+      may = HangFirstThread(process);
+      if (!may) kill(process, SIGKILL);
+    });
+    const std::string log =
+        Disturb(out, "--updates 1000000 --save-every 1000000 ", 2, lost, 1,
+                [&](const std::string& pid) { return "sleep 1; echo " + pid + " >" + victim; });
+    tracer.join();
+    if (!may) GTEST_SKIP() << "needs ptrace";
+    EXPECT_EQ(Count(log, "cosdt: error: "), 1) << log;
+    EXPECT_THAT(log, HasSubstr("cosdt: error: rank " + std::to_string(lost) + " of 2 (process "));
+    EXPECT_THAT(log, HasSubstr(") stands still: no progress for 3"));
+    EXPECT_THAT(log,
+                HasSubstr(lost == 0 ? "no save is known here" : "the last save is of update "));
+  }
 }
 
 TEST_F(ProcessesTest, SlowTwoHostsTrainOverABadCableAndResumeAfterItsEnd) {
