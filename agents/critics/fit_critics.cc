@@ -5,10 +5,10 @@
 
 namespace cosdt::agents {
 
-void FitCritics(MlpStack& critics, kernels::Rows pairs, int64_t rows, const float* targets,
+void FitCritics(MlpStack& critics, kernels::Rows pairs, int64_t whole, const float* targets,
                 double weight, MlpPasses& passes, CriticLosses& losses) {
   std::array<double, 2> squares{}, sizes{};
-  const float share = static_cast<float>(2 * weight) / static_cast<float>(rows);
+  const float share = static_cast<float>(2 * weight) / static_cast<float>(whole);
   passes.Fit(critics, pairs,
              [&](int64_t member, int64_t begin, int64_t count, kernels::Rows outputs) {
                const auto m = static_cast<size_t>(member);
@@ -19,10 +19,9 @@ void FitCritics(MlpStack& critics, kernels::Rows pairs, int64_t rows, const floa
                  outputs.data[i] = share * error;
                }
              });
-  const auto n = static_cast<double>(rows);
+  const auto n = static_cast<double>(whole);
   losses.critic = weight * (squares[0] + squares[1]) / n;
   losses.q = (sizes[0] + sizes[1]) / (2 * n);
-  losses.gradient_norm = critics.gradients().norm().item<double>();
 }
 
 }  // namespace cosdt::agents

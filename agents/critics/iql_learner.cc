@@ -1,6 +1,7 @@
 #include "agents/critics/iql_learner.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <numbers>
 #include <vector>
@@ -15,17 +16,21 @@ constexpr float kMaxWeight = 100;  // of a row in the actor's loss
 
 }  // namespace
 
-IqlLearner::IqlLearner(ActorCritic& agent, const IqlOptions& options)
+IqlLearner::IqlLearner(ActorCritic& agent, const IqlOptions& options, BatchShare& share)
     : options_(options),
       agent_(agent),
+      share_(share),
       slow_critics_(agent.critics.SameShape()),
       learned_actor_(agent.actor.parameters()),
       learned_critics_(agent.critics.parameters()),
       learned_value_(agent.value->parameters()) {
   slow_critics_.parameters().copy_(agent.critics.parameters());
-  if (!agent.log_std.defined()) return;
+  const int64_t log_stds = agent.log_std.defined() ? agent.log_std.numel() : 0;
+  message_ = MakeMessage({&agent.actor, &agent.critics, &*agent.value}, log_stds);
+  if (log_stds == 0) return;
   learned_log_std_.emplace(agent.log_std);
-  log_std_gradients_ = torch::zeros_like(agent.log_std);
+  log_std_gradients_ =
+      message_.narrow(0, message_.numel() - BatchShare::kNotes - log_stds, log_stds);
 }
 
 void IqlLearner::ComputeCriticGradients(TransitionBatch& batch, CriticLosses& losses) {
@@ -34,7 +39,7 @@ void IqlLearner::ComputeCriticGradients(TransitionBatch& batch, CriticLosses& lo
   for (int64_t i = 0; i < batch.rows; ++i) {
     targets_.data()[i] = batch.rewards.data()[i] + batch.discounts.data()[i] * targets_.data()[i];
   }
-  FitCritics(agent_.critics, {batch.pairs.data(), pair}, batch.rows, targets_.data(),
+  FitCritics(agent_.critics, {batch.pairs.data(), pair}, share_.whole(), targets_.data(),
              /*weight=*/0.5, passes_, losses);
 }
 
@@ -45,7 +50,7 @@ void IqlLearner::ComputeValueGradients(TransitionBatch& batch, CriticLosses& los
   double sum = 0;
   const auto expectile = static_cast<float>(options_.expectile);
   const auto beta = static_cast<float>(options_.beta);
-  const float share = 2 / static_cast<float>(batch.rows);
+  const float share = 2 / static_cast<float>(share_.whole());
   passes_.Fit(*agent_.value, {batch.pairs.data(), pair},
               [&](int64_t, int64_t begin, int64_t count, kernels::Rows outputs) {
                 for (int64_t i = 0; i < count; ++i) {
@@ -56,12 +61,12 @@ void IqlLearner::ComputeValueGradients(TransitionBatch& batch, CriticLosses& los
                   weights_.data()[begin + i] = std::min(std::exp(beta * advantage), kMaxWeight);
                 }
               });
-  losses.value = sum / static_cast<double>(batch.rows);
+  losses.value = sum / static_cast<double>(share_.whole());
 }
 
 void IqlLearner::ComputeActorGradients(TransitionBatch& batch, CriticLosses& losses) {
   const int64_t o = options_.observation_size, a = options_.action_size, pair = o + a;
-  const auto rows = static_cast<double>(batch.rows);
+  const auto rows = static_cast<double>(share_.whole());
   std::vector<double> inverse_variance(static_cast<size_t>(a), 2), log_std(inverse_variance.size());
   const bool gaussian = agent_.log_std.defined();
   for (size_t k = 0; gaussian && k < log_std.size(); ++k) {
@@ -109,6 +114,13 @@ CriticLosses IqlLearner::Update(TransitionBatch& batch, std::span<const float>,
   ComputeCriticGradients(batch, losses);
   ComputeValueGradients(batch, losses);
   ComputeActorGradients(batch, losses);
+  std::array<double, 4> sums = {losses.critic, losses.q, *losses.value, *losses.actor};
+  share_.Sum(message_, sums);
+  losses = {.critic = sums[0],
+            .actor = sums[3],
+            .value = sums[2],
+            .q = sums[1],
+            .gradient_norm = agent_.critics.gradients().norm().item<double>()};
   if (!IsGood(losses, largest_q)) return losses;
   learned_value_.Step(agent_.value->gradients(), rates.critics);
   learned_critics_.Step(agent_.critics.gradients(), rates.critics, slow_critics_.parameters(),

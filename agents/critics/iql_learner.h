@@ -15,7 +15,7 @@ namespace cosdt::agents {
 // log_std is a parameter, clamped to [-20, 2]. The slow copies Q' take over the share tau.
 class IqlLearner : public CriticLearner {
  public:
-  IqlLearner(ActorCritic& agent, const IqlOptions& options);
+  IqlLearner(ActorCritic& agent, const IqlOptions& options, BatchShare& share);
 
   CriticLosses Update(TransitionBatch& batch, std::span<const float> noise,
                       const LearningRates& rates, double largest_q) override;
@@ -31,9 +31,11 @@ class IqlLearner : public CriticLearner {
 
   IqlOptions options_;
   ActorCritic& agent_;
+  BatchShare& share_;
   MlpStack slow_critics_;
   Learned learned_actor_, learned_critics_, learned_value_;
   std::optional<Learned> learned_log_std_;
+  torch::Tensor message_;            // all gradients
   torch::Tensor log_std_gradients_;  // [action_size]
   MlpPasses passes_;
   kernels::Floats targets_, values_, weights_;  // [rows]; weights: of the actor's rows

@@ -14,16 +14,29 @@ bool IsGood(const CriticLosses& losses, double largest_q) {
          losses.q <= largest_q;
 }
 
-std::unique_ptr<CriticLearner> MakeCriticLearner(Agent& agent) {
+std::unique_ptr<CriticLearner> MakeCriticLearner(Agent& agent, BatchShare& share) {
   ActorCritic* const networks = agent.actor_critic();
   const AgentOptions& options = agent.options();
   if (!networks) {
     throw std::invalid_argument("training: expected an agent with critics, found " +
                                 options.name());
   }
-  if (options.kind == "iql") return std::make_unique<IqlLearner>(*networks, options.iql);
-  if (options.kind == "rebrac") return std::make_unique<Td3Learner>(*networks, options.rebrac);
-  return std::make_unique<Td3Learner>(*networks, options.td3bc);
+  if (options.kind == "iql") return std::make_unique<IqlLearner>(*networks, options.iql, share);
+  if (options.kind == "rebrac")
+    return std::make_unique<Td3Learner>(*networks, options.rebrac, share);
+  return std::make_unique<Td3Learner>(*networks, options.td3bc, share);
+}
+
+torch::Tensor MakeMessage(std::initializer_list<MlpStack*> stacks, int64_t more) {
+  int64_t size = more + BatchShare::kNotes, begin = 0;
+  for (const MlpStack* stack : stacks) size += stack->gradients().numel();
+  const torch::Tensor message = torch::zeros(size);
+  for (MlpStack* stack : stacks) {
+    const int64_t count = stack->gradients().numel();
+    stack->PlaceGradients(message.narrow(0, begin, count));
+    begin += count;
+  }
+  return message;
 }
 
 }  // namespace cosdt::agents

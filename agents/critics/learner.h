@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 #include <memory>
 #include <optional>
 #include <span>
@@ -8,6 +9,7 @@
 #include "agents/critics/transitions.h"
 #include "agents/mlp/learned.h"
 #include "agents/models/agent.h"
+#include "agents/processes/batch_share.h"
 
 namespace cosdt::agents {
 
@@ -19,9 +21,9 @@ struct LearningRates {
 // Losses of an update, computed before what they change.
 struct CriticLosses {
   double critic = 0;  // mean squared Bellman errors: summed over the two critics, of IQL their mean
-  std::optional<double> actor, value;  // none: not in this update
-  double q = 0;                        // mean absolute value of the critics at the data
-  double gradient_norm = 0;            // of the critics' loss
+  std::optional<double> actor = {}, value = {};  // none: not in this update
+  double q = 0;                                  // mean absolute value of the critics at the data
+  double gradient_norm = 0;                      // of the critics' loss
 };
 
 // Learns the networks of an actor-critic agent, one update per batch of transitions, written out
@@ -31,8 +33,9 @@ class CriticLearner {
  public:
   virtual ~CriticLearner() = default;
 
-  // One update by Adam. `noise` is standard normal, [rows, action_size] of the batch; IQL does not
-  // read it. If the critics' losses are not good (IsGood), nothing changes.
+  // One update by Adam, of this process's share of the batch. `noise` is standard normal, [rows,
+  // action_size] of the batch; IQL does not read it. If the critics' losses are not good (IsGood),
+  // nothing changes.
   virtual CriticLosses Update(TransitionBatch& batch, std::span<const float> noise,
                               const LearningRates& rates, double largest_q) = 0;
 
@@ -44,7 +47,11 @@ class CriticLearner {
 bool IsGood(const CriticLosses& losses, double largest_q);
 
 // The learner of the agent's kind, before its first update. The agent, which must be an
-// actor-critic, must outlive it.
-std::unique_ptr<CriticLearner> MakeCriticLearner(Agent& agent);
+// actor-critic, and the share of batches must outlive it.
+std::unique_ptr<CriticLearner> MakeCriticLearner(Agent& agent, BatchShare& share);
+
+// A message of all gradients of the stacks, which move there, one behind the other, of `more`
+// elements and of notes: [n + BatchShare::kNotes].
+torch::Tensor MakeMessage(std::initializer_list<MlpStack*> stacks, int64_t more = 0);
 
 }  // namespace cosdt::agents

@@ -1,6 +1,7 @@
 #include "agents/critics/td3_learner.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "agents/critics/fit_critics.h"
@@ -14,30 +15,33 @@ constexpr int64_t kActorEvery = 2;
 
 }  // namespace
 
-Td3Learner::Td3Learner(ActorCritic& agent, const Td3BcOptions& options)
-    : Td3Learner(agent, options,
+Td3Learner::Td3Learner(ActorCritic& agent, const Td3BcOptions& options, BatchShare& share)
+    : Td3Learner(agent, options, share,
                  {.bc_weight = 1 / static_cast<float>(options.action_size),
                   .q_weight = static_cast<float>(options.alpha),
                   .critic_bc_coef = 0,
                   .through = MlpPasses::Through::kFirst}) {}
 
-Td3Learner::Td3Learner(ActorCritic& agent, const RebracOptions& options)
-    : Td3Learner(agent, options,
+Td3Learner::Td3Learner(ActorCritic& agent, const RebracOptions& options, BatchShare& share)
+    : Td3Learner(agent, options, share,
                  {.bc_weight = static_cast<float>(options.actor_bc_coef),
                   .q_weight = 1,
                   .critic_bc_coef = static_cast<float>(options.critic_bc_coef),
                   .through = MlpPasses::Through::kSmaller}) {}
 
-Td3Learner::Td3Learner(ActorCritic& agent, const ActorCriticOptions& options,
+Td3Learner::Td3Learner(ActorCritic& agent, const ActorCriticOptions& options, BatchShare& share,
                        const Coefficients& weights)
     : observation_size_(options.observation_size),
       action_size_(options.action_size),
       weights_(weights),
       agent_(agent),
+      share_(share),
       slow_actor_(agent.actor.SameShape()),
       slow_critics_(agent.critics.SameShape()),
       learned_actor_(agent.actor.parameters()),
-      learned_critics_(agent.critics.parameters()) {
+      learned_critics_(agent.critics.parameters()),
+      critic_message_(MakeMessage({&agent.critics})),
+      actor_message_(MakeMessage({&agent.actor})) {
   slow_actor_.parameters().copy_(agent.actor.parameters());
   slow_critics_.parameters().copy_(agent.critics.parameters());
 }
@@ -97,12 +101,15 @@ double Td3Learner::UpdateActor(TransitionBatch& batch, double lr) {
   passes_.InputGradients(agent_.critics, weights_.through, {policy_pairs_.data(), pair}, 1,
                          observation_size_, action_size_, values_.data(),
                          {action_gradients_.data(), action_size_});
-  double sum = 0, size = 0, distance = 0;
+  std::array<double, 2> sums{};  // of values and of their sizes
+  auto& [sum, size] = sums;
   for (int64_t i = 0; i < rows; ++i) {
     sum += values_.data()[i];
     size += std::abs(values_.data()[i]);
   }
-  const auto count = static_cast<double>(rows);
+  share_.Sum(sums);
+  double distance = 0;
+  const auto count = static_cast<double>(share_.whole());
   const double q_weight = weights_.q_weight / (size / count);
   const auto q_share = static_cast<float>(q_weight / count);
   const auto bc_share = static_cast<float>(2 * weights_.bc_weight / count);
@@ -115,11 +122,12 @@ double Td3Learner::UpdateActor(TransitionBatch& batch, double lr) {
       gradient = (bc_share * error - q_share * gradient) * (1 - action * action);
     }
   }
-  const double loss = weights_.bc_weight * distance / count - q_weight * sum / count;
-  if (!std::isfinite(loss)) return loss;
   agent_.actor.ZeroGradients(0);
   agent_.actor.AddGradients(0, {batch.pairs.data(), pair}, rows, kept,
                             {action_gradients_.data(), action_size_});
+  share_.Sum(actor_message_, {&distance, 1});
+  const double loss = weights_.bc_weight * distance / count - q_weight * sum / count;
+  if (!std::isfinite(loss)) return loss;
   learned_actor_.Step(agent_.actor.gradients(), lr, slow_actor_.parameters(), kSlowShare);
   return loss;
 }
@@ -136,8 +144,13 @@ CriticLosses Td3Learner::Update(TransitionBatch& batch, std::span<const float> n
   CriticLosses losses;
   agent_.critics.PrepareBackward();
   ComputeTargets(batch, noise);
-  FitCritics(agent_.critics, {batch.pairs.data(), observation_size_ + action_size_}, batch.rows,
+  FitCritics(agent_.critics, {batch.pairs.data(), observation_size_ + action_size_}, share_.whole(),
              targets_.data(), /*weight=*/1, passes_, losses);
+  std::array<double, 2> sums = {losses.critic, losses.q};
+  share_.Sum(critic_message_, sums);
+  losses = {.critic = sums[0],
+            .q = sums[1],
+            .gradient_norm = agent_.critics.gradients().norm().item<double>()};
   if (!IsGood(losses, largest_q)) return losses;
   const auto step = learned_critics_.steps.item<float>() + 1;
   const bool with_actor = static_cast<int64_t>(step) % kActorEvery == 0;

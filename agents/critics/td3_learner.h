@@ -16,8 +16,8 @@ namespace cosdt::agents {
 // critic for ReBRAC.
 class Td3Learner : public CriticLearner {
  public:
-  Td3Learner(ActorCritic& agent, const Td3BcOptions& options);
-  Td3Learner(ActorCritic& agent, const RebracOptions& options);
+  Td3Learner(ActorCritic& agent, const Td3BcOptions& options, BatchShare& share);
+  Td3Learner(ActorCritic& agent, const RebracOptions& options, BatchShare& share);
 
   CriticLosses Update(TransitionBatch& batch, std::span<const float> noise,
                       const LearningRates& rates, double largest_q) override;
@@ -28,7 +28,8 @@ class Td3Learner : public CriticLearner {
     float bc_weight, q_weight, critic_bc_coef;
     MlpPasses::Through through;
   };
-  Td3Learner(ActorCritic& agent, const ActorCriticOptions& options, const Coefficients& weights);
+  Td3Learner(ActorCritic& agent, const ActorCriticOptions& options, BatchShare& share,
+             const Coefficients& weights);
 
   void ComputeTargets(TransitionBatch& batch, std::span<const float> noise);
   double UpdateActor(TransitionBatch& batch, double lr);
@@ -36,8 +37,10 @@ class Td3Learner : public CriticLearner {
   int64_t observation_size_, action_size_;
   Coefficients weights_;
   ActorCritic& agent_;
+  BatchShare& share_;
   MlpStack slow_actor_, slow_critics_;
   Learned learned_actor_, learned_critics_;
+  torch::Tensor critic_message_, actor_message_;  // gradients
   MlpPasses passes_;
   kernels::Floats targets_, values_;                  // [rows]
   kernels::Floats policy_pairs_;                      // [rows, observation, then action]

@@ -70,10 +70,13 @@ Transitions::Transitions(const datasets::Episodes& episodes, datasets::Normalize
   largest_value_ = reward_scale * largest / (1 - kDiscount);
 }
 
-void Transitions::Draw(int64_t count, envs::Rng& rng, TransitionBatch& batch) const {
-  batch.Require(count, episodes_.observation_size, episodes_.action_size);
+void Transitions::Draw(const BatchShare& share, envs::Rng& rng, TransitionBatch& batch) const {
+  batch.Require(share.count(), episodes_.observation_size, episodes_.action_size);
   std::uniform_int_distribution<size_t> draw(0, rows_.size() - 1);
-  for (int64_t i = 0; i < count; ++i) Copy(rows_[draw(rng)], i, batch);
+  for (int64_t i = -share.first(); i < share.whole() - share.first(); ++i) {
+    const size_t row = rows_[draw(rng)];
+    if (i >= 0 && i < share.count()) Copy(row, i, batch);
+  }
 }
 
 void Transitions::Copy(size_t row, int64_t i, TransitionBatch& batch) const {

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "agents/kernels/gemm.h"
+#include "agents/processes/batch_share.h"
 #include "datasets/episodes.h"
 #include "datasets/normalizer.h"
 #include "envs/env.h"
@@ -41,8 +42,9 @@ class Transitions {
   // The largest absolute reward / (1 - discount): no value of a policy is beyond it.
   double largest_value() const { return largest_value_; }
 
-  // Draws `count` transitions, each equally likely, with replacement.
-  void Draw(int64_t count, envs::Rng& rng, TransitionBatch& batch) const;
+  // Draws a whole batch of transitions, each equally likely, with replacement, and copies the
+  // share.
+  void Draw(const BatchShare& share, envs::Rng& rng, TransitionBatch& batch) const;
 
   // The transition of a row of the episodes, written to place `i`.
   void Copy(size_t row, int64_t i, TransitionBatch& batch) const;

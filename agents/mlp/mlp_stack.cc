@@ -76,6 +76,11 @@ MlpStack::MlpStack(int64_t members, int64_t inputs, int64_t hidden, int64_t outp
   transposed_.Require(members * (hidden_layers - 1) * hidden * hidden);
 }
 
+void MlpStack::PlaceGradients(const torch::Tensor& flat) {
+  gradients_ = flat;
+  layer_gradients_ = Views(gradients_);
+}
+
 MlpStack::Layers MlpStack::Views(const torch::Tensor& flat) const {
   Layers layers;
   int64_t offset = 0;

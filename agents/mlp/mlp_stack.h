@@ -62,6 +62,8 @@ class MlpStack {
   // [n], with every matrix beginning at a multiple of 64 bytes; the gaps stay zero.
   const torch::Tensor& parameters() const { return parameters_; }
   const torch::Tensor& gradients() const { return gradients_; }
+  // Gives the gradients another place, of as many elements.
+  void PlaceGradients(const torch::Tensor& flat);
   int64_t members() const { return members_; }
   int64_t outputs() const { return outputs_; }
   const Layers& layers() const { return layers_; }

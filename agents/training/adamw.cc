@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "agents/processes/batch_share.h"
+
 namespace cosdt::agents {
 namespace {
 
@@ -21,7 +23,7 @@ AdamW::AdamW(torch::nn::Module& module, double weight_decay) : weight_decay_(wei
     size += (p.numel() + kAlignment - 1) / kAlignment * kAlignment;
   }
   parameters_ = torch::zeros({size}, parameters.at(0).options().requires_grad(false));
-  message_ = torch::zeros({size + kNotes}, parameters_.options());
+  message_ = torch::zeros({size + BatchShare::kNotes}, parameters_.options());
   gradients_ = message_.narrow(0, 0, size);
   first_ = torch::zeros_like(parameters_);
   second_ = torch::zeros_like(parameters_);

@@ -42,8 +42,7 @@ class AdamW {
   const torch::Tensor& parameters() const { return parameters_; }
   const torch::Tensor& gradients() const { return gradients_; }
 
-  // The gradients and after them kNotes values: what several processes sum in one message.
-  static constexpr int64_t kNotes = 16;
+  // The gradients and BatchShare::kNotes values: what several processes sum in one message.
   const torch::Tensor& message() const { return message_; }
   const torch::Tensor& first() const { return first_; }
   const torch::Tensor& second() const { return second_; }

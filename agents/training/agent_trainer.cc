@@ -7,6 +7,7 @@
 #include "agents/training/critic_trainer.h"
 #include "agents/training/trainer.h"
 #include "datasets/file_error.h"
+#include "datasets/sha256.h"
 
 namespace cosdt::agents {
 namespace {
@@ -32,15 +33,33 @@ std::unique_ptr<AgentTrainer> MakeTrainer(std::shared_ptr<Agent> agent,
                                 agent->options().name());
   }
   if (agent->options().has_critics()) {
-    if (group) {
-      throw std::invalid_argument(
-          "training: expected one process for an agent with critics, found " +
-          std::to_string(group->size()));
-    }
-    return std::make_unique<CriticTrainer>(std::move(agent), episodes, normalizer, options);
+    return std::make_unique<CriticTrainer>(std::move(agent), episodes, normalizer, options, group);
   }
   return std::make_unique<Trainer>(std::move(agent), episodes, normalizer, options,
                                    UpdatePath::kOfDevice, std::move(critic), group);
+}
+
+void AgentTrainer::TakeStateOfFirst() {
+  const torch::NoGradGuard no_grad;
+  std::vector<torch::Tensor> arrays = Arrays();
+  for (const torch::Tensor& buffer : agent().module().buffers()) arrays.push_back(buffer);
+  for (torch::Tensor& array : arrays) {
+    const torch::Tensor bytes = array.cpu().contiguous();
+    share_.group()->Broadcast(bytes);
+    array.copy_(bytes);
+  }
+  const torch::Tensor done = torch::full({1}, updates(), torch::kInt64);
+  share_.group()->Broadcast(done);
+  SetUpdates(done.item<int64_t>());
+}
+
+std::string AgentTrainer::Digest() const {
+  datasets::Sha256 digest;
+  for (const torch::Tensor& array : Arrays()) {
+    const torch::Tensor bytes = array.cpu().contiguous();
+    digest.Add({static_cast<const char*>(bytes.const_data_ptr()), bytes.nbytes()});
+  }
+  return digest.Finish();
 }
 
 void ExpectDataOf(const AgentOptions& agent, const datasets::Episodes& episodes) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "agents/models/agent.h"
+#include "agents/processes/batch_share.h"
 #include "agents/processes/process_group.h"
 #include "agents/storage/safetensors.h"
 #include "datasets/episodes.h"
@@ -44,6 +45,10 @@ class NotFiniteError : public std::runtime_error {
 };
 
 // Makes the updates of an agent on a dataset: Trainer from windows, CriticTrainer from transitions.
+//
+// The processes of a group do the same updates, each with its share of every batch and of what is
+// random in it, and sum losses and gradients: all have the same bits, and those of one process
+// alone to rounding.
 class AgentTrainer {
  public:
   virtual ~AgentTrainer() = default;
@@ -68,22 +73,31 @@ class AgentTrainer {
                     std::map<std::string, std::string> metadata = {}) const = 0;
   virtual std::map<std::string, std::string> Restore(const std::string& path) = 0;
 
-  // In a group of processes, which agents with critics are not trained in: takes all that Restore
-  // reads as rank 0 has it.
-  virtual void TakeStateOfFirst() {}
+  // In a group: takes all that Restore reads as rank 0 has it.
+  void TakeStateOfFirst();
 
-  // In a group: the SHA-256 of weights and moments.
-  virtual std::string Digest() const { return ""; }
+  // The SHA-256 of weights and moments.
+  std::string Digest() const;
 
   // In a group: asks all to stop after the next update, which tells them. Whether any process asked
   // before the last one.
-  virtual void AskToStop(bool) {}
-  virtual bool is_asked_to_stop() const { return false; }
+  void AskToStop(bool stop) { share_.AskToStop(stop); }
+  bool is_asked_to_stop() const { return share_.is_asked_to_stop(); }
+
+ protected:
+  explicit AgentTrainer(const BatchShare& share) : share_(share) {}
+
+  // Weights and moments.
+  virtual std::vector<torch::Tensor> Arrays() const = 0;
+
+  // Counts so many updates as done, and takes the sampler to its position behind them.
+  virtual void SetUpdates(int64_t updates) = 0;
+
+  BatchShare share_;
 };
 
 // The trainer of the agent's kind; `critic` guides agents that imitate. Throws what its constructor
-// throws, and std::invalid_argument if an agent with critics is given another's or several
-// processes.
+// throws, and std::invalid_argument if an agent with critics is given another's.
 std::unique_ptr<AgentTrainer> MakeTrainer(std::shared_ptr<Agent> agent,
                                           const datasets::Episodes& episodes,
                                           const datasets::Normalizer& normalizer,

@@ -35,11 +35,13 @@ std::string NumberText(double x) {
 }  // namespace
 
 CriticTrainer::CriticTrainer(std::shared_ptr<Agent> agent, const datasets::Episodes& episodes,
-                             const datasets::Normalizer& normalizer, const TrainerOptions& options)
-    : agent_(std::move(agent)),
+                             const datasets::Normalizer& normalizer, const TrainerOptions& options,
+                             ProcessGroup* group)
+    : AgentTrainer(BatchShare(group, options.batch_size)),
+      agent_(std::move(agent)),
       options_((options.Validate(), options)),
       transitions_(episodes, normalizer, ScaleOf(WithCriticsOnCpu(*agent_), episodes)),
-      learner_(MakeCriticLearner(*agent_)) {
+      learner_(MakeCriticLearner(*agent_, share_)) {
   ExpectDataOf(agent_->options(), episodes);
 }
 
@@ -53,11 +55,14 @@ double CriticTrainer::ActorRate() const {
 
 UpdateResult CriticTrainer::UpdateOnce(CriticLosses& losses) {
   envs::Rng rng = envs::MakeRng(options_.seed ^ kTransitionStream, static_cast<uint64_t>(updates_));
-  transitions_.Draw(options_.batch_size, rng, batch_);
-  noise_.resize(static_cast<size_t>(options_.batch_size * agent_->options().action_size()));
+  transitions_.Draw(share_, rng, batch_);
+  const int64_t actions = agent_->options().action_size();
+  noise_.resize(static_cast<size_t>(options_.batch_size * actions));
   std::normal_distribution<float> normal;
   for (float& x : noise_) x = normal(rng);
-  losses = learner_->Update(batch_, noise_, {options_.learning_rate, ActorRate()},
+  const auto own = std::span(noise_).subspan(static_cast<size_t>(share_.first() * actions),
+                                             static_cast<size_t>(share_.count() * actions));
+  losses = learner_->Update(batch_, own, {options_.learning_rate, ActorRate()},
                             kDiverged * transitions_.largest_value());
   return {.update = updates_ + 1,
           .loss = losses.critic,
@@ -69,6 +74,7 @@ UpdateResult CriticTrainer::UpdateOnce(CriticLosses& losses) {
 }
 
 std::vector<UpdateResult> CriticTrainer::Update(int64_t count) {
+  const ProcessGroup::Computation computation(share_.group());
   std::vector<UpdateResult> results;
   const double largest = kDiverged * transitions_.largest_value();
   while (static_cast<int64_t>(results.size()) < count) {
@@ -90,6 +96,12 @@ std::vector<UpdateResult> CriticTrainer::Update(int64_t count) {
         std::move(results));
   }
   return results;
+}
+
+std::vector<torch::Tensor> CriticTrainer::Arrays() const {
+  std::vector<torch::Tensor> arrays = agent_->module().parameters();
+  for (const auto& [name, tensor] : learner_->State()) arrays.push_back(tensor);
+  return arrays;
 }
 
 void CriticTrainer::Save(const std::string& path,

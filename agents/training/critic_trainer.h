@@ -21,11 +21,12 @@ class CriticTrainer : public AgentTrainer {
   // earn, the largest reward / (1 - discount).
   static constexpr double kDiverged = 100;
 
-  // Takes the agent's weights as they are; episodes must outlive this object. Throws
-  // std::invalid_argument if the agent has no critics or is not on the CPU, and what Transitions
-  // throws.
+  // Takes the agent's weights as they are; episodes and the group, which may be null, must outlive
+  // this object. Throws std::invalid_argument if the agent has no critics or is not on the CPU, or
+  // if the group has more processes than a batch has rows, and what Transitions throws.
   CriticTrainer(std::shared_ptr<Agent> agent, const datasets::Episodes& episodes,
-                const datasets::Normalizer& normalizer, const TrainerOptions& options);
+                const datasets::Normalizer& normalizer, const TrainerOptions& options,
+                ProcessGroup* group = nullptr);
 
   // Throws NotFiniteError if the critics' loss or gradient is not finite or their values diverge;
   // all state is then that of the updates before.
@@ -40,6 +41,8 @@ class CriticTrainer : public AgentTrainer {
   std::map<std::string, std::string> Restore(const std::string& path) override;
 
  private:
+  std::vector<torch::Tensor> Arrays() const override;
+  void SetUpdates(int64_t updates) override { updates_ = updates; }
   UpdateResult UpdateOnce(CriticLosses& losses);
   double ActorRate() const;
 
@@ -48,7 +51,7 @@ class CriticTrainer : public AgentTrainer {
   Transitions transitions_;
   std::unique_ptr<CriticLearner> learner_;
   TransitionBatch batch_;
-  std::vector<float> noise_;
+  std::vector<float> noise_;  // of the whole batch
   int64_t updates_ = 0;
 };
 

@@ -72,19 +72,6 @@ void CheckData(const Agent& agent, const datasets::Episodes& episodes) {
   CheckFinite("returns_to_go", episodes.returns_to_go, 1);
 }
 
-void CheckGroup(const ProcessGroup& group, const TrainerOptions& options, bool on_cpu) {
-  const std::string found = std::to_string(group.size());
-  if (group.size() > options.batch_size) {
-    throw std::invalid_argument("processes: expected at most " +
-                                std::to_string(options.batch_size) +
-                                ", the windows of a batch, found " + found);
-  }
-  if (!on_cpu) {
-    throw std::invalid_argument("processes: expected one on a GPU, found " + found +
-                                " (several train on CPUs)");
-  }
-}
-
 template <class T>
 std::span<T> Span(const torch::Tensor& tensor) {
   return {tensor.data_ptr<T>(), static_cast<size_t>(tensor.numel())};
@@ -130,19 +117,20 @@ void KeepFreedMemory() {
 Trainer::Trainer(std::shared_ptr<Agent> agent, const datasets::Episodes& episodes,
                  datasets::Normalizer normalizer, const TrainerOptions& options, UpdatePath path,
                  std::shared_ptr<const CriticGuide> critic, ProcessGroup* group)
-    : agent_(std::move(agent)),
+    : AgentTrainer(BatchShare(group, options.batch_size, "windows")),
+      agent_(std::move(agent)),
       normalizer_(std::move(normalizer)),
       options_((options.Validate(), options)),
       critic_(std::move(critic)),
       sampler_(episodes, SamplerOptions(*agent_, options_)),
       optimizer_(agent_->module(), options_.weight_decay),
-      group_(group),
-      share_(group ? group->ShareOf(options_.batch_size)
-                   : ProcessGroup::Share{0, options_.batch_size}),
       windows_(options_.batch_size) {
   CheckData(*agent_, episodes);
   const torch::Device device = agent_->device();
-  if (group_) CheckGroup(*group_, options_, device.is_cpu() && path != UpdatePath::kExplicit);
+  if (group && (!device.is_cpu() || path == UpdatePath::kExplicit)) {
+    throw std::invalid_argument("processes: expected one on a GPU, found " +
+                                std::to_string(group->size()) + " (several train on CPUs)");
+  }
   torch::ScalarType type = ParseTrainingPrecision(options_.precision, device);
   // AMX is LibTorch's, by way of autograd
   const bool amx = type == torch::kBFloat16 && kernels::ProcessorHasAmx();
@@ -169,9 +157,10 @@ Trainer::Trainer(std::shared_ptr<Agent> agent, const datasets::Episodes& episode
   }
   if (const DecisionTransformer model = agent_->transformer();
       path == UpdatePath::kOfDevice && model && !amx && CpuUpdate::Takes(model->options())) {
-    cpu_update_ = std::make_unique<CpuUpdate>(model, optimizer_, share_.count, type, critic_.get());
+    cpu_update_ =
+        std::make_unique<CpuUpdate>(model, optimizer_, share_.count(), type, critic_.get());
   }
-  const int64_t batch = share_.count, steps = agent_->options().context();
+  const int64_t batch = share_.count(), steps = agent_->options().context();
   batch_ = {
       .returns_to_go = torch::empty({batch, steps}),
       .observations = torch::empty({batch, steps, episodes.observation_size}),
@@ -186,8 +175,8 @@ Batch Trainer::NextBatch() {
   Batch batch = GatherWindows();
   if (!critic_) return batch;
   batch.critic_observations = torch::empty(
-      {share_.count, agent_->options().context(), agent_->options().observation_size()});
-  batch.critic_weights = torch::empty(share_.count);
+      {share_.count(), agent_->options().context(), agent_->options().observation_size()});
+  batch.critic_weights = torch::empty(share_.count());
   critic_->Fill(OwnWindows(), Span<float>(batch.critic_observations),
                 Span<float>(batch.critic_weights));
   return batch;
@@ -239,7 +228,7 @@ std::string Trainer::update_path() const {
 UpdateResult Trainer::Update() { return Update(1).front(); }
 
 std::vector<UpdateResult> Trainer::Update(int64_t count) {
-  const ProcessGroup::Computation computation(group_);
+  const ProcessGroup::Computation computation(share_.group());
   SetProductPrecision();
   std::vector<UpdateResult> results;
   while (static_cast<int64_t>(results.size()) < count) {
@@ -293,8 +282,8 @@ void Trainer::UpdateOnDevice(int64_t count, std::vector<UpdateResult>& results) 
 }
 
 std::span<const datasets::Window> Trainer::OwnWindows() const {
-  return std::span(windows_).subspan(static_cast<size_t>(share_.first),
-                                     static_cast<size_t>(share_.count));
+  return std::span(windows_).subspan(static_cast<size_t>(share_.first()),
+                                     static_cast<size_t>(share_.count()));
 }
 
 // Of the whole batch.
@@ -311,9 +300,9 @@ double Trainer::ComputeLossAndGradients(uint64_t dropout_key) {
     using Whole = CpuUpdate::Whole;
     return cpu_update_->Run(
         batch, dropout_key,
-        group_ ? std::optional(Whole{share_.first, RealSteps()}) : std::nullopt);
+        share_.group() ? std::optional(Whole{share_.first(), RealSteps()}) : std::nullopt);
   }
-  agent_->set_dropout_key(dropout_key, share_.first);
+  agent_->set_dropout_key(dropout_key, share_.first());
   const torch::Tensor predicted = agent_->Predict(batch);
   torch::Tensor loss =
       ActionLoss(predicted, batch.actions, batch.mask, agent_->options().discrete_actions());
@@ -321,24 +310,13 @@ double Trainer::ComputeLossAndGradients(uint64_t dropout_key) {
     loss = loss +
            critic_->Loss(predicted, batch.mask, batch.critic_observations, batch.critic_weights);
   }
-  if (group_) loss = loss * (batch.mask.sum().item<double>() / static_cast<double>(RealSteps()));
-  if (group_ || torch::isfinite(loss).item<bool>()) {
+  if (share_.group())
+    loss = loss * (batch.mask.sum().item<double>() / static_cast<double>(RealSteps()));
+  if (share_.group() || torch::isfinite(loss).item<bool>()) {
     optimizer_.ZeroGradients();
     loss.backward();
   }
   return loss.item<double>();
-}
-
-// The whole batch's loss and gradients, from each process's part of them.
-double Trainer::SumOverProcesses(double loss) {
-  const torch::NoGradGuard no_grad;
-  const torch::Tensor& message = optimizer_.message();
-  const torch::Tensor notes = message.narrow(0, message.numel() - AdamW::kNotes, AdamW::kNotes);
-  notes[0] = loss;
-  notes[1] = asks_to_stop_ ? 1.0 : 0.0;
-  group_->Sum(message);
-  is_asked_to_stop_ = notes[1].item<float>() > 0;
-  return notes[0].item<double>();
 }
 
 // An update that is not finite changes nothing.
@@ -348,7 +326,7 @@ UpdateResult Trainer::UpdateOnce() {
   result.learning_rate = LearningRate(result.update);
   sampler_.Sample(windows_);
   result.loss = ComputeLossAndGradients(DropoutKey(result.update));
-  if (group_) result.loss = SumOverProcesses(result.loss);
+  share_.Sum(optimizer_.message(), {&result.loss, 1});
   if (!std::isfinite(result.loss)) return result;
   result.gradient_norm = optimizer_.GradientNorm().item<double>();
   if (!std::isfinite(result.gradient_norm)) return result;

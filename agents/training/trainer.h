@@ -97,10 +97,6 @@ enum class UpdatePath {
 
 // Same seed, same weights, bit for bit: on one machine, with the same number of threads (torch's).
 // With the agent on a GPU, the data is there too, and batches are assembled there.
-//
-// The processes of a group do the same updates, each with its share of every batch's windows and of
-// dropout's pattern, and sum loss and gradients: all have the same bits, and those of one process
-// alone to rounding.
 class Trainer : public AgentTrainer {
  public:
   // Takes the agent's weights as they are; episodes must outlive this object. A critic, of the same
@@ -133,12 +129,9 @@ class Trainer : public AgentTrainer {
             std::map<std::string, std::string> metadata = {}) const override;
   std::map<std::string, std::string> Restore(const std::string& path) override;
 
-  void TakeStateOfFirst() override;
-  std::string Digest() const override;
-  void AskToStop(bool stop) override { asks_to_stop_ = stop; }
-  bool is_asked_to_stop() const override { return is_asked_to_stop_; }
-
  private:
+  std::vector<torch::Tensor> Arrays() const override;
+  void SetUpdates(int64_t updates) override;
   Batch NextBatch();
   Batch GatherWindows();
   double LearningRate(int64_t update) const;
@@ -146,7 +139,6 @@ class Trainer : public AgentTrainer {
   void SetProductPrecision() const;
   UpdateResult UpdateOnce();
   double ComputeLossAndGradients(uint64_t dropout_key);
-  double SumOverProcesses(double loss);
   std::span<const datasets::Window> OwnWindows() const;
   int64_t RealSteps() const;
   void UpdateOnDevice(int64_t count, std::vector<UpdateResult>& results);
@@ -157,9 +149,6 @@ class Trainer : public AgentTrainer {
   std::shared_ptr<const CriticGuide> critic_;
   datasets::WindowSampler sampler_;
   AdamW optimizer_;
-  ProcessGroup* group_;
-  ProcessGroup::Share share_;  // of the batch's windows
-  bool asks_to_stop_ = false, is_asked_to_stop_ = false;
   std::vector<datasets::Window> windows_;        // the whole batch's
   Batch batch_;                                  // on the CPU: refilled for every update
   std::unique_ptr<CpuUpdate> cpu_update_;        // kOfDevice on the CPU

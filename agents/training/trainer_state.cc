@@ -1,6 +1,5 @@
 // The state of a training on disk and in a group of processes.
 #include "agents/training/trainer.h"
-#include "datasets/sha256.h"
 
 namespace cosdt::agents {
 
@@ -18,27 +17,13 @@ std::map<std::string, std::string> Trainer::Restore(const std::string& path) {
   return std::move(state.file.metadata);
 }
 
-void Trainer::TakeStateOfFirst() {
-  const torch::NoGradGuard no_grad;
-  for (const torch::Tensor& array :
-       {optimizer_.parameters(), optimizer_.first(), optimizer_.second()}) {
-    group_->Broadcast(array);
-  }
-  for (const torch::Tensor& buffer : agent_->module().buffers()) group_->Broadcast(buffer);
-  const torch::Tensor steps = torch::full({1}, updates(), torch::kInt64);
-  group_->Broadcast(steps);
-  optimizer_.CountSteps(steps.item<int64_t>() - updates());
-  sampler_.set_position(static_cast<uint64_t>(updates() * options_.batch_size));
+std::vector<torch::Tensor> Trainer::Arrays() const {
+  return {optimizer_.parameters(), optimizer_.first(), optimizer_.second()};
 }
 
-std::string Trainer::Digest() const {
-  datasets::Sha256 digest;
-  for (const torch::Tensor& array :
-       {optimizer_.parameters(), optimizer_.first(), optimizer_.second()}) {
-    const torch::Tensor bytes = array.cpu();
-    digest.Add({static_cast<const char*>(bytes.const_data_ptr()), bytes.nbytes()});
-  }
-  return digest.Finish();
+void Trainer::SetUpdates(int64_t updates) {
+  optimizer_.CountSteps(updates - optimizer_.steps());
+  sampler_.set_position(static_cast<uint64_t>(updates * options_.batch_size));
 }
 
 }  // namespace cosdt::agents

@@ -17,7 +17,7 @@ AGENTS = {
     "kernels": [],
     "mlp": ["kernels"],
     "models": ["storage", "kernels", "mlp"],
-    "critics": ["kernels", "mlp", "models", "storage"],
+    "critics": ["kernels", "mlp", "models", "processes", "storage"],
     "decoding": ["kernels", "models"],
     "training": ["storage", "processes", "kernels", "mlp", "models", "critics"],
     "policies": [],

@@ -136,7 +136,8 @@ TEST(CriticLearnerTest, LossesGradientsAndUpdatesAreThoseOfPyTorch) {
     const std::shared_ptr<Agent> agent = MakeAgent(expected.options);
     ActorCritic& networks = *agent->actor_critic();
     SetParameters(networks, expected.before);
-    const std::unique_ptr<CriticLearner> learner = MakeCriticLearner(*agent);
+    BatchShare share(nullptr, kCriticBatch);
+    const std::unique_ptr<CriticLearner> learner = MakeCriticLearner(*agent, share);
     TransitionBatch batch;
     std::vector<float> losses;
     for (int64_t update = 0; update < golden::kCriticUpdates; ++update) {
@@ -198,7 +199,8 @@ class CriticBlocksTest : public ::testing::Test {
   static std::shared_ptr<Agent> Trained(const std::string& kind) {
     torch::manual_seed(7);
     const std::shared_ptr<Agent> agent = MakeAgent(GoldenAgent(kind));
-    const std::unique_ptr<CriticLearner> learner = MakeCriticLearner(*agent);
+    BatchShare share(nullptr, kRows);
+    const std::unique_ptr<CriticLearner> learner = MakeCriticLearner(*agent, share);
     for (int update = 0; update < 3; ++update) {
       TransitionBatch batch;
       batch.Require(kRows, kCriticObservations, kCriticActions);
@@ -229,7 +231,8 @@ TEST_F(CriticBlocksTest, BitsDoNotDependOnTheNumberOfThreads) {
 TEST_F(CriticBlocksTest, ValuesThatDivergeChangeNothing) {
   for (const char* kind : {"td3bc", "rebrac", "iql"}) {
     const std::shared_ptr<Agent> agent = MakeAgent(GoldenAgent(kind));
-    const std::unique_ptr<CriticLearner> learner = MakeCriticLearner(*agent);
+    BatchShare share(nullptr, kCriticBatch);
+    const std::unique_ptr<CriticLearner> learner = MakeCriticLearner(*agent, share);
     TransitionBatch batch;
     const std::vector<float> before = Parameters(agent->module());
     const std::vector<float> noise(kCriticBatch * kCriticActions);

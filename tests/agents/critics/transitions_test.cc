@@ -51,7 +51,7 @@ TEST(TransitionsTest, AreThoseOfD4rlsQlearningDataset) {
   TransitionBatch batch;
   std::map<float, int> drawn;
   for (int round = 0; round < 100; ++round) {
-    transitions.Draw(10, rng, batch);
+    transitions.Draw(BatchShare(nullptr, 10), rng, batch);
     for (int64_t i = 0; i < 10; ++i) {
       const float row = batch.pairs.data()[2 * i];
       ++drawn[row];

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "agents/models/actor_critic.h"
 #include "agents/training/trainer.h"
 #include "tests/agents/processes/run_group.h"
 #include "tests/agents/training/small_training.h"
@@ -14,17 +15,17 @@ namespace {
 
 using testing::Each;
 
-std::unique_ptr<Trainer> MakeMember(const AgentOptions& agent, const TrainerOptions& options,
-                                    const datasets::Episodes& episodes, ProcessGroup* group) {
+std::unique_ptr<AgentTrainer> MakeMember(const AgentOptions& agent, const TrainerOptions& options,
+                                         const datasets::Episodes& episodes, ProcessGroup* group) {
   // ranks are threads here, which share LibTorch's generator
   static std::mutex mutex;
   const std::lock_guard lock(mutex);
   torch::manual_seed(3);
-  return std::make_unique<Trainer>(MakeAgent(agent), episodes, datasets::MakeNormalizer(episodes),
-                                   options, UpdatePath::kOfDevice, nullptr, group);
+  return MakeTrainer(MakeAgent(agent), episodes, datasets::MakeNormalizer(episodes), options,
+                     nullptr, group);
 }
 
-torch::Tensor Weights(Trainer& trainer) {
+torch::Tensor Weights(AgentTrainer& trainer) {
   std::vector<torch::Tensor> all;
   for (const torch::Tensor& weight : trainer.agent().module().parameters()) {
     all.push_back(weight.detach().clone().flatten());
@@ -32,7 +33,8 @@ torch::Tensor Weights(Trainer& trainer) {
   return torch::cat(all);
 }
 
-// The agents of the updates' two ways: without autograd, and with it; with both kinds of actions.
+// The agents of the updates' ways: without autograd, and with it; with both kinds of actions; with
+// critics.
 std::vector<AgentOptions> Agents() {
   std::vector<AgentOptions> agents(4, SmallAgent("dt"));
   agents[1].dt.width = 12;  // by autograd
@@ -40,6 +42,10 @@ std::vector<AgentOptions> Agents() {
   agents[3].dt.tokens = 2;
   agents[3].dt.discrete_actions = 4;
   agents[3].dt.action_size = 1;
+  for (const std::string kind : {"td3bc", "rebrac", "iql", "iql"}) {
+    agents.push_back(SmallAgent(kind));
+  }
+  agents.back().iql.deterministic = true;
   return agents;
 }
 
@@ -76,10 +82,10 @@ TEST(ProcessesTest, TheFirstGradientIsThatOfOneProcess) {
     agent.dt.dropout = 0.4;
     const datasets::Episodes episodes =
         agent.discrete_actions() > 0 ? MakeDiscreteEpisodes() : MakeEpisodes();
-    const UpdateResult alone = MakeMember(agent, options, episodes, nullptr)->Update();
+    const UpdateResult alone = MakeMember(agent, options, episodes, nullptr)->Update(1)[0];
     for (const int size : {2, 5, 17}) {
       const auto errors = RunGroup(size, [&](ProcessGroup& group) {
-        const UpdateResult result = MakeMember(agent, options, episodes, &group)->Update();
+        const UpdateResult result = MakeMember(agent, options, episodes, &group)->Update(1)[0];
         EXPECT_NEAR(result.loss, alone.loss, 1e-6 * alone.loss);
         EXPECT_NEAR(result.gradient_norm, alone.gradient_norm, 1e-6 * alone.gradient_norm);
         group.Finish();
@@ -91,33 +97,37 @@ TEST(ProcessesTest, TheFirstGradientIsThatOfOneProcess) {
 
 TEST(ProcessesTest, AStopOfOneIsAStopOfAll) {
   const datasets::Episodes episodes = MakeEpisodes();
-  const auto errors = RunGroup(3, [&](ProcessGroup& group) {
-    const auto member = MakeMember(SmallAgent("dt"), FastTraining(), episodes, &group);
-    member->Update();
-    EXPECT_FALSE(member->is_asked_to_stop());
-    member->AskToStop(group.rank() == 2);
-    member->Update();
-    EXPECT_TRUE(member->is_asked_to_stop());
-    group.Finish();
-  });
-  EXPECT_THAT(errors, Each(""));
+  for (const std::string kind : {"dt", "td3bc", "iql"}) {
+    const auto errors = RunGroup(3, [&](ProcessGroup& group) {
+      const auto member = MakeMember(SmallAgent(kind), FastTraining(), episodes, &group);
+      member->Update(1);
+      EXPECT_FALSE(member->is_asked_to_stop());
+      member->AskToStop(group.rank() == 2);
+      member->Update(1);
+      EXPECT_TRUE(member->is_asked_to_stop());
+      group.Finish();
+    });
+    EXPECT_THAT(errors, Each("")) << kind;
+  }
 }
 
 TEST(ProcessesTest, AnUpdateThatIsNotFiniteInOneEndsAll) {
   const datasets::Episodes episodes = MakeEpisodes();
   TrainerOptions options = FastTraining();
-  for (const std::string kind : {"dt", "bc"}) {
+  for (const std::string kind : {"dt", "bc", "td3bc", "iql"}) {
     const auto errors = RunGroup(2, [&](ProcessGroup& group) {
       const auto member = MakeMember(SmallAgent(kind), options, episodes, &group);
       member->Update(2);
       const std::string before = member->Digest();
       const torch::NoGradGuard no_grad;
-      const torch::Tensor weight = member->agent().module().parameters()[0];
+      const ActorCritic* const critic = member->agent().actor_critic();
+      const torch::Tensor weight =
+          critic ? critic->critics.parameters() : member->agent().module().parameters()[0];
       const torch::Tensor good = weight.clone();
       if (group.rank() == 1) weight.fill_(std::numeric_limits<float>::quiet_NaN());
       {
         const torch::AutoGradMode grad(true);
-        EXPECT_THROW(member->Update(), NotFiniteError);
+        EXPECT_THROW(member->Update(1), NotFiniteError);
       }
       weight.copy_(good);
       EXPECT_EQ(member->Digest(), before);
@@ -130,32 +140,38 @@ TEST(ProcessesTest, AnUpdateThatIsNotFiniteInOneEndsAll) {
 
 TEST(ProcessesTest, TheFirstsStateIsTakenByAll) {
   const datasets::Episodes episodes = MakeEpisodes();
-  const auto errors = RunGroup(2, [&](ProcessGroup& group) {
-    const auto member = MakeMember(SmallAgent("dt"), FastTraining(), episodes, &group);
-    if (group.is_first()) {
-      const std::string path = testing::TempDir() + "state_of_first.safetensors";
-      const auto alone = MakeMember(SmallAgent("dt"), FastTraining(), episodes, nullptr);
-      alone->Update(7);
-      alone->Save(path);
-      member->Restore(path);
-    }
-    member->TakeStateOfFirst();
-    EXPECT_EQ(member->updates(), 7);
-    group.ExpectSame("state", member->Digest());
-    const UpdateResult next = member->Update();
-    group.ExpectSame("loss", std::to_string(next.loss));
-    group.Finish();
-  });
-  EXPECT_THAT(errors, Each(""));
+  for (const std::string kind : {"dt", "rebrac", "iql"}) {
+    const auto errors = RunGroup(2, [&](ProcessGroup& group) {
+      const auto member = MakeMember(SmallAgent(kind), FastTraining(), episodes, &group);
+      if (group.is_first()) {
+        const std::string path = testing::TempDir() + "state_of_first.safetensors";
+        const auto alone = MakeMember(SmallAgent(kind), FastTraining(), episodes, nullptr);
+        alone->Update(7);
+        alone->Save(path);
+        member->Restore(path);
+      }
+      member->TakeStateOfFirst();
+      EXPECT_EQ(member->updates(), 7);
+      group.ExpectSame("state", member->Digest());
+      const UpdateResult next = member->Update(1)[0];
+      group.ExpectSame("loss", std::to_string(next.loss));
+      group.Finish();
+    });
+    EXPECT_THAT(errors, Each("")) << kind;
+  }
 }
 
 TEST(ProcessesTest, MoreProcessesThanWindowsAreRefused) {
   const datasets::Episodes episodes = MakeEpisodes();
   TrainerOptions options = FastTraining();
   options.batch_size = 2;
-  const auto errors = RunGroup(
-      3, [&](ProcessGroup& group) { MakeMember(SmallAgent("dt"), options, episodes, &group); });
-  EXPECT_THAT(errors, Each("processes: expected at most 2, the windows of a batch, found 3"));
+  for (const auto& [kind, rows] : {std::pair("dt", "windows"), std::pair("iql", "rows")}) {
+    const auto errors = RunGroup(3, [&, kind = std::string(kind)](ProcessGroup& group) {
+      MakeMember(SmallAgent(kind), options, episodes, &group);
+    });
+    EXPECT_THAT(errors, Each("processes: expected at most 2, the " + std::string(rows) +
+                             " of a batch, found 3"));
+  }
 }
 
 }  // namespace

@@ -54,7 +54,7 @@ inline AgentOptions SmallAgent(const std::string& kind) {
   options.dt.context = 5;
   options.dt.max_timestep = 30;
   options.bc.width = 32;
-  options.rebrac.width = options.iql.width = 16;
+  options.td3bc.width = options.rebrac.width = options.iql.width = 16;
   options.SetSizes(3, 2);
   return options;
 }

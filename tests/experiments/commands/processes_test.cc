@@ -96,6 +96,26 @@ TEST_F(ProcessesTest, TwoAndThreeTrainWhatOneDoesToRoundingAndAnyNumberResumes) 
   EXPECT_EQ(Lines(ReadBytes(Out("alone/metrics.jsonl"))), 2);
 }
 
+TEST_F(ProcessesTest, AgentsWithCriticsTrainWhatOneProcessDoesToRounding) {
+  for (const std::string agent : {"td3bc", "iql"}) {
+    const auto train = [&](const std::string& out, const std::string& rest) {
+      const ProgramResult result = RunProgram(
+          "train --dataset " + data_ + " --out " + Out(agent + out).string() + " --agent " + agent +
+          " --threads 1 --width 16 --batch-size 9 --save-every 40 --json " + rest + " 2>/dev/null");
+      EXPECT_EQ(result.exit_code, 0) << result.output;
+      return json::parse(result.output)["loss"].get<double>();
+    };
+    const double alone = train("alone", "--updates 100");
+    EXPECT_NEAR(train("two", "--updates 100 --processes 2"), alone, 1e-4 * alone);
+    // in parts, and on with another number
+    train("again", "--updates 60 --processes 2");
+    train("again", "--updates 100 --processes 2 --resume");
+    EXPECT_EQ(Weights(agent + "again"), Weights(agent + "two"));
+    EXPECT_NEAR(train("again", "--updates 120 --processes 3 --resume"),
+                train("alone", "--updates 120 --resume"), 1e-4 * alone);
+  }
+}
+
 TEST_F(ProcessesTest, SlowEvaluationsAreTheSameBytesForAnyNumber) {
   const std::string options = "--updates 4 --eval-every 2 --episodes 3 --targets 3600,1800,900 ";
   ASSERT_EQ(Train("run", options).exit_code, 0);
