@@ -26,7 +26,7 @@ class BatchShare {
   int64_t count() const { return share_.count; }
   int64_t whole() const { return rows_; }  // rows of the batch
 
-  // Adds up gradients and values: message [n + kNotes], float32 on the CPU, has the gradients, and
+  // Adds up gradients and values: message [n + kNotes], float32, has the gradients, and
   // takes fewer than kNotes values with it. Also tells whether any process asks for a stop.
   void Sum(const torch::Tensor& message, std::span<double> values);
 

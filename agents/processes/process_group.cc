@@ -11,9 +11,11 @@
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
 #include <array>
+#include <optional>
 #include <sstream>
 #include <thread>
 
+#include "agents/processes/device_backend.h"
 #include "agents/processes/process_watch.h"
 
 C10_DECLARE_int(caffe2_log_level);
@@ -149,6 +151,21 @@ c10::intrusive_ptr<c10d::Backend> OpenGloo(const c10::intrusive_ptr<c10d::Store>
   }
 }
 
+// Whether a sum on a device is done after at most a second.
+bool IsDoneOnDevice(c10d::Work& work) {
+  const auto start = std::chrono::steady_clock::now();
+  while (!work.isCompleted()) {
+    const auto waited = std::chrono::steady_clock::now() - start;
+    if (waited > 1s) return false;
+    if (waited > 10ms) {
+      std::this_thread::sleep_for(100us);
+    } else {
+      std::this_thread::yield();
+    }
+  }
+  return true;
+}
+
 }  // namespace
 
 class ProcessGroup::Connection {
@@ -169,6 +186,7 @@ class ProcessGroup::Connection {
   // An operation under way keeps the group: the process is about to end.
   ~Connection() {
     if (is_stuck_) backend_.release();
+    EndOnDevice();
   }
 
   c10d::Backend& backend() {
@@ -179,14 +197,37 @@ class ProcessGroup::Connection {
   const std::string& name() const { return names_[static_cast<size_t>(place_.rank)]; }
   const std::string& name(int rank) const { return names_[static_cast<size_t>(rank)]; }
 
-  void Wait(const c10::intrusive_ptr<c10d::Work>& work) {
+  void UseDevice(const torch::Device& device) {
+    if (device_backend_) return;
+    try {
+      device_backend_ = OpenDeviceBackend(c10::make_intrusive<c10d::PrefixStore>("device", store_),
+                                          place_.rank, place_.size, device);
+    } catch (const c10::Error& e) {
+      throw std::runtime_error(device.str() +
+                               ": expected a sum over all processes, found: " + FirstLine(e));
+    }
+    device_ = device;
+  }
+
+  void Sum(std::vector<Tensor> tensors) {
+    const bool on_device = device_ == tensors[0].device();
+    Wait((on_device ? *device_backend_ : backend()).allreduce(tensors), on_device);
+  }
+
+  void Wait(const c10::intrusive_ptr<c10d::Work>& work, bool on_device = false) {
     const bool computes = watch_->Compute(false);
-    WaitForOthers(*work);
+    try {
+      WaitForOthers(*work, on_device);
+    } catch (const ProcessLost&) {
+      EndOnDevice();  // what it waits for would never end
+      throw;
+    }
     watch_->Compute(computes);
   }
 
   bool Fail(const std::string& message, bool is_lost) {
     const bool first = watch_->Report(message, is_lost && place_.rank > 0);
+    EndOnDevice();
     if (!is_stuck_) backend_.reset();  // the others notice
     if (watch_->CallsSinceAnswer() < kBeatsOfTheDead) {
       const int left = place_.size - (is_lost ? 1 : 0);
@@ -197,8 +238,10 @@ class ProcessGroup::Connection {
 
  private:
   // After at most a second; `broken` if it has failed.
-  static bool IsDone(c10d::Work& work, std::string& broken) {
+  static bool IsDone(c10d::Work& work, bool on_device, std::string& broken) {
     try {
+      if (on_device && !IsDoneOnDevice(work)) return false;
+      if (on_device && work.exception()) std::rethrow_exception(work.exception());
       work.wait(1s);
       return true;
     } catch (const std::exception& e) {
@@ -209,9 +252,9 @@ class ProcessGroup::Connection {
     }
   }
 
-  void WaitForOthers(c10d::Work& work) {
+  void WaitForOthers(c10d::Work& work, bool on_device) {
     std::string broken;
-    if (IsDone(work, broken)) return;
+    if (IsDone(work, on_device, broken)) return;
     watch_->Look(true);
     while (broken.empty()) {
       const std::string missing = Missing(kMissedBeats);
@@ -219,7 +262,7 @@ class ProcessGroup::Connection {
         is_stuck_ = true;
         throw ProcessLost(missing);
       }
-      if (IsDone(work, broken)) return watch_->Look(false);
+      if (IsDone(work, on_device, broken)) return watch_->Look(false);
     }
     // whoever has ended beats no more
     for (int i = 0; i < kSilence + kBeatsOfTheDead; ++i) {
@@ -228,6 +271,12 @@ class ProcessGroup::Connection {
       std::this_thread::sleep_for(1s);
     }
     throw ProcessLost("a connection between processes broke: " + broken);
+  }
+
+  void EndOnDevice() {
+    if (device_backend_) device_backend_->abort();
+    device_backend_.reset();
+    device_.reset();
   }
 
   std::string Missing(int beats) {
@@ -240,14 +289,15 @@ class ProcessGroup::Connection {
   ProcessPlace place_;
   c10::intrusive_ptr<c10d::Store> store_;
   std::vector<std::string> names_;
-  c10::intrusive_ptr<c10d::Backend> backend_;
+  c10::intrusive_ptr<c10d::Backend> backend_, device_backend_;
+  std::optional<torch::Device> device_;
   std::optional<ProcessWatch> watch_;
   bool is_stuck_ = false;
 };
 
 ProcessGroup::ProcessGroup(const ProcessPlace& place, std::chrono::seconds patience,
                            std::chrono::seconds allowance)
-    : rank_(place.rank), size_(place.size) {
+    : rank_(place.rank), size_(place.size), local_rank_(place.local_rank) {
   FLAGS_caffe2_log_level = 3;  // c10d's warnings with their stacks; errors are thrown, too
   connection_ = std::make_unique<Connection>(place, patience, allowance);
 }
@@ -266,10 +316,9 @@ ProcessGroup::Computation::~Computation() {
 
 void ProcessGroup::Progress() { connection_->watch().Progress(); }
 
-void ProcessGroup::Sum(Tensor tensor) {
-  std::vector<Tensor> tensors = {std::move(tensor)};
-  connection_->Wait(connection_->backend().allreduce(tensors));
-}
+void ProcessGroup::UseDevice(const torch::Device& device) { connection_->UseDevice(device); }
+
+void ProcessGroup::Sum(Tensor tensor) { connection_->Sum({std::move(tensor)}); }
 
 void ProcessGroup::Broadcast(Tensor tensor) {
   std::vector<Tensor> tensors = {std::move(tensor)};

@@ -1,5 +1,5 @@
 // One computation on several processes, over LibTorch's c10d: a TCPStore, in which they meet, and
-// Gloo, which sums their tensors.
+// Gloo, which sums their tensors, or NCCL, which sums those on GPUs.
 #pragma once
 
 #include <torch/torch.h>
@@ -35,6 +35,7 @@ class ProcessGroup {
   ProcessGroup(const ProcessGroup&) = delete;
 
   int rank() const { return rank_; }
+  int local_rank() const { return local_rank_; }  // among those of this host
   int size() const { return size_; }
   bool is_first() const { return rank_ == 0; }
 
@@ -65,7 +66,12 @@ class ProcessGroup {
   };
   void Progress();
 
-  // Adds up a contiguous tensor on the CPU in place: all get the same bits.
+  // Lets Sum take tensors on the device, each process one of its own. A second call does nothing.
+  // Throws std::runtime_error in a build without NCCL, and what NCCL says.
+  void UseDevice(const torch::Device& device);
+
+  // Adds up a contiguous tensor in place, on the CPU or the device: all get the same bits. On the
+  // device it comes behind earlier work of the current stream, and is waited for.
   void Sum(torch::Tensor tensor);
 
   // Rank 0's tensor, contiguous on the CPU, or bytes, for all.
@@ -93,7 +99,7 @@ class ProcessGroup {
  private:
   class Connection;
 
-  int rank_, size_;
+  int rank_, size_, local_rank_;
   std::unique_ptr<Connection> connection_;
 };
 

@@ -46,15 +46,17 @@ int PortOfJob(const std::string& job) {
 }
 
 ProcessPlace RankAndSize(const Environment& environment, const std::string& rank,
-                         const std::string& size) {
+                         const std::string& size, const std::string& local_rank) {
   ProcessPlace place;
   place.size = NumberOf(environment, size, 1, kMaxProcesses);
   place.rank = NumberOf(environment, rank, 0, place.size - 1);
+  place.local_rank =
+      environment(local_rank) ? NumberOf(environment, local_rank, 0, place.size - 1) : place.rank;
   return place;
 }
 
 ProcessPlace PlaceOfTorchrun(const Environment& environment) {
-  ProcessPlace place = RankAndSize(environment, "RANK", "WORLD_SIZE");
+  ProcessPlace place = RankAndSize(environment, "RANK", "WORLD_SIZE", "LOCAL_RANK");
   if (place.size == 1) return place;
   place.address = TextOf(environment, "MASTER_ADDR", "the host of rank 0");
   place.port = NumberOf(environment, "MASTER_PORT", 1, kMaxPort);
@@ -75,7 +77,8 @@ void FindStore(const Environment& environment, ProcessPlace& place,
 ProcessPlace PlaceOfSlurm(const Environment& environment) {
   const char* const of_step = "SLURM_STEP_NUM_TASKS";
   ProcessPlace place =
-      RankAndSize(environment, "SLURM_PROCID", environment(of_step) ? of_step : "SLURM_NTASKS");
+      RankAndSize(environment, "SLURM_PROCID", environment(of_step) ? of_step : "SLURM_NTASKS",
+                  "SLURM_LOCALID");
   if (place.size == 1) return place;
   FindStore(
       environment, place, [&] { return FirstHost(*environment("SLURM_STEP_NODELIST")); },
@@ -84,7 +87,8 @@ ProcessPlace PlaceOfSlurm(const Environment& environment) {
 }
 
 ProcessPlace PlaceOfOpenMpi(const Environment& environment) {
-  ProcessPlace place = RankAndSize(environment, "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE");
+  ProcessPlace place = RankAndSize(environment, "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE",
+                                   "OMPI_COMM_WORLD_LOCAL_RANK");
   if (place.size == 1) return place;
   const auto this_host = [&]() -> std::string {
     const int local = NumberOf(environment, "OMPI_COMM_WORLD_LOCAL_SIZE", 1, place.size);

@@ -10,6 +10,7 @@ namespace cosdt::agents {
 
 struct ProcessPlace {
   int rank = 0, size = 1;
+  int local_rank = 0;        // among those of its host: the GPU that it takes
   std::string address = {};  // of rank 0's host
   int port = 0;              // on which rank 0's store listens
   int listener = -1;         // rank 0: a socket that listens on the port already, or -1
@@ -27,6 +28,7 @@ std::optional<std::string> ProcessEnvironment(const std::string& name);
 //   RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT, as torchrun sets them
 //   SLURM_PROCID, SLURM_NTASKS and SLURM_STEP_NODELIST, which srun sets for every task
 //   OMPI_COMM_WORLD_RANK and OMPI_COMM_WORLD_SIZE of Open MPI
+// and with them LOCAL_RANK, SLURM_LOCALID or OMPI_COMM_WORLD_LOCAL_RANK; without, the rank.
 // With the latter two, MASTER_ADDR and MASTER_PORT may say where rank 0 is. Otherwise it is on the
 // first node of Slurm's step, or, with Open MPI, on this host, which must then have all processes;
 // the port follows from the job. None if there is no launcher or a single process. Throws

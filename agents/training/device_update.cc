@@ -40,17 +40,17 @@ bool DeviceUpdate::Takes(const Agent& agent) {
   return !model || TransformerUpdate::Takes(model->options());
 }
 
-DeviceUpdate::DeviceUpdate(Agent& agent, AdamW& optimizer, DeviceWindows data, int64_t batch_size,
+DeviceUpdate::DeviceUpdate(Agent& agent, AdamW& optimizer, DeviceWindows data, BatchShare& share,
                            double clip, torch::ScalarType type)
     : agent_(agent),
       optimizer_(optimizer),
       data_(std::move(data)),
-      batch_size_(batch_size),
+      share_(share),
       clip_(clip),
       recorder_(MakeUpdateRecorder(optimizer.parameters().device())) {
   const auto on_device = optimizer.parameters().options();
   const std::vector<int64_t> shape = {1 + kMaxAtOnce,
-                                      in::Width(batch_size, agent.dropout_layers())};
+                                      in::Width(share.count(), agent.dropout_layers())};
   staging_ = Staging(shape, on_device.device());
   inputs_ = torch::zeros(shape, on_device.dtype(torch::kInt64));
   results_ = torch::zeros({kMaxAtOnce, 2}, on_device);
@@ -59,7 +59,7 @@ DeviceUpdate::DeviceUpdate(Agent& agent, AdamW& optimizer, DeviceWindows data, i
     transformer_ = std::make_unique<TransformerUpdate>(
         model, optimizer,
         std::vector<Tensor>{data_.returns_to_go(), data_.observations(), data_.actions()},
-        batch_size, type, inputs_, results_);
+        share.count(), type, inputs_, results_);
   }
 }
 
@@ -78,33 +78,50 @@ void DeviceUpdate::Upload(std::span<const Input> updates) {
     row[in::kReal] = 0;
     for (const datasets::Window& window : update.windows) row[in::kReal] += window.length;
     for (int64_t i = 0; i < keys; ++i) {
-      row[in::kKeys + i] =
-          static_cast<int64_t>(Dropout{0, update.dropout_key}.For(static_cast<uint64_t>(i)).key);
+      Dropout dropout = Dropout{0, update.dropout_key}.For(static_cast<uint64_t>(i));
+      dropout.first = share_.first();
+      row[in::kKeys + i] = static_cast<int64_t>(dropout.KeyFor(transformer_->DropoutElements(i)));
     }
-    data_.Describe(update.windows, row + in::kKeys + keys);
+    data_.Describe(update.windows.subspan(static_cast<size_t>(share_.first()),
+                                          static_cast<size_t>(share_.count())),
+                   row + in::kKeys + keys);
   }
   inputs_.narrow(0, 0, rows).copy_(staging_.narrow(0, 0, rows), /*non_blocking=*/true);
 }
 
 void DeviceUpdate::ComputeWithAutograd() {
-  const int64_t windows = 3 * batch_size_;
-  const Batch batch = data_.Gather(
-      inputs_.select(0, 1).narrow(0, inputs_.size(1) - windows, windows).view({batch_size_, 3}),
-      agent_.options().reads_previous_actions());
+  const int64_t windows = 3 * share_.count();
+  const Tensor words = inputs_.select(0, 1);
+  const Batch batch =
+      data_.Gather(words.narrow(0, words.numel() - windows, windows).view({share_.count(), 3}),
+                   agent_.options().reads_previous_actions());
   optimizer_.ZeroGradients();
-  const Tensor loss = ActionLoss(agent_.Predict(batch), batch.actions, batch.mask,
-                                 agent_.options().discrete_actions());
+  Tensor loss = ActionLoss(agent_.Predict(batch), batch.actions, batch.mask,
+                           agent_.options().discrete_actions());
+  if (share_.group()) loss = loss * (batch.mask.sum() / words[in::kReal]);
   loss.backward();
   results_.select(1, 0).index_copy_(0, inputs_.select(0, 0).narrow(0, in::kDone, 1),
                                     loss.detach().view(1));
 }
 
-void DeviceUpdate::Compute() {
+void DeviceUpdate::ComputeGradients() {
   if (transformer_) {
     transformer_->Run();
   } else {
     ComputeWithAutograd();
   }
+}
+
+// Of the i-th update; its loss, too.
+void DeviceUpdate::SumOverProcesses(int64_t i) {
+  const torch::NoGradGuard no_grad;
+  const Tensor loss = results_[i][0];
+  double value = loss.item<double>();
+  share_.Sum(optimizer_.message(), {&value, 1});
+  loss.fill_(value);
+}
+
+void DeviceUpdate::Step() {
   const torch::NoGradGuard no_grad;
   update_ops::Squares(optimizer_.gradients(), squares_);
   update_ops::AdamWStep(optimizer_.parameters(), optimizer_.first(), optimizer_.second(),
@@ -136,7 +153,15 @@ std::vector<DeviceUpdate::Result> DeviceUpdate::Run(std::span<const Input> updat
       }
     }
     try {
-      for (int64_t i = 0; i < count; ++i) recorder_->Run([&] { Compute(); });
+      for (int64_t i = 0; i < count; ++i) {
+        recorder_->Run(0, [&] {
+          ComputeGradients();
+          if (!share_.group()) Step();
+        });
+        if (!share_.group()) continue;
+        SumOverProcesses(i);
+        recorder_->Run(1, [&] { Step(); });
+      }
     } catch (const std::exception&) {
       CountDone();
       throw;

@@ -1,6 +1,7 @@
 // Updates as a GPU does them best, and any device can: their inputs go up at once, every update is
 // the same sequence of operations on arrays that never move, recorded and replayed on a
-// GPU, and losses and norms come back at once. No update waits for the host.
+// GPU, and losses and norms come back at once. No update waits for the host, but for the sum of
+// gradients over several processes, which stands between two recordings.
 #pragma once
 
 #include <torch/torch.h>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "agents/models/agent.h"
+#include "agents/processes/batch_share.h"
 #include "agents/training/adamw.h"
 #include "agents/training/device_windows.h"
 #include "agents/training/transformer_update.h"
@@ -24,13 +26,13 @@ class DeviceUpdate {
   // Whether it can train the agent.
   static bool Takes(const Agent& agent);
 
-  // The agent and the optimizer, which is the agent's, must outlive this object and not
-  // move. `clip` as TrainerOptions has it; `type` of matrix products.
-  DeviceUpdate(Agent& agent, AdamW& optimizer, DeviceWindows data, int64_t batch_size, double clip,
+  // The agent, the optimizer, which is the agent's, and the share of the batch's windows must
+  // outlive this object and not move. `clip` as TrainerOptions has it; `type` of matrix products.
+  DeviceUpdate(Agent& agent, AdamW& optimizer, DeviceWindows data, BatchShare& share, double clip,
                torch::ScalarType type);
 
   struct Input {
-    std::span<const datasets::Window> windows;
+    std::span<const datasets::Window> windows;  // of the whole batch
     uint64_t dropout_key = 0;
     double learning_rate = 0;
   };
@@ -46,14 +48,16 @@ class DeviceUpdate {
 
  private:
   void Upload(std::span<const Input> updates);
-  void Compute();
+  void ComputeGradients();
+  void SumOverProcesses(int64_t i);
+  void Step();
   void CountDone();
   void ComputeWithAutograd();
 
   Agent& agent_;
   AdamW& optimizer_;
   DeviceWindows data_;
-  int64_t batch_size_;
+  BatchShare& share_;
   double clip_;
   torch::Tensor staging_, inputs_;  // update_inputs.h, on the CPU and on the device
   torch::Tensor results_;           // [kMaxAtOnce, 2]: loss, norm

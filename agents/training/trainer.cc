@@ -127,10 +127,7 @@ Trainer::Trainer(std::shared_ptr<Agent> agent, const datasets::Episodes& episode
       windows_(options_.batch_size) {
   CheckData(*agent_, episodes);
   const torch::Device device = agent_->device();
-  if (group && (!device.is_cpu() || path == UpdatePath::kExplicit)) {
-    throw std::invalid_argument("processes: expected one on a GPU, found " +
-                                std::to_string(group->size()) + " (several train on CPUs)");
-  }
+  if (group && !device.is_cpu()) group->UseDevice(device);
   torch::ScalarType type = ParseTrainingPrecision(options_.precision, device);
   // AMX is LibTorch's, by way of autograd
   const bool amx = type == torch::kBFloat16 && kernels::ProcessorHasAmx();
@@ -148,8 +145,8 @@ Trainer::Trainer(std::shared_ptr<Agent> agent, const datasets::Episodes& episode
   if (path == UpdatePath::kExplicit || !device.is_cpu()) {
     DeviceWindows data(episodes, normalizer_, SamplerOptions(*agent_, options_), device);
     if (path == UpdatePath::kExplicit) {
-      device_update_ = std::make_unique<DeviceUpdate>(*agent_, optimizer_, std::move(data),
-                                                      options_.batch_size, options_.clip, type);
+      device_update_ = std::make_unique<DeviceUpdate>(*agent_, optimizer_, std::move(data), share_,
+                                                      options_.clip, type);
     } else {
       device_windows_ = std::move(data);
     }

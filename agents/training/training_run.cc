@@ -200,10 +200,10 @@ void TrainingRun::Train(TrainingRunObserver& observer, const std::function<bool(
   updates_per_second_ = all_.Rate(updates());
 }
 
-// A GPU does as many updates at once as lie before the next save, evaluation or line of metrics,
-// and take no longer than a stop may wait.
+// A GPU of one process does as many updates at once as lie before the next save, evaluation or line
+// of metrics, and take no longer than a stop may wait.
 int64_t TrainingRun::NextCount() const {
-  if (trainer_->agent().device().is_cpu()) return 1;
+  if (group_ || trainer_->agent().device().is_cpu()) return 1;
   int64_t count = std::min(at_once_, options_.updates - updates());
   for (const int64_t every : {kUpdatesPerLine, options_.save_every, options_.eval_every}) {
     if (every > 0) count = std::min(count, every - updates() % every);

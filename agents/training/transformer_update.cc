@@ -199,6 +199,11 @@ TransformerUpdate::Sum TransformerUpdate::MakeSum(int64_t rows, const torch::nn:
           .norm = MakeNorm(norm)};
 }
 
+int64_t TransformerUpdate::DropoutElements(int64_t i) const {
+  const int64_t rows = i == 0 ? rows_ : layers_[static_cast<size_t>((i - 1) / 3)].rows;
+  return rows / batch_ * width_;
+}
+
 Tensor TransformerUpdate::Heads(const Tensor& qkv, int64_t i) const {
   return qkv.view({batch_, -1, 3, options_.heads, width_ / options_.heads})
       .select(2, i)

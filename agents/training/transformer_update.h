@@ -36,6 +36,9 @@ class TransformerUpdate {
   // must keep it equal to them. Undefined in float32.
   const torch::Tensor& bfloat16_copy() const { return bfloat16_copy_; }
 
+  // Elements of a window of which the layer `i` of dropout drops some.
+  int64_t DropoutElements(int64_t i) const;
+
   // Memory of the arrays that it holds.
   int64_t bytes() const { return bytes_; }
 

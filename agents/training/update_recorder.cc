@@ -8,7 +8,7 @@ namespace {
 class NoRecorder : public UpdateRecorder {
  public:
   void InOrder(const std::function<void()>& work) override { work(); }
-  void Run(const std::function<void()>& update) override { update(); }
+  void Run(int, const std::function<void()>& update) override { update(); }
 };
 
 CudaRecorderFactory& Factory() {

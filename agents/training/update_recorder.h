@@ -1,4 +1,4 @@
-// How a device repeats one sequence of operations: on a GPU it is recorded once, as a CUDA graph,
+// How a device repeats sequences of operations: on a GPU each is recorded once, as a CUDA graph,
 // and replayed.
 #pragma once
 
@@ -17,11 +17,11 @@ class UpdateRecorder {
   // something back: later work of the device does not wait for it.
   virtual void InOrder(const std::function<void()>& work) = 0;
 
-  // Within InOrder's work: runs `update`, which must do the same operations on the same arrays
-  // every time and must not wait for the device. The first calls on a GPU do it, one records
-  // it, the others replay the recording. An exception of `update` while it is recorded ends the
-  // recording and is thrown again, with a line that says so.
-  virtual void Run(const std::function<void()>& update) = 0;
+  // Within InOrder's work: runs `update`, of which there may be several, known by their number. It
+  // must do the same operations on the same arrays every time and must not wait for the device. The
+  // first calls on a GPU do it, one records it, the others replay the recording. An exception of
+  // `update` while it is recorded ends the recording and is thrown again, with a line that says so.
+  virtual void Run(int number, const std::function<void()>& update) = 0;
 };
 
 // For the device; elsewhere than on CUDA nothing is recorded. Throws std::runtime_error for CUDA in

@@ -10,6 +10,7 @@
 
 #include <cstdio>
 #include <exception>
+#include <map>
 #include <string>
 
 #include "agents/training/update_recorder.h"
@@ -27,7 +28,7 @@ class CudaRecorder : public UpdateRecorder {
         stream_(c10::cuda::getStreamFromPool(/*isHighPriority=*/false, device.index())) {}
 
   ~CudaRecorder() override {
-    // the graph must not go while it runs, nor its stream's work outlive the arrays
+    // a graph must not go while it runs, nor its stream's work outlive the arrays
     try {
       stream_.synchronize();
     } catch (const std::exception&) {
@@ -43,47 +44,53 @@ class CudaRecorder : public UpdateRecorder {
     work();
   }
 
-  void Run(const std::function<void()>& update) override {
-    if (runs_ < kUnrecorded) {
+  void Run(int number, const std::function<void()>& update) override {
+    Recording& recording = recordings_[number];
+    if (recording.runs < kUnrecorded) {
       update();
     } else {
-      if (runs_ == kUnrecorded) {
-        Record(update);
+      if (recording.runs == kUnrecorded) {
+        Record(update, recording.graph);
         cudaProfilerStart();  // for profilers that were told to wait for it (tests/gpu/check.sh)
       }
-      graph_.replay();
+      recording.graph.replay();
     }
-    ++runs_;
+    ++recording.runs;
   }
 
  private:
-  void Record(const std::function<void()>& update) {
+  struct Recording {
+    at::cuda::CUDAGraph graph;
+    int runs = 0;
+  };
+
+  void Record(const std::function<void()>& update, at::cuda::CUDAGraph& graph) {
     stream_.synchronize();
     // the recording has its own memory pool: memory cached by unrecorded runs is freed first
     c10::cuda::CUDACachingAllocator::emptyCache();
-    graph_.capture_begin();
+    // threads of NCCL's group may ask for their events meanwhile
+    graph.capture_begin({0, 0}, cudaStreamCaptureModeThreadLocal);
     try {
       update();
     } catch (const std::exception& e) {
       const std::exception_ptr error = std::current_exception();
       try {
-        graph_.capture_end();
+        graph.capture_end();
       } catch (const std::exception&) {
         // fails because the recording is invalid
       }
-      graph_.reset();
+      graph.reset();
       const std::string text = e.what();  // of LibTorch with a backtrace, from the second line on
       std::fprintf(stderr, "cosdt: training: the recording of an update ended: %s\n",
                    text.substr(0, text.find('\n')).c_str());
       std::rethrow_exception(error);
     }
-    graph_.capture_end();
+    graph.capture_end();
   }
 
   torch::Device device_;
   c10::cuda::CUDAStream stream_;
-  at::cuda::CUDAGraph graph_;
-  int runs_ = 0;
+  std::map<int, Recording> recordings_;
 };
 
 std::unique_ptr<UpdateRecorder> Make(const torch::Device& device) {

@@ -163,7 +163,7 @@ void Print(const EvalCommand& command, const std::vector<EvaluationResult>& runs
 
 void Run(const EvalCommand& command, agents::ProcessGroup* group) {
   const bool prints = !group || group->is_first();
-  const c10::Device device = ResolveDevice(command.device);
+  const c10::Device device = ResolveDevice(command.device, group ? group->local_rank() : 0);
   if (prints && command.rollout.compute_type == torch::kBFloat16 && device.is_cpu()) {
     SayIfBFloat16IsNotUsed();
   }

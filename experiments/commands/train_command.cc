@@ -200,7 +200,7 @@ int Received(const StopSignal& signal, agents::ProcessGroup* group) {
 void Run(const TrainCommand& command, agents::ProcessGroup* group) {
   const bool prints = !group || group->is_first();
   agents::KeepFreedMemory();
-  const torch::Device device = ResolveDevice(command.device);
+  const torch::Device device = ResolveDevice(command.device, group ? group->local_rank() : 0);
   const std::vector<OptionSource> sources = OptionSources(command);
   std::vector<std::optional<uint64_t>> seeds = {std::nullopt};  // the options' own
   if (!command.seeds.empty()) {

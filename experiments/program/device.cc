@@ -72,12 +72,16 @@ CudaRuntime& TheCudaRuntime() {
   return runtime;
 }
 
-c10::Device ResolveDevice(const std::string& name) {
+c10::Device ResolveDevice(const std::string& name, int local_rank) {
   if (name == "cpu") return c10::kCPU;
   if (const std::string error = DeviceNameError(name); !error.empty()) Refuse(name, error);
-  const int index = name == "auto" ? 0 : CudaIndex(name);
-  if (const std::string obstacle = Obstacle(name, index); !obstacle.empty()) {
-    if (name != "auto") Refuse(name, obstacle);
+  std::string own = name;
+  if (local_rank > 0 && (name == "auto" || name == "cuda") && Obstacle(name, 1).empty()) {
+    own = "cuda:" + std::to_string(local_rank);
+  }
+  const int index = own == "auto" ? 0 : CudaIndex(own);
+  if (const std::string obstacle = Obstacle(own, index); !obstacle.empty()) {
+    if (own != "auto") Refuse(own, obstacle);
     if (!TheCudaRuntime().toolkit.empty()) {
       std::fprintf(stderr, "cosdt: device auto is the CPU: %s\n", obstacle.c_str());
     }

@@ -14,10 +14,12 @@ namespace cosdt::experiments {
 inline constexpr int kMinComputeCapability = 80;
 
 // cpu; cuda or cuda:N, a GPU; auto, the first GPU if it can be used, else the CPU (a build with
-// CUDA prints why to stderr). A GPU becomes LibTorch's current device, so that no other one is
-// touched. Throws std::invalid_argument in one line: another name, a build without CUDA, no GPU or
-// a driver older than the toolkit, an index that does not exist, a card that is too old.
-c10::Device ResolveDevice(const std::string& name);
+// CUDA prints why to stderr). Of several processes on a host, each with its `local_rank`, cuda and
+// auto are a GPU each, if more than one is there (launchers may show each process its own). A GPU
+// becomes LibTorch's current device, so that no other one is touched. Throws std::invalid_argument
+// in one line: another name, a build without CUDA, no GPU or a driver older than the toolkit, an
+// index that does not exist, a card that is too old.
+c10::Device ResolveDevice(const std::string& name, int local_rank = 0);
 
 // --device; `what` is computed there.
 void AddDeviceOption(CLI::App& command, std::string& name, const std::string& what);

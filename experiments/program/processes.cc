@@ -98,6 +98,7 @@ agents::ProcessPlace StartProcesses(int count) {
   const pid_t parent = getpid();
   std::vector<pid_t> children;
   for (place.rank = 0; place.rank < count; ++place.rank) {
+    place.local_rank = place.rank;
     const pid_t child = fork();
     if (child < 0) {
       for (const pid_t started : children) kill(started, SIGKILL);

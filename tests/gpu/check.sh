@@ -3,7 +3,7 @@
 # the machine's own LibTorch 2.11: that of python3's torch.
 #
 #   tests/gpu/check.sh [PART..]     all parts in this order, or those named:
-#     machine ceilings kernels sanitizer tests attention sdpa train exact rivals profile update fla
+#     machine ceilings kernels sanitizer tests attention sdpa train exact processes rivals profile update fla
 #
 # COSDT_BUNDLE     the archive (default build/gpu-bundle.tar.xz); check.sh of an unpacked one runs that
 # COSDT_PYTHON     the Python (default python3)
@@ -15,12 +15,12 @@
 set -uo pipefail
 self=$(readlink -f "${BASH_SOURCE[0]}")
 here=$(dirname "$self")
-order=(machine ceilings kernels sanitizer tests attention sdpa train exact rivals profile update fla)
+order=(machine ceilings kernels sanitizer tests attention sdpa train exact processes rivals profile update fla)
 declare -A limits=([machine]=25 [ceilings]=30 [kernels]=30 [sanitizer]=60 [tests]=75 [attention]=60 [sdpa]=60
-  [train]=60 [exact]=45 [rivals]=75 [profile]=60 [update]=45 [fla]=60)
+  [train]=60 [exact]=45 [processes]=45 [rivals]=75 [profile]=60 [update]=45 [fla]=60)
 # of the summary, which has 10,000 at most; log.txt has all
 declare -A part_characters=([machine]=700 [ceilings]=300 [kernels]=600 [sanitizer]=700 [tests]=900 [attention]=2000
-  [sdpa]=1500 [train]=800 [exact]=300 [rivals]=600 [profile]=1500 [fla]=500)
+  [sdpa]=1500 [train]=800 [exact]=300 [processes]=400 [rivals]=600 [profile]=1500 [fla]=500)
 
 # --- what a part uses -------------------------------------------------------------------------------
 # only for our programs: python has libraries of its own
@@ -168,6 +168,34 @@ part_exact() {
     train run-gpu 30 && check_device=cpu train run-cpu 30 &&
       "$python" compare_weights.py "30 updates on the GPU against the CPU" "$work/run-gpu/last.safetensors" "$work/run-cpu/last.safetensors"
   fi
+}
+
+# A group of one process against none, which must be the same bits; two processes, on two GPUs or on the CPU, against one.
+part_processes() {
+  local updates=1000 count=2 size=()
+  if on_gpu; then
+    count=$(nvidia-smi -L | wc -l)
+  else
+    updates=6 size=(--batch-size 8) # a slow machine's
+  fi
+  if [ -x bin/cosdt_agents_test ]; then
+    ours timeout 20 bin/cosdt_agents_test --gtest_filter='ProcessesTest.*_CUDA' >"$work/processes.txt" 2>&1
+    cat "$work/processes.txt" >>"$out/log.txt"
+    test_results "$work/processes.txt" 5
+  fi
+  [ "$count" -ge 2 ] || { echo "needs two GPUs: two processes are left out"; return; }
+  rm -rf "$work"/run-{one,two}
+  if ! train run-one "$updates" "${size[@]}" || ! train run-two "$updates" "${size[@]}" --processes 2; then
+    echo "training failed: $(last 1 <"$out/log.txt")"
+    return
+  fi
+  "$python" - "$work"/run-{one,two}.json <<'PYTHON'
+import json, sys
+one, two = (json.load(open(path)) for path in sys.argv[1:])
+close = abs(one["loss"] - two["loss"]) < 1e-3 * one["loss"]
+print(f"two processes against one: loss {two['loss']:.6f} against {one['loss']:.6f}" + ("" if close else ": failed"),
+      f"{two['updates_per_second']:.1f} against {one['updates_per_second']:.1f} updates/s", sep=", ")
+PYTHON
 }
 
 part_rivals() {

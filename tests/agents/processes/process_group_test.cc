@@ -7,6 +7,7 @@
 #include <atomic>
 
 #include "tests/agents/processes/run_group.h"
+#include "tests/agents/processes/store_sum.h"
 
 // LibTorch's recorder of collectives loses an event if ranks that are threads of one process make
 // their first at the same time.
@@ -103,6 +104,48 @@ TEST(ProcessGroupTest, AProcessThatEndsIsNamedByAllOthers) {
       }
     }
   }
+}
+
+TEST(ProcessGroupTest, SumsOnADeviceAreThoseOfAll) {
+  const WithStoreSum emulation;
+  StoreSum::sums = StoreSum::aborts = 0;
+  const auto errors = RunGroup(3, [](ProcessGroup& group) {
+    EXPECT_EQ(group.local_rank(), group.rank());
+    group.UseDevice(torch::kCPU);
+    group.UseDevice(torch::kCPU);
+    const torch::Tensor values = torch::full({100}, std::exp2(group.rank()));
+    group.Sum(values);
+    EXPECT_TRUE(values.eq(7).all().item<bool>());
+    group.Finish();
+  });
+  EXPECT_THAT(errors, Each(""));
+  EXPECT_EQ(StoreSum::sums, 6);  // Finish is one
+  EXPECT_EQ(StoreSum::aborts, 3);
+}
+
+TEST(ProcessGroupTest, AProcessThatEndsBreaksOffTheOthersSumsOnADevice) {
+  const WithStoreSum emulation;
+  StoreSum::aborts = 0;
+  const auto errors = RunGroup(3, [](ProcessGroup& group) {
+    group.UseDevice(torch::kCPU);
+    try {
+      if (group.rank() == 1) throw std::runtime_error("no memory");
+      group.Sum(torch::zeros({3}));
+    } catch (const std::exception& e) {
+      group.Fail(e.what());
+      throw;
+    }
+  });
+  EXPECT_THAT(errors, Each("no memory"));
+  EXPECT_EQ(StoreSum::aborts, 3);
+}
+
+TEST(ProcessGroupTest, SumsOnADeviceNeedABuildWithThem) {
+  const DeviceBackendFactory before = SetDeviceBackendFactory(nullptr);
+  const auto errors = RunGroup(2, [](ProcessGroup& group) { group.UseDevice(torch::kCPU); });
+  SetDeviceBackendFactory(before);
+  EXPECT_THAT(errors,
+              Each(StartsWith("processes: expected a build with NCCL for several on GPUs")));
 }
 
 TEST(ProcessGroupTest, SlowAProcessThatHangsInAComputationIsNamedByAllOthers) {

@@ -40,6 +40,7 @@ TEST(ProcessPlaceTest, TorchrunsVariablesComeBeforeSlurms) {
                            {"WORLD_SIZE", "3"},
                            {"MASTER_ADDR", "host"},
                            {"MASTER_PORT", "29500"},
+                           {"LOCAL_RANK", "0"},
                            {"TORCHELASTIC_USE_AGENT_STORE", "True"},
                            {"TORCHELASTIC_RESTART_COUNT", "2"},
                            {"SLURM_PROCID", "0"},
@@ -48,6 +49,7 @@ TEST(ProcessPlaceTest, TorchrunsVariablesComeBeforeSlurms) {
   ASSERT_TRUE(place);
   EXPECT_EQ(place->rank, 1);
   EXPECT_EQ(place->size, 3);
+  EXPECT_EQ(place->local_rank, 0);
   EXPECT_EQ(place->address, "host");
   EXPECT_EQ(place->port, 29500);
   EXPECT_TRUE(place->has_store);
@@ -63,6 +65,7 @@ TEST(ProcessPlaceTest, SlurmsTasksMeetOnTheStepsFirstNodeAtAPortOfTheJob) {
   const auto place = Find(variables);
   ASSERT_TRUE(place);
   EXPECT_EQ(place->rank, 5);
+  EXPECT_EQ(place->local_rank, 5);  // not known
   EXPECT_EQ(place->size, 8);
   EXPECT_EQ(place->address, "node03");
   EXPECT_GE(place->port, 16384);
@@ -74,6 +77,8 @@ TEST(ProcessPlaceTest, SlurmsTasksMeetOnTheStepsFirstNodeAtAPortOfTheJob) {
   variables["MASTER_PORT"] = "1234";
   EXPECT_EQ(Find(variables)->address, "other");
   EXPECT_EQ(Find(variables)->port, 1234);
+  variables["SLURM_LOCALID"] = "1";
+  EXPECT_EQ(Find(variables)->local_rank, 1);
 }
 
 TEST(ProcessPlaceTest, OpenMpisProcessesMeetOnTheirHostOrAtMasterAddr) {

@@ -39,7 +39,11 @@ inline std::vector<std::string> RunGroup(
   std::vector<std::thread> threads;
   for (int rank = 0; rank < size; ++rank) {
     threads.emplace_back([&, rank] {
-      ProcessPlace place{.rank = rank, .size = size, .address = "127.0.0.1", .port = listener.port};
+      ProcessPlace place{.rank = rank,
+                         .size = size,
+                         .local_rank = rank,
+                         .address = "127.0.0.1",
+                         .port = listener.port};
       if (rank == 0) place.listener = listener.socket;
       if (change) change(place);
       try {

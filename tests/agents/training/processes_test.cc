@@ -8,6 +8,7 @@
 #include "agents/models/actor_critic.h"
 #include "agents/training/trainer.h"
 #include "tests/agents/processes/run_group.h"
+#include "tests/agents/processes/store_sum.h"
 #include "tests/agents/training/small_training.h"
 
 namespace cosdt::agents {
@@ -16,11 +17,16 @@ namespace {
 using testing::Each;
 
 std::unique_ptr<AgentTrainer> MakeMember(const AgentOptions& agent, const TrainerOptions& options,
-                                         const datasets::Episodes& episodes, ProcessGroup* group) {
+                                         const datasets::Episodes& episodes, ProcessGroup* group,
+                                         UpdatePath path = UpdatePath::kOfDevice) {
   // ranks are threads here, which share LibTorch's generator
   static std::mutex mutex;
   const std::lock_guard lock(mutex);
   torch::manual_seed(3);
+  if (path != UpdatePath::kOfDevice) {
+    return std::make_unique<Trainer>(MakeAgent(agent), episodes, datasets::MakeNormalizer(episodes),
+                                     options, path, nullptr, group);
+  }
   return MakeTrainer(MakeAgent(agent), episodes, datasets::MakeNormalizer(episodes), options,
                      nullptr, group);
 }
@@ -91,6 +97,62 @@ TEST(ProcessesTest, TheFirstGradientIsThatOfOneProcess) {
         group.Finish();
       });
       EXPECT_THAT(errors, Each("")) << agent.name() << " " << size;
+    }
+  }
+}
+
+// What runs on GPUs, here on the CPU and with sums by way of the store: the recordings' two parts.
+TEST(ProcessesTest, UpdatesForDevicesAreThoseOfOneProcess) {
+  const WithStoreSum emulation;
+  const datasets::Episodes episodes = MakeEpisodes();
+  TrainerOptions options = FastTraining();
+  options.batch_size = 17;
+  for (const std::string kind : {"dt", "bc"}) {
+    AgentOptions agent = SmallAgent(kind);
+    agent.dt.dropout = 0.4;
+    for (const UpdatePath path : {UpdatePath::kExplicit, UpdatePath::kAutograd}) {
+      const auto alone = MakeMember(agent, options, episodes, nullptr, path);
+      const UpdateResult first = alone->Update(1)[0];
+      const double last = alone->Update(39).back().loss;
+      const auto errors = RunGroup(3, [&](ProcessGroup& group) {
+        const auto member = MakeMember(agent, options, episodes, &group, path);
+        group.UseDevice(torch::kCPU);
+        const int before = StoreSum::sums;
+        const UpdateResult own = member->Update(1)[0];
+        EXPECT_GT(StoreSum::sums, before);
+        EXPECT_NEAR(own.loss, first.loss, 1e-6 * first.loss);
+        EXPECT_NEAR(own.gradient_norm, first.gradient_norm, 1e-6 * first.gradient_norm);
+        member->AskToStop(group.rank() == 1);
+        EXPECT_NEAR(member->Update(39).back().loss, last, 1e-4 * last);
+        EXPECT_TRUE(member->is_asked_to_stop());
+        group.ExpectSame("weights", member->Digest());
+        group.Finish();
+      });
+      EXPECT_THAT(errors, Each("")) << kind;
+    }
+  }
+}
+
+TEST(ProcessesTest, AGroupOfOneGpuTrainsTheSameBitsAsNone_CUDA) {
+  if (!torch::cuda::is_available()) GTEST_SKIP() << "needs a CUDA device, of which none is here";
+  const datasets::Episodes episodes = MakeEpisodes();
+  for (const std::string kind : {"dt", "bc"}) {
+    for (const UpdatePath path : {UpdatePath::kExplicit, UpdatePath::kAutograd}) {
+      const auto train = [&](ProcessGroup* group) {
+        torch::manual_seed(3);
+        const auto agent = MakeAgent(SmallAgent(kind));
+        agent->module().to(torch::Device(torch::kCUDA, 0));
+        Trainer trainer(agent, episodes, datasets::MakeNormalizer(episodes), FastTraining(), path,
+                        nullptr, group);
+        for (int i = 0; i < 20; ++i) trainer.Update();
+        return trainer.Digest();
+      };
+      const std::string alone = train(nullptr);
+      const auto errors = RunGroup(1, [&](ProcessGroup& group) {
+        EXPECT_EQ(train(&group), alone);
+        group.Finish();
+      });
+      EXPECT_THAT(errors, Each("")) << kind;
     }
   }
 }

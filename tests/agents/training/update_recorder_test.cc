@@ -16,11 +16,11 @@ TEST(UpdateRecorderTest, AnErrorEndsTheRecordingAndTheNextRunRecordsAgain_CUDA) 
     TORCH_CHECK(!fails, "planted");
   };
   recorder->InOrder([&] {
-    for (int i = 0; i < 3; ++i) recorder->Run(update);  // unrecorded
+    for (int i = 0; i < 3; ++i) recorder->Run(0, update);  // unrecorded
     fails = true;
-    EXPECT_THROW(recorder->Run(update), c10::Error);
+    EXPECT_THROW(recorder->Run(0, update), c10::Error);
     fails = false;
-    for (int i = 0; i < 4; ++i) recorder->Run(update);
+    for (int i = 0; i < 4; ++i) recorder->Run(0, update);
     EXPECT_EQ(x.min().item<float>(), 7);
     EXPECT_EQ(x.max().item<float>(), 7);
   });

@@ -96,7 +96,7 @@ TEST_F(ProcessesTest, TwoAndThreeTrainWhatOneDoesToRoundingAndAnyNumberResumes) 
   EXPECT_EQ(Lines(ReadBytes(Out("alone/metrics.jsonl"))), 2);
 }
 
-TEST_F(ProcessesTest, AgentsWithCriticsTrainWhatOneProcessDoesToRounding) {
+TEST_F(ProcessesTest, SlowAgentsWithCriticsTrainWhatOneProcessDoesToRounding) {
   for (const std::string agent : {"td3bc", "iql"}) {
     const auto train = [&](const std::string& out, const std::string& rest) {
       const ProgramResult result = RunProgram(

@@ -30,9 +30,9 @@ CudaRuntime TwoCards(int capability) {
           .record = {}};
 }
 
-std::string Refusal(const std::string& name) {
+std::string Refusal(const std::string& name, int local_rank = 0) {
   try {
-    return "not refused: " + ResolveDevice(name).str();
+    return "not refused: " + ResolveDevice(name, local_rank).str();
   } catch (const std::invalid_argument& e) {
     return e.what();
   }
@@ -69,9 +69,22 @@ TEST(DeviceTest, RefusalsNameWhatWasExpected) {
   {
     const FakeCuda cuda(TwoCards(70));
     EXPECT_EQ(Refusal("cuda:2"), "device cuda:2: expected cuda:0 to cuda:1, found cuda:2");
+    EXPECT_THAT(Refusal("cuda", 1), HasSubstr("device cuda: expected compute"));
     EXPECT_EQ(Refusal("cuda"),
               "device cuda: expected compute capability 8.0 or more, found 7.0 (Tesla V100)");
   }
+}
+
+TEST(DeviceTest, EachProcessOfAHostTakesItsOwn) {
+  CudaRuntime cards = TwoCards(90);
+  const FakeCuda cuda(cards);
+  for (const char* name : {"cuda", "auto"}) {
+    EXPECT_EQ(Refusal(name, 2), "device cuda:2: expected cuda:0 to cuda:1, found cuda:2");
+  }
+  EXPECT_EQ(ResolveDevice("cpu", 1), c10::Device(c10::kCPU));
+  cards.device_count = [] { return 1; };  // a launcher shows each process one card
+  const FakeCuda one(cards);
+  EXPECT_EQ(Refusal("cuda:1", 1), "device cuda:1: expected cuda:0, the only GPU, found cuda:1");
 }
 
 TEST(DeviceTest, LackOfMemoryIsOneLine) {
