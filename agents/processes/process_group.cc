@@ -215,14 +215,14 @@ class ProcessGroup::Connection {
   }
 
   void Wait(const c10::intrusive_ptr<c10d::Work>& work, bool on_device = false) {
-    const bool computes = watch_->Compute(false);
+    watch_->Progress();
     try {
       WaitForOthers(*work, on_device);
     } catch (const ProcessLost&) {
       EndOnDevice();  // what it waits for would never end
       throw;
     }
-    watch_->Compute(computes);
+    watch_->Progress();
   }
 
   bool Fail(const std::string& message, bool is_lost) {
@@ -257,6 +257,7 @@ class ProcessGroup::Connection {
     if (IsDone(work, on_device, broken)) return;
     watch_->Look(true);
     while (broken.empty()) {
+      watch_->Progress();
       const std::string missing = Missing(kMissedBeats);
       if (!missing.empty()) {
         is_stuck_ = true;
@@ -266,6 +267,7 @@ class ProcessGroup::Connection {
     }
     // whoever has ended beats no more
     for (int i = 0; i < kSilence + kBeatsOfTheDead; ++i) {
+      watch_->Progress();
       const std::string missing = Missing(kBeatsOfTheDead);
       if (!missing.empty()) throw ProcessLost(missing);
       std::this_thread::sleep_for(1s);

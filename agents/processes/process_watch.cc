@@ -4,7 +4,6 @@
 #include <condition_variable>
 #include <limits>
 #include <mutex>
-#include <utility>
 
 namespace cosdt::agents {
 namespace {
@@ -124,15 +123,15 @@ ProcessWatch::~ProcessWatch() {
   }
 }
 
-bool ProcessWatch::Compute(bool on) {
-  if (state_->computes) Progress();
+void ProcessWatch::Compute(bool on) {
+  Progress();
   const std::lock_guard lock(state_->mutex);
-  state_->without_progress = 0;
-  return std::exchange(state_->computes, on);
+  state_->computes = on;
 }
 
 void ProcessWatch::Progress() {
   const std::lock_guard lock(state_->mutex);
+  if (!state_->computes) return;
   state_->longest = std::max(state_->longest, state_->without_progress);
   state_->without_progress = 0;
 }

@@ -30,10 +30,10 @@ class ProcessWatch {
   // Leaves the thread behind if the store does not answer.
   ~ProcessWatch();
 
-  // Whether this process computes, from now on; whether it did. Each call is progress.
-  bool Compute(bool on);
+  // Whether this process computes, from now on. Each call is progress.
+  void Compute(bool on);
 
-  // Its computation goes on.
+  // Its computation goes on, or its wait for others.
   void Progress();
 
   // Whether the others are watched, from now on.
