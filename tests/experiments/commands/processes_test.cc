@@ -331,9 +331,12 @@ bool HangFirstThread(pid_t process) {
   if (ptrace(PTRACE_SEIZE, process, nullptr, nullptr) != 0) return false;
   int status = 0;
   if (ptrace(PTRACE_INTERRUPT, process, nullptr, nullptr) != 0) return false;
-  do {
-    if (waitpid(process, &status, __WALL) != process) return false;
-  } while (WIFSTOPPED(status));  // it goes on with none of them
+  for (int i = 0; i < 1000; ++i) {
+    const pid_t ended = waitpid(process, &status, __WALL | WNOHANG);
+    if (ended == process && !WIFSTOPPED(status)) return true;
+    std::this_thread::sleep_for(100ms);
+  }
+  kill(process, SIGKILL);  // nobody has noticed
   return true;
 }
 
