@@ -37,13 +37,15 @@ class AgentSession {
   explicit AgentSession(const std::string& checkpoint, const SessionOptions& options = {});
   explicit AgentSession(Checkpoint checkpoint, const SessionOptions& options = {});
 
-  // Begins an episode in as many rows as there are targets, the returns to ask for, unscaled:
-  // info().targets are those that the agent was trained for. Behaviour cloning does not read them.
+  // Begins an episode in as many rows as there are targets: info().targets are those that the agent
+  // was trained for. A row with Target::Auto() asks at every step for the return-to-go that
+  // info().return_predictor gives for its observation; rewards do not change it, and steps before
+  // keep the one that they asked for. Behaviour cloning reads no targets.
   // Discrete actions are the most likely ones; with `seeds`, one per row, they are drawn from the
   // softmax of the logits, by each row from its own stream. Throws std::invalid_argument for
-  // another number of seeds, or seeds for continuous actions.
-  void Reset(std::span<const double> targets, std::span<const uint64_t> seeds = {});
-  void Reset(double target) { Reset({&target, 1}); }
+  // another number of seeds, seeds for continuous actions, or auto without a predictor.
+  void Reset(std::span<const Target> targets, std::span<const uint64_t> seeds = {});
+  void Reset(Target target) { Reset({&target, 1}); }
 
   // The actions [rows, action_size], in (-1, 1) or indices, for observations [rows,
   // observation_size] as the environment gives them. rewards [rows] are what the last actions
@@ -69,16 +71,18 @@ class AgentSession {
   const Agent& agent() const { return *checkpoint_.agent; }
 
  private:
+  void AskForReturns();
   void Choose();
 
   Checkpoint checkpoint_;
   std::unique_ptr<envs::ThreadPool> pool_;
   std::unique_ptr<DecoderFactory> factory_;
   std::unique_ptr<Decoder> decoder_;
-  bool first_step_ = true;
-  std::vector<double> to_go_;     // of each row, unscaled
+  int64_t step_ = 0;              // that is next
+  std::vector<Target> targets_;   // of each row
+  std::vector<double> to_go_;     // of each row, unscaled; of auto not read
   std::vector<envs::Rng> draws_;  // of each row, if actions are drawn
-  std::vector<float> returns_to_go_, observations_, outputs_, actions_;
+  std::vector<float> returns_to_go_, predicted_, observations_, outputs_, actions_;
   std::vector<double> wide_actions_;
 };
 

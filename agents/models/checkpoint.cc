@@ -5,6 +5,7 @@
 #include <set>
 #include <utility>
 
+#include "agents/models/target_json.h"
 #include "datasets/file_error.h"
 
 namespace cosdt::agents {
@@ -16,12 +17,35 @@ using torch::Tensor;
 
 constexpr char kFormat[] = "cosdt-checkpoint-1";
 constexpr char kPrefix[] = "model.";
+constexpr char kPredictorPrefix[] = "return_predictor.";
 
 // Calls visit(name, tensor) for every parameter and buffer.
 template <class Visit>
-void VisitWeights(const torch::nn::Module& module, const Visit& visit) {
-  for (const auto& entry : module.named_parameters()) visit(kPrefix + entry.key(), entry.value());
-  for (const auto& entry : module.named_buffers()) visit(kPrefix + entry.key(), entry.value());
+void VisitWeights(const std::string& prefix, const torch::nn::Module& module, const Visit& visit) {
+  for (const auto& entry : module.named_parameters()) visit(prefix + entry.key(), entry.value());
+  for (const auto& entry : module.named_buffers()) visit(prefix + entry.key(), entry.value());
+}
+
+void AddWeightsAs(const std::string& prefix, const torch::nn::Module& module, Safetensors& file) {
+  VisitWeights(prefix, module, [&](const std::string& name, const Tensor& tensor) {
+    file.tensors[name] = tensor.detach();
+  });
+}
+
+// Throws FileError if one is missing or has another shape, or if the file has more of the prefix.
+void LoadWeightsAs(const std::string& prefix, const std::string& path, const Safetensors& file,
+                   const torch::nn::Module& module) {
+  const torch::NoGradGuard no_grad;
+  std::set<std::string> known;
+  VisitWeights(prefix, module, [&](const std::string& name, Tensor tensor) {
+    tensor.copy_(file.Get(path, name, tensor.sizes(), tensor.scalar_type()));
+    known.insert(name);
+  });
+  for (const auto& [name, tensor] : file.tensors) {
+    if (name.starts_with(prefix) && !known.contains(name)) {
+      throw FileError(path, name, "no such weight in this agent", c10::str(tensor.sizes()));
+    }
+  }
 }
 
 std::string Text(const std::string& path, const Safetensors& file, const std::string& key) {
@@ -54,31 +78,34 @@ std::vector<float> FloatValues(const std::string& path, const Safetensors& file,
   return {data, data + size};
 }
 
+// Null if the file has none.
+std::shared_ptr<const ReturnPredictor> ReadPredictor(const std::string& path,
+                                                     const Safetensors& file,
+                                                     const AgentOptions& options) {
+  const auto first = file.tensors.lower_bound(kPredictorPrefix);
+  if (first == file.tensors.end() || !first->first.starts_with(kPredictorPrefix)) return nullptr;
+  const auto predictor =
+      std::make_shared<ReturnPredictor>(options.observation_size(), options.max_timestep());
+  LoadWeightsAs(kPredictorPrefix, path, file, predictor->module());
+  return predictor;
+}
+
 }  // namespace
 
 void AddWeights(const torch::nn::Module& module, Safetensors& file) {
-  VisitWeights(module, [&](const std::string& name, const Tensor& tensor) {
-    file.tensors[name] = tensor.detach();
-  });
+  AddWeightsAs(kPrefix, module, file);
 }
 
 void LoadWeights(const std::string& path, const Safetensors& file, torch::nn::Module& module) {
-  const torch::NoGradGuard no_grad;
-  std::set<std::string> known;
-  VisitWeights(module, [&](const std::string& name, Tensor tensor) {
-    tensor.copy_(file.Get(path, name, tensor.sizes(), tensor.scalar_type()));
-    known.insert(name);
-  });
-  for (const auto& [name, tensor] : file.tensors) {
-    if (name.starts_with(kPrefix) && !known.contains(name)) {
-      throw FileError(path, name, "no such weight in this agent", c10::str(tensor.sizes()));
-    }
-  }
+  LoadWeightsAs(kPrefix, path, file, module);
 }
 
 void WriteCheckpoint(const std::string& path, const Agent& agent, const CheckpointInfo& info) {
   Safetensors file;
   AddWeights(agent.module(), file);
+  if (info.return_predictor) {
+    AddWeightsAs(kPredictorPrefix, info.return_predictor->module(), file);
+  }
   file.tensors["normalizer.mean"] = ToTensor(info.normalizer.mean);
   file.tensors["normalizer.std"] = ToTensor(info.normalizer.std);
   file.metadata = {
@@ -121,7 +148,8 @@ Checkpoint ReadCheckpoint(const std::string& path) {
   info.physics = Text(path, file, "physics");
   info.dataset = Text(path, file, "dataset");
   info.dataset_sha256 = Text(path, file, "dataset_sha256");
-  info.targets = Value<std::vector<double>>(path, file, "targets", "a list of numbers");
+  info.targets =
+      Value<std::vector<Target>>(path, file, "targets", "a list of numbers and \"auto\"");
   info.return_scale = Value<double>(path, file, "return_scale", "a number");
   info.updates = Value<int64_t>(path, file, "updates", "a whole number");
   info.run = Text(path, file, "run");
@@ -130,6 +158,7 @@ Checkpoint ReadCheckpoint(const std::string& path) {
     info.critic_sha256 = Text(path, file, "critic_sha256");
     info.critic_run = Text(path, file, "critic_run");
   }
+  info.return_predictor = ReadPredictor(path, file, checkpoint.agent->options());
   if (!(info.return_scale > 0)) {
     throw FileError(path, "metadata return_scale", "a positive number",
                     std::to_string(info.return_scale));

@@ -1,9 +1,10 @@
 // An agent with all that evaluating it needs, in one safetensors file.
 //
-// Tensors: model.NAME, parameters and buffers; normalizer.mean and normalizer.std. Strings in
-// the file's metadata: format (cosdt-checkpoint-1), agent (its options in JSON), env, physics,
-// dataset, dataset_sha256, targets (JSON), return_scale, updates, run (the run's options in TOML);
-// of an agent that a critic guided also critic, critic_sha256 and critic_run.
+// Tensors: model.NAME, parameters and buffers; normalizer.mean and normalizer.std; of an agent that
+// predicts returns return_predictor.layers.0.weight and so on. Strings in the file's metadata:
+// format (cosdt-checkpoint-1), agent (its options in JSON), env, physics, dataset, dataset_sha256,
+// targets (a list of numbers and "auto" in JSON), return_scale, updates, run (the run's options in
+// TOML); of an agent that a critic guided also critic, critic_sha256 and critic_run.
 #pragma once
 
 #include <cstdint>
@@ -12,6 +13,8 @@
 #include <vector>
 
 #include "agents/models/agent.h"
+#include "agents/models/return_predictor.h"
+#include "agents/models/target.h"
 #include "agents/storage/safetensors.h"
 #include "datasets/normalizer.h"
 #include "datasets/window_sampler.h"
@@ -26,9 +29,11 @@ struct CheckpointInfo {
   std::string physics = "d4rl";                  // a name of envs/model.h
   std::string dataset;                           // path, as it was given
   std::string dataset_sha256;
-  std::vector<double> targets;  // returns to ask for, unscaled
-  int64_t updates = 0;          // of training
-  std::string run;              // the run's effective options, TOML
+  std::vector<Target> targets;  // returns to ask for
+  // for targets that are auto; null without
+  std::shared_ptr<const ReturnPredictor> return_predictor;
+  int64_t updates = 0;  // of training
+  std::string run;      // the run's effective options, TOML
   // of the critic that guided training: its checkpoint's path, SHA-256 and options; "" without
   std::string critic, critic_sha256, critic_run;
 };

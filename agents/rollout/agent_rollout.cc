@@ -23,7 +23,7 @@ class Wave {
         first_(first),
         rows_(count) {
     std::iota(rows_.begin(), rows_.end(), 0);
-    std::vector<double> targets(count);
+    std::vector<Target> targets(count, 0.0);
     std::vector<uint64_t> seeds;
     for (const int row : rows_) {
       if (options.sample_actions) {
@@ -31,7 +31,7 @@ class Wave {
         seeds.push_back(envs::StreamSeed(~options.seed, Episode(row)));
       }
       starts.Start(envs_, row, Episode(row));
-      if (!options.targets.empty()) targets[row] = options.targets[Target(row)];
+      if (!options.targets.empty()) targets[row] = options.targets[TargetOf(row)];
       Watch(row);
     }
     session.Reset(targets, seeds);
@@ -44,7 +44,7 @@ class Wave {
       if (options_.group) options_.group->Progress();
       std::vector<int> kept;  // places in rows_
       for (size_t i = 0; i < rows_.size(); ++i) {
-        if (!Account(rows_[i], results[Target(rows_[i])])) kept.push_back(static_cast<int>(i));
+        if (!Account(rows_[i], results[TargetOf(rows_[i])])) kept.push_back(static_cast<int>(i));
       }
       ++step_;
       if (options_.progress) {
@@ -59,7 +59,7 @@ class Wave {
   }
 
  private:
-  size_t Target(int row) const { return (first_ + row) / options_.episodes; }
+  size_t TargetOf(int row) const { return (first_ + row) / options_.episodes; }
   int Episode(int row) const { return (first_ + row) % options_.episodes; }
 
   void Watch(int row) const {
@@ -105,10 +105,10 @@ class Wave {
 
 void AgentRolloutOptions::Validate() const {
   RolloutOptions{.episodes = episodes, .seed = seed, .threads = threads}.Validate();
-  for (const double target : targets) {
-    if (!std::isfinite(target)) {
+  for (const Target& target : targets) {
+    if (!target.is_auto() && !std::isfinite(target.value())) {
       throw std::invalid_argument("targets: expected finite values, found " +
-                                  std::to_string(target));
+                                  std::to_string(target.value()));
     }
   }
 }
@@ -143,6 +143,7 @@ std::vector<RolloutResult> RolloutAgent(const envs::Env& prototype, const Checkp
   if (agent.reads_targets() && options.targets.empty()) {
     throw std::invalid_argument("targets: expected at least one, found none");
   }
+  ExpectPredictorFor(options.targets, checkpoint.info.return_predictor.get());
   if (options.sample_actions && agent.discrete_actions() == 0) {
     throw std::invalid_argument("sample-actions: expected an agent with discrete actions, found " +
                                 std::to_string(agent.action_size()) + " continuous ones");

@@ -13,7 +13,7 @@
 namespace cosdt::agents {
 
 struct AgentRolloutOptions {
-  std::vector<double> targets = {};  // returns to ask for, unscaled; none for behaviour cloning
+  std::vector<Target> targets = {};  // returns to ask for; none for behaviour cloning
   int episodes = 100;                // of each target
   uint64_t seed = 0;
   envs::Seeding seeding = envs::Seeding::kStreams;
@@ -42,7 +42,8 @@ struct AgentRolloutOptions {
 // behaviour cloning, which has no targets. Episode i begins in the same state for every target, and
 // is the same for any number of episodes, targets, threads and processes. Throws
 // std::invalid_argument naming the sizes if the agent does not fit the environment, if targets are
-// missing or not wanted, and what DecoderFactory throws.
+// missing or not wanted, or auto for an agent without a return predictor, and what DecoderFactory
+// throws.
 std::vector<RolloutResult> RolloutAgent(const envs::Env& prototype, const Checkpoint& checkpoint,
                                         const AgentRolloutOptions& options);
 

@@ -9,6 +9,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "agents/training/return_fit.h"
 #include "datasets/atomic_file.h"
 #include "datasets/file_error.h"
 
@@ -107,6 +108,12 @@ TrainingRun::TrainingRun(const TrainingRunOptions& options, const datasets::Epis
       MakeTrainer(agent, episodes, info_.normalizer, options_.trainer, std::move(critic), group_);
   if (begun) Restore();
   if (IsFirst()) ExpectRoomForState(trainer_->agent().module(), state());
+  // the same bits whenever the run is resumed; in a group only rank 0's reach checkpoints
+  if (IsFirst() && std::ranges::any_of(info_.targets, &Target::is_auto)) {
+    info_.return_predictor =
+        FitReturnPredictor(episodes, info_.normalizer, info_.return_scale,
+                           options_.agent.max_timestep(), options_.trainer.seed);
+  }
   if (group_) ShareState();
 }
 

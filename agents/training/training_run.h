@@ -76,7 +76,8 @@ class TrainingRun {
   // continues the one from its last save. `info` is written to checkpoints; its updates and return
   // scale are set here. A run that begins draws its weights, or copies those of `initial`, which
   // has the options' shape. `episodes` must outlive this object. `critic` is the one that `info`
-  // names.
+  // names. If one of the info's targets is auto, a return predictor is fitted to the data, the same
+  // whenever the run is resumed, which takes seconds.
   //
   // Throws FolderInUse, std::runtime_error if there is a run and `resume` is false, FileError if
   // the run began with data or a critic of another SHA-256, if its files are damaged or of other

@@ -74,7 +74,7 @@ class LockStep {
  private:
   // Episodes of one context's length: what is measured comes after them.
   void Start() {
-    session_.Reset(std::vector<double>(rows_.size(), kTarget));
+    session_.Reset(std::vector<agents::Target>(rows_.size(), kTarget));
     for (const int row : rows_) env_.Reset(row, rng_());
     for (step_ = 0; step_ < session_.agent().options().context();) Step();
   }

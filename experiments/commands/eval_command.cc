@@ -122,10 +122,14 @@ std::vector<EvaluationSummary> Summarize(const std::vector<EvaluationResult>& ru
   return summary;
 }
 
-void PrintTarget(std::optional<double> target, double mean) {
+void PrintTarget(const std::optional<agents::Target>& target, double mean) {
   if (!target) return;
-  std::printf("target             %.10g, attained %.1f (%.1f %%)\n", *target, mean,
-              100 * mean / *target);
+  if (target->is_auto()) {
+    std::printf("target             %s\n", agents::kAutoTarget);
+    return;
+  }
+  std::printf("target             %.10g, attained %.1f (%.1f %%)\n", target->value(), mean,
+              100 * mean / target->value());
 }
 
 void PrintRun(const EvaluationResult& run) {
@@ -176,6 +180,24 @@ void Run(const EvalCommand& command, agents::ProcessGroup* group) {
   if (prints) Print(command, runs);
 }
 
+void AddTargetsOption(CLI::App& app, std::vector<agents::Target>& targets) {
+  const auto set = [&targets](const std::vector<std::string>& given) {
+    targets.clear();
+    for (const std::string& text : given) {
+      const std::optional<agents::Target> target = agents::ParseTarget(text);
+      if (!target)
+        throw CLI::ValidationError("--targets", "expected numbers or auto, found " + text);
+      targets.push_back(*target);
+    }
+  };
+  app.add_option_function<std::vector<std::string>>(
+         "--targets", set,
+         "target returns, separated by commas, or auto, of agents that predict what to ask for "
+         "(default: the agent's own)")
+      ->delimiter(',')
+      ->allow_extra_args(false);
+}
+
 }  // namespace
 
 void AddEvalCommand(CLI::App& program) {
@@ -186,10 +208,7 @@ void AddEvalCommand(CLI::App& program) {
       ->required();
   command->rollout.episodes = 100;
   AddEpisodesOption(*app, command->rollout.episodes);
-  app->add_option("--targets", command->rollout.targets,
-                  "target returns, separated by commas (default: the agent's own)")
-      ->delimiter(',')
-      ->allow_extra_args(false);
+  AddTargetsOption(*app, command->rollout.targets);
   AddEnvOption(*app, command->env)->description("body or task to act in (default: the agent's)");
   AddPhysicsOption(*app, command->physics);
   AddSeedOption(*app, command->rollout.seed, "seed of initial states");

@@ -12,6 +12,7 @@
 
 #include "agents/decoding/agent_session.h"
 #include "agents/models/precision.h"
+#include "agents/models/target_json.h"
 #include "attention/parallel.h"
 #include "envs/registry.h"
 #include "experiments/program/utf8.h"
@@ -31,9 +32,14 @@ class Session {
                               .compute_type = agents::ParsePrecision(precision),
                               .threads = threads}) {}
 
-  void Reset(Array<const double, 1> targets, Array<const uint64_t, 1> seeds) {
+  // None is auto.
+  void Reset(const std::vector<std::optional<double>>& given, Array<const uint64_t, 1> seeds) {
     const PoolGuard::Call call = guard_.Enter();
-    session_.Reset({targets.data(), targets.size()}, {seeds.data(), seeds.size()});
+    std::vector<agents::Target> targets;
+    for (const auto& target : given) {
+      targets.push_back(target ? *target : agents::Target::Auto());
+    }
+    session_.Reset(targets, {seeds.data(), seeds.size()});
   }
 
   // actions [rows, action_size] are written.

@@ -9,6 +9,7 @@
 #include <tuple>
 
 #include "agents/models/actor_critic.h"
+#include "agents/models/target.h"
 #include "datasets/file_error.h"
 #include "datasets/file_kind.h"
 #include "datasets/known_files.h"
@@ -36,6 +37,7 @@ class Field {
 
   bool has(const std::string& name) const { return value_.is_object() && value_.contains(name); }
   bool null() const { return value_.is_null(); }
+  bool Is(const char* text) const { return value_ == text; }
 
   std::string Text() const {
     if (!value_.is_string()) Fail("a string");
@@ -307,7 +309,12 @@ RunResult ReadRun(const std::string& folder) {
   run.score_name = result["score_name"].Text();
   for (const Field& entry : result["targets"].List()) {
     TargetResult target;
-    if (!entry["target"].null()) target.target = entry["target"].Number();
+    const Field asked = entry["target"];
+    if (asked.Is(agents::kAutoTarget)) {
+      if (run.targets.empty()) run.algorithm += ", auto";  // by which it is scored
+    } else if (!asked.null()) {
+      target.target = asked.Number();
+    }
     target.mean = entry["mean"].Number();
     target.episodes = entry["returns"].List().size();
     run.targets.push_back(target);

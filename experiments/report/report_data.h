@@ -15,7 +15,7 @@ namespace cosdt::experiments {
 inline constexpr uint64_t kBootstrapSeed = 0;
 
 struct TargetResult {
-  std::optional<double> target;  // behavior cloning has none
+  std::optional<double> target;  // behavior cloning and auto have none
   double mean = 0;               // return, over episodes
   size_t episodes = 0;
 };
@@ -32,7 +32,8 @@ struct RunResult {
   std::string dataset, dataset_sha256;
   std::string env, physics;  // no physics: "" (T-maze)
   std::string mujoco_version, torch_version;
-  // "cosFormer", "cosFormer (ReLU)", "softmax", "softmax, 1 token", .., "BC", "10% BC"
+  // "cosFormer", "cosFormer (ReLU)", "softmax", "softmax, 1 token", .., "cosFormer, auto" if it
+  // predicts the return that its score asks for, "BC", "10% BC"
   std::string algorithm;
   bool cloning = false;  // behavior cloning, or another agent without a context
   double top = 100;      // percentage of the episodes, the best by return, that it learned from

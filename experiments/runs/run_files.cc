@@ -121,7 +121,10 @@ void Evaluations::Evaluate(int64_t update, const std::string& checkpoint, Metric
   }
   std::map<std::string, double> values;
   for (const TargetEvaluation& entry : targets) {
-    const std::string suffix = entry.target ? "/" + json(*entry.target).dump() : "";
+    std::string suffix;
+    if (entry.target) {
+      suffix = "/" + (entry.target->is_auto() ? agents::kAutoTarget : json(*entry.target).dump());
+    }
     values["eval/return" + suffix] = entry.mean;
     if (entry.normalized_score) values["eval/normalized_score" + suffix] = *entry.normalized_score;
     if (entry.success_rate) values["eval/success_rate" + suffix] = *entry.success_rate;

@@ -80,6 +80,7 @@ Cell MakeCell(const Sweep& sweep, const SweepDataset& dataset, const std::string
     // the baseline's defaults, whatever the sweep's agents have
     o.agent.SetShape(0, 0);
     o.critic.clear();
+    std::erase(o.targets, agents::Target::Auto());
     if (o.agent.has_critics()) {
       o.targets.clear();
       o.trainer = TrainOptions().trainer;

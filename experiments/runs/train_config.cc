@@ -36,11 +36,13 @@ bool ParseText(std::string_view text, bool& value) {
   value = text == "true";
   return value || text == "false";
 }
-bool ParseText(std::string_view text, std::vector<double>& value) {
+bool ParseText(std::string_view text, std::vector<agents::Target>& value) {
   value.clear();
   while (true) {
     const size_t comma = text.find(',');
-    if (!ParseText(text.substr(0, comma), value.emplace_back())) return false;
+    const std::optional<agents::Target> target = agents::ParseTarget(text.substr(0, comma));
+    if (!target || !(target->is_auto() || std::isfinite(target->value()))) return false;
+    value.push_back(*target);
     if (comma == std::string_view::npos) return true;
     text.remove_prefix(comma + 1);
   }
@@ -71,19 +73,23 @@ bool ParseNode(const toml::node& node, bool& value) {
   if (node.is_boolean()) value = **node.as_boolean();
   return node.is_boolean();
 }
-bool ParseNode(const toml::node& node, std::vector<double>& value) {
-  if (!node.is_array()) return false;
+bool ParseNode(const toml::node& node, std::vector<agents::Target>& value) {
   value.clear();
-  for (const toml::node& n : *node.as_array()) {
-    if (!ParseNode(n, value.emplace_back())) return false;
-  }
-  return true;
+  const auto add = [&](const toml::node& n) {
+    double number = 0;
+    const bool is_auto = n.value<std::string_view>() == agents::kAutoTarget;
+    if (!is_auto && !ParseNode(n, number)) return false;
+    value.push_back(is_auto ? agents::Target::Auto() : number);
+    return true;
+  };
+  return node.is_array() ? std::ranges::all_of(*node.as_array(), add)
+                         : node.is_string() && add(node);
 }
 
 const char* Expected(const TrainField& field) {
   constexpr const char* kNames[] = {"a whole number", "a whole number, not negative",
                                     "a number",       "a string",
-                                    "true or false",  "numbers"};
+                                    "true or false",  "numbers or auto"};
   return kNames[field.values[0].index()];
 }
 
@@ -207,9 +213,15 @@ std::string ToToml(const TrainField& field) {
   std::visit(
       [&](const auto* value) {
         using T = std::decay_t<decltype(*value)>;
-        if constexpr (std::is_same_v<T, std::vector<double>>) {
+        if constexpr (std::is_same_v<T, std::vector<agents::Target>>) {
           toml::array array;
-          for (const double x : *value) array.push_back(x);
+          for (const agents::Target& x : *value) {
+            if (x.is_auto()) {
+              array.push_back(agents::kAutoTarget);
+            } else {
+              array.push_back(x.value());
+            }
+          }
           out << array;
         } else if constexpr (std::is_same_v<T, uint64_t>) {
           const bool fits = *value <= INT64_MAX;

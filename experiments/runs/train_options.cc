@@ -26,7 +26,7 @@ std::optional<double> AskedReturn(const envs::EnvSpec& spec) {
 }
 
 // The targets of the original Decision Transformer's experiments, or a task's AskedReturn.
-std::vector<double> DefaultTargets(const std::string& env) {
+std::vector<agents::Target> DefaultTargets(const std::string& env) {
   if (env.empty()) return {};
   const std::string body = envs::ParseEnvName(env).body;
   if (body == "hopper") return {3600, 1800};
@@ -143,6 +143,10 @@ void TrainOptions::Validate() const {
                                 agent.name());
   }
   if (agent.has_critics()) ExpectTransitionOptions(*this);
+  if (!agent.reads_targets() && std::ranges::any_of(targets, &agents::Target::is_auto)) {
+    throw std::invalid_argument("targets: expected numbers for " + agent.name() +
+                                ", which does not read them, found auto");
+  }
 }
 
 void TrainOptions::ValidateForAnyData() const {
@@ -185,7 +189,9 @@ std::vector<TrainField> TrainFields(TrainOptions& o) {
        .help = "normalize observations over the kept episodes (kept) or over all rows (all)",
        .config_only = true},
       o.normalize_over);
-  add_own("targets", "target returns of evaluation (default: the environment's usual ones)",
+  add_own("targets",
+          "target returns of evaluation (default: the environment's usual ones); auto: a network "
+          "learns what to ask for at each step (Reinformer)",
           o.targets);
   add_own(
       "critic",

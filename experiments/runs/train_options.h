@@ -21,7 +21,7 @@ struct TrainOptions : agents::TrainingRunOptions {
   double validation = 0;                // percent of these that are held out, to be judged by
   std::string critic;                   // a run's folder or checkpoint; "": none
   double critic_lambda = 0;             // of QCS's weights; 0: the published one of the body
-  std::vector<double> targets;
+  std::vector<agents::Target> targets;
   int64_t episodes = 10;  // per target in an evaluation
   int64_t threads = 1;
 
@@ -46,7 +46,7 @@ struct TrainOptions : agents::TrainingRunOptions {
 
 // One option by its name, which is that of the flag without dashes and of the config file's key.
 using TrainValue =
-    std::variant<int64_t*, uint64_t*, double*, std::string*, bool*, std::vector<double>*>;
+    std::variant<int64_t*, uint64_t*, double*, std::string*, bool*, std::vector<agents::Target>*>;
 struct TrainField {
   std::string name;
   const char* help;

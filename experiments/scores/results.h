@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "agents/models/target_json.h"
 #include "envs/seeding.h"
 #include "experiments/program/device_use.h"
 #include "experiments/program/json_optional.h"
@@ -24,10 +25,10 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(FileIdentity, path, sha256)
 
 // An agent's episodes for one target.
 struct TargetEvaluation : EpisodeStatistics {
-  std::optional<double> target;       // behaviour cloning has none
-  std::optional<std::string> decode;  // likewise
-  std::string precision = "fp32";     // of the model's matrix products
-  int64_t context = 0;                // in steps
+  std::optional<agents::Target> target;  // behaviour cloning has none
+  std::optional<std::string> decode;     // likewise
+  std::string precision = "fp32";        // of the model's matrix products
+  int64_t context = 0;                   // in steps
 };
 void to_json(nlohmann::json& to, const TargetEvaluation& from);
 void from_json(const nlohmann::json& from, TargetEvaluation& to);
@@ -48,7 +49,7 @@ void to_json(nlohmann::json& to, const EvaluationResult& from);
 
 // Several runs of `cosdt eval` for one target: statistics of their mean returns.
 struct EvaluationSummary : ReturnStatistics {
-  std::optional<double> target;
+  std::optional<agents::Target> target;
   std::vector<double> run_means;
 };
 void to_json(nlohmann::json& to, const EvaluationSummary& from);

@@ -6,7 +6,7 @@ import os
 import gymnasium
 import numpy as np
 import pytest
-from conftest import run_program
+from conftest import SMALL, run_program
 
 import cosdt
 
@@ -35,6 +35,21 @@ def test_acts_as_the_program_to_the_bit(run, decode):
     returns, lengths = play(cosdt.Agent(run, decode=decode), 1800, 4, 3)
     assert returns == report["returns"]
     assert lengths == report["lengths"]
+
+
+def test_auto_asks_as_the_program_does(dataset, tmp_path):
+    cosdt.train(tmp_path, dataset=dataset, updates=3, targets="auto", **SMALL)
+    agent = cosdt.Agent(tmp_path)
+    assert agent.info["targets"] == ["auto"]
+    report = json.loads(run_program("eval", tmp_path, "--episodes", 2, "--seed", 4, "--json"))["targets"]
+    assert [entry["target"] for entry in report] == ["auto"]
+    for target in (None, "auto"):
+        assert play(agent, target, 4, 2) == (report[0]["returns"], report[0]["lengths"])
+    agent.reset(["auto", 1800])
+    assert agent.act(np.zeros((2, 11))).shape == (2, 3)
+    make_env = lambda: gymnasium.make("cosdt/Hopper-d4rl")  # noqa: E731
+    entries = cosdt.evaluate(agent, make_env, 1, targets=["auto", 5])
+    assert [entry["target"] for entry in entries] == ["auto", 5]
 
 
 def test_rows_do_not_depend_on_each_other(run):
@@ -132,9 +147,11 @@ def test_bad_input_is_refused(run, discrete_run):
     agent = cosdt.Agent(run)
     with pytest.raises(RuntimeError, match="expected reset before act"):
         agent.act(np.zeros(11))
-    for targets in ([], [[1.0]], float("nan"), [1, float("inf")]):
+    for targets in ([], [[1.0]], float("nan"), [1, float("inf")], "Auto", ["auto", "much"], {"auto": 1}):
         with pytest.raises(ValueError, match="targets: expected a finite number"):
             agent.reset(targets)
+    with pytest.raises(ValueError, match="does not predict returns, found auto"):
+        agent.reset("auto")
     with pytest.raises(ValueError, match="seeds"):
         agent.reset([1.0], seeds=[1])
     with pytest.raises(ValueError, match="seeds"):

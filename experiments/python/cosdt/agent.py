@@ -16,6 +16,17 @@ from . import _cosdt
 DECODE_MODES = ("window", "recurrent", "staggered")
 
 
+def _asked(targets: Any) -> list[float | None] | None:
+    """Targets as the library takes them, None for "auto"; None if they are no finite numbers or "auto"."""
+    asked: list[float | None] = []
+    for target in targets:
+        try:
+            asked.append(None if isinstance(target, str) and target == "auto" else float(target))
+        except (TypeError, ValueError):
+            return None
+    return asked if asked and all(target is None or np.isfinite(target) for target in asked) else None
+
+
 class Agent:
     """An agent that `cosdt train` made. It takes raw observations and rewards and gives raw actions.
 
@@ -66,19 +77,20 @@ class Agent:
         ----------
         targets
             A number begins one episode, in which `act` takes and gives single rows; a list or array as many as it has
-            elements. None takes ``info["targets"][0]`` for one episode. Behavior cloning does not read them.
+            elements. ``"auto"`` in a number's place asks at every step for the return that the agent predicts, if it was
+            trained with ``targets="auto"``. None takes ``info["targets"][0]`` for one episode. Behavior cloning does not
+            read them.
         seeds
             One per row: discrete actions are drawn. Otherwise they are the most likely ones.
         """
         if targets is None:
             targets = self.info["targets"][0] if self.info["targets"] else 0.0
-        given = np.asarray(targets, np.float64)
-        if given.ndim > 1 or given.size == 0 or not np.isfinite(given).all():
-            raise ValueError(f"targets: expected a finite number or a list of them, found {targets!r}")
-        self._session.reset(
-            np.ascontiguousarray(given.reshape(-1)), np.ascontiguousarray(seeds if seeds is not None else [], np.uint64)
-        )
-        self._rows, self._single = given.size, given.ndim == 0
+        single = np.ndim(targets) == 0
+        asked = _asked([targets] if single else targets) if np.ndim(targets) < 2 else None
+        if asked is None:
+            raise ValueError(f'targets: expected a finite number, "auto" or a list of them, found {targets!r}')
+        self._session.reset(asked, np.ascontiguousarray(seeds if seeds is not None else [], np.uint64))
+        self._rows, self._single = len(asked), single
 
     def act(self, observations: npt.ArrayLike, rewards: npt.ArrayLike | None = None) -> npt.NDArray[Any]:
         """The actions for the current observations.
@@ -129,7 +141,7 @@ class Agent:
 
 
 def _lengths_and_returns(
-    agent: Agent, envs: list[gymnasium.Env[Any, Any]], target: float, seeds: Sequence[int | None]
+    agent: Agent, envs: list[gymnasium.Env[Any, Any]], target: float | str, seeds: Sequence[int | None]
 ) -> tuple[list[float], list[int]]:
     """Plays one episode in each environment, all of them in lock step."""
     observations = [env.reset(seed=seed)[0] for env, seed in zip(envs, seeds)]
@@ -158,7 +170,7 @@ def evaluate(
     make_env: Callable[[], gymnasium.Env[Any, Any]],
     episodes: int = 100,
     *,
-    targets: Sequence[float] | None = None,
+    targets: Sequence[float | str] | None = None,
     seed: int = 0,
     score: str = "",
     **options: Any,
@@ -174,7 +186,7 @@ def evaluate(
     episodes
         Per target.
     targets
-        Returns to ask for; by default the agent's own.
+        Returns to ask for, or ``"auto"`` (`Agent.reset`); by default the agent's own.
     seed
         Of initial states and of the bootstrap intervals.
     score
@@ -192,7 +204,8 @@ def evaluate(
         raise ValueError(f"episodes: expected at least 1, found {episodes}")
     agent = run if isinstance(run, Agent) else Agent(run, **options)
     reads_targets = agent.info["reads_targets"]
-    asked = list(targets if targets is not None else agent.info["targets"]) if reads_targets else [0.0]
+    own = agent.info["targets"] if targets is None else targets
+    asked = ([own] if isinstance(own, str) else list(own)) if reads_targets else [0.0]
     if not asked:
         raise ValueError("targets: expected at least one, found none")
     envs = [make_env() for _ in range(min(episodes, agent.info["rows_at_once"]))]

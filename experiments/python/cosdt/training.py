@@ -73,7 +73,7 @@ def train(
         others.
     options
         The flags of ``cosdt train``: ``dataset="hopper-medium-v2"``, ``preset``, ``updates``, ``batch_size``, ``lr``,
-        ``targets=[3600, 1800]``, ``resume=True`` and so on.
+        ``targets=[3600, 1800]`` or ``"auto"``, ``resume=True`` and so on.
 
     Raises
     ------

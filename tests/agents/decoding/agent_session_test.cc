@@ -1,9 +1,14 @@
 #include "agents/decoding/agent_session.h"
 
+#include <ATen/CPUGeneratorImpl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
 
 namespace cosdt::agents {
 namespace {
@@ -85,7 +90,7 @@ TEST(AgentSessionTest, ActsAsTheModelDoesOnInputsPreparedByHand) {
 TEST(AgentSessionTest, RowsThatLeaveChangeNoOther) {
   for (const DecodeMode mode : {DecodeMode::kWindow, DecodeMode::kStaggered}) {
     AgentSession together(SmallCheckpoint(), {.decode = mode, .threads = 2});
-    together.Reset(std::vector<double>{100, 200, 300});
+    together.Reset(std::vector<Target>{100, 200, 300});
     std::vector<std::vector<double>> found(3);
     std::vector<int> rows = {0, 1, 2};
     for (int64_t t = 0; t < 9; ++t) {
@@ -122,10 +127,95 @@ TEST(AgentSessionTest, BehaviourCloningDoesNotReadTheTarget) {
   EXPECT_EQ(std::vector<double>(again.begin(), again.end()), expected);
 }
 
+// With a predictor whose weights all matter.
+Checkpoint PredictingCheckpoint() {
+  Checkpoint checkpoint = SmallCheckpoint();
+  const auto predictor = std::make_shared<ReturnPredictor>(kSeen, 6);
+  predictor->network.Initialize(at::make_generator<at::CPUGeneratorImpl>(8));
+  predictor->network.parameters().mul_(3);
+  checkpoint.info.return_predictor = predictor;
+  return checkpoint;
+}
+
+// In LibTorch's operations, of a normalized observation at a timestep below 6.
+double PredictedReturn(const ReturnPredictor& predictor, const torch::Tensor& seen, int64_t step) {
+  const auto weights = predictor.module().named_parameters();
+  const auto layer = [&](const torch::Tensor& x, const std::string& i) {
+    return torch::matmul(weights["layers." + i + ".weight"], x) + weights["layers." + i + ".bias"];
+  };
+  torch::Tensor x = torch::cat({seen, torch::full({1}, static_cast<double>(step) / 6)});
+  for (const char* const i : {"0", "1"}) x = torch::relu(layer(x, i));
+  return layer(x, "2").item<double>();
+}
+
+TEST(AgentSessionTest, AutoAsksForThePredictedReturnOfEachStep) {
+  constexpr int64_t kSteps = 9;
+  const Checkpoint checkpoint = PredictingCheckpoint();
+  const auto& [mean, std] = checkpoint.info.normalizer;
+  for (const DecodeMode mode : {DecodeMode::kWindow, DecodeMode::kStaggered}) {
+    // an agent that is told each return by what lowers its target
+    AgentSession told(checkpoint, {.decode = mode}), session(checkpoint, {.decode = mode});
+    session.Reset(Target::Auto());
+    double before = 0;
+    std::set<double> predictions;
+    for (int64_t t = 0; t < kSteps; ++t) {
+      torch::Tensor seen = torch::zeros(kSeen);
+      for (int64_t i = 0; i < kSeen; ++i) seen[i] = (Observation(0, t, i) - mean[i]) / std[i];
+      const double predicted = kReturnScale * PredictedReturn(*checkpoint.info.return_predictor,
+                                                              seen, std::min<int64_t>(t, 5));
+      if (t == 0) told.Reset(predicted);
+      const auto expected = told.Act(Observations({0}, t), before - predicted);
+      const auto found = session.Act(Observations({0}, t), Reward(0, t));
+      for (int64_t i = 0; i < kDone; ++i) EXPECT_NEAR(found[i], expected[i], 1e-5) << t;
+      before = predicted;
+      predictions.insert(predicted);
+    }
+    EXPECT_EQ(predictions.size(), kSteps);
+  }
+}
+
+TEST(AgentSessionTest, RowsAskByAutoOrByNumbersSideBySide) {
+  const std::vector<Target> targets = {Target::Auto(), 200, Target::Auto(), 300};
+  AgentSession together(PredictingCheckpoint(), {.threads = 2});
+  together.Reset(targets);
+  std::vector<std::vector<double>> found(4);
+  std::vector<int> rows = {0, 1, 2, 3};
+  for (int64_t t = 0; t < 8; ++t) {
+    if (t == 3) {
+      together.Keep(std::vector<int>{1, 2, 3});
+      rows = {1, 2, 3};
+    }
+    const auto actions = together.Act(Observations(rows, t), RewardsBefore(rows, t));
+    for (size_t i = 0; i < rows.size(); ++i) {
+      const auto own = actions.subspan(i * kDone, kDone);
+      found[rows[i]].insert(found[rows[i]].end(), own.begin(), own.end());
+    }
+  }
+  AgentSession alone(PredictingCheckpoint());
+  for (const int row : {0, 1, 2, 3}) {
+    alone.Reset(targets[row]);
+    std::vector<double> expected;
+    for (int64_t t = 0; t < (row == 0 ? 3 : 8); ++t) {
+      const auto actions = alone.Act(Observations({row}, t), Reward(row, t - 1));
+      expected.insert(expected.end(), actions.begin(), actions.end());
+    }
+    EXPECT_EQ(found[row], expected) << row;
+  }
+}
+
+TEST(AgentSessionTest, RefusesAutoWithoutAPredictor) {
+  AgentSession session(SmallCheckpoint());
+  EXPECT_THAT(
+      [&] { session.Reset(Target::Auto()); },
+      ThrowsMessage<std::invalid_argument>(
+          "targets: expected numbers for an agent that does not predict returns, found auto "
+          "(cosdt train --targets auto makes one that does)"));
+}
+
 TEST(AgentSessionTest, RefusesOtherSizesAndActBeforeReset) {
   AgentSession session(SmallCheckpoint());
   EXPECT_THROW(session.Act(Observations({0}, 0), 0), std::logic_error);
-  session.Reset(std::vector<double>{100, 200});
+  session.Reset(std::vector<Target>{100, 200});
   EXPECT_THAT([&] { session.Act(Observations({0}, 0), 0); },
               ThrowsMessage<std::invalid_argument>(
                   HasSubstr("agent: observations: expected 6 values, found 3")));
@@ -151,7 +241,7 @@ Checkpoint ThreeChoices() {
 
 TEST(AgentSessionTest, TakesTheMostLikelyDiscreteAction) {
   AgentSession session(ThreeChoices());
-  session.Reset(std::vector<double>{0, 0});
+  session.Reset(std::vector<Target>{0, 0});
   EXPECT_THAT(session.Act(Observations({0, 1}, 0), {}), testing::ElementsAre(2, 2));
 }
 
@@ -160,7 +250,7 @@ TEST(AgentSessionTest, DrawsDiscreteActionsFromTheirSoftmax) {
   std::vector<uint64_t> seeds(500);
   std::vector<int> rows(500);
   for (int i = 0; i < 500; ++i) seeds[i] = rows[i] = i;
-  session.Reset(std::vector<double>(500), seeds);
+  session.Reset(std::vector<Target>(500, 0), seeds);
   std::vector<int> counts(3);
   for (int64_t t = 0; t < 100; ++t) {
     for (const double a : session.Act(Observations(rows, t), std::vector<double>(500))) {
@@ -174,8 +264,8 @@ TEST(AgentSessionTest, DrawsDiscreteActionsFromTheirSoftmax) {
 
 TEST(AgentSessionTest, ARowDrawsFromItsOwnStream) {
   AgentSession together(ThreeChoices()), alone(ThreeChoices());
-  together.Reset(std::vector<double>{0, 0, 0}, std::vector<uint64_t>{7, 8, 9});
-  alone.Reset(std::vector<double>{0}, std::vector<uint64_t>{9});
+  together.Reset(std::vector<Target>{0, 0, 0}, std::vector<uint64_t>{7, 8, 9});
+  alone.Reset(std::vector<Target>{0}, std::vector<uint64_t>{9});
   std::vector<int> rows = {0, 1, 2};
   for (int64_t t = 0; t < 60; ++t) {
     if (t == 20) {
@@ -191,11 +281,11 @@ TEST(AgentSessionTest, ARowDrawsFromItsOwnStream) {
 TEST(AgentSessionTest, RefusesSeedsThatDoNotFit) {
   AgentSession session(ThreeChoices());
   EXPECT_THAT(
-      [&] { session.Reset(std::vector<double>{0, 0}, std::vector<uint64_t>{1}); },
+      [&] { session.Reset(std::vector<Target>{0, 0}, std::vector<uint64_t>{1}); },
       ThrowsMessage<std::invalid_argument>(HasSubstr("agent: seeds: expected 2 values, found 1")));
   AgentSession continuous(SmallCheckpoint());
   EXPECT_THAT(
-      [&] { continuous.Reset(std::vector<double>{0}, std::vector<uint64_t>{1}); },
+      [&] { continuous.Reset(std::vector<Target>{0}, std::vector<uint64_t>{1}); },
       ThrowsMessage<std::invalid_argument>(HasSubstr("agent: seeds: expected 0 values, found 1")));
 }
 

@@ -237,7 +237,7 @@ TEST_P(TrainerTest, CheckpointsHoldAllThatEvaluationNeeds) {
   info.env = "hopper";
   info.dataset = "a/b.hdf5";
   info.dataset_sha256 = "00ff";
-  info.targets = {3600, 1800.5};
+  info.targets = {3600, 1800.5, Target::Auto()};
   info.updates = 3;
   info.run = "seed = 5\n[x]\n";
   WriteCheckpoint(path_, trainer.agent(), info);
@@ -281,7 +281,10 @@ TEST_P(TrainerTest, ChangedCheckpointsAreRefused) {
               HasSubstr("metadata format: expected cosdt-checkpoint-1, found pt"));
   EXPECT_THAT(message([](auto& f) { f.metadata.erase("env"); }), HasSubstr("metadata env"));
   EXPECT_THAT(message([](auto& f) { f.metadata["targets"] = "many"; }),
-              HasSubstr("metadata targets: expected a list of numbers, found many"));
+              HasSubstr("metadata targets: expected a list of numbers and \"auto\", found many"));
+  EXPECT_THAT(
+      message([](auto& f) { f.metadata["targets"] = R"([1, "much"])"; }),
+      HasSubstr(R"(metadata targets: expected a list of numbers and "auto", found [1, "much)"));
   EXPECT_THAT(message([](auto& f) { f.metadata["updates"] = "1.5"; }),
               HasSubstr("metadata updates: expected a whole number, found 1.5"));
   const auto layers = [](const char* number) {

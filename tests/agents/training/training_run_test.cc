@@ -92,6 +92,31 @@ TEST_F(TrainingRunTest, AStoppedAndResumedRunEndsAsAnUndisturbedOne) {
   }
 }
 
+// The predictor is fitted again when a run is resumed, and takes nothing from the agent's draws.
+TEST_F(TrainingRunTest, SlowARunWithAutoResumesAndTrainsTheSameAgent) {
+  options_.updates = 8;
+  TrainingRunObserver nobody;
+  Make("numbers", false).Train(nobody);
+  info_.targets = {Target::Auto(), 20};
+  Make("whole", false).Train(nobody);
+  int asked = 0;
+  Make("parts", false).Train(nobody, [&] { return ++asked > 3; });
+  EXPECT_EQ(ReadCheckpoint(Folder("parts") + "/last.safetensors").info.updates, 3);
+  Make("parts", true).Train(nobody);
+  const std::string last = "/last.safetensors", state = "/resume.safetensors";
+  EXPECT_EQ(ReadBytes(Folder("parts") + last), ReadBytes(Folder("whole") + last));
+  EXPECT_EQ(ReadBytes(Folder("whole") + state), ReadBytes(Folder("numbers") + state));
+  const Checkpoint read = ReadCheckpoint(Folder("whole") + last);
+  EXPECT_EQ(read.info.targets, info_.targets);
+  // the longest episode earns 30, the scale is 1000
+  std::vector<float> seen(3);
+  info_.normalizer.Apply(std::span(episodes_.observations).subspan(3 * episodes_.offsets[1], 3),
+                         seen);
+  float first = 0;
+  read.info.return_predictor->Predict(seen, 0, {&first, 1});
+  EXPECT_NEAR(first, 0.03, 0.005);
+}
+
 TEST_F(TrainingRunTest, TheWeightsAreThoseOfATrainerAlone) {
   options_.updates = 9;
   TrainingRunObserver nobody;

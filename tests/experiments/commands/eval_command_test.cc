@@ -110,6 +110,34 @@ TEST_F(EvalCommandTest, ThreadsDoNotMatterAndSeedsDo) {
   EXPECT_THAT(Output(arguments), HasSubstr("target             900, attained"));
 }
 
+TEST_F(EvalCommandTest, AsksForWhatThePredictorSays) {
+  const std::string run = MakeRun("auto", 1);
+  agents::Checkpoint checkpoint = agents::ReadCheckpoint(run + "/last.safetensors");
+  const auto predictor = std::make_shared<agents::ReturnPredictor>(11, 1000);
+  predictor->network.layers().back().bias.fill_(0.9);  // 900 at every step
+  checkpoint.info.return_predictor = predictor;
+  checkpoint.info.targets = {agents::Target::Auto(), 3600};
+  agents::WriteCheckpoint(run + "/last.safetensors", *checkpoint.agent, checkpoint.info);
+  const json own = json::parse(Output(run + " --episodes 3 --json"))["targets"];
+  ASSERT_EQ(own.size(), 2u);
+  EXPECT_EQ(own[0]["target"], "auto");
+  EXPECT_EQ(own[1]["target"], 3600);
+  const json asked =
+      json::parse(Output(run + " --episodes 3 --targets 900,auto --json"))["targets"];
+  EXPECT_EQ(asked[1], own[0]);
+  EXPECT_NE(asked[0]["returns"], own[0]["returns"]);  // rewards lower it
+  const std::string text = Output(run + " --episodes 3");
+  EXPECT_THAT(text, HasSubstr("target             auto\n"));
+  EXPECT_THAT(text, HasSubstr("target             3600, attained"));
+  EXPECT_THAT(Output(run + " " + run + " --episodes 2 --targets auto"),
+              HasSubstr("mean returns of 2 runs\ntarget             auto\n"));
+  const std::string without = MakeRun("numbers", 1) + "/last.safetensors";
+  EXPECT_EQ(Output(without + " --targets auto", 1),
+            "cosdt: error: " + without +
+                ": targets: expected numbers for an agent that does not predict returns, found "
+                "auto (cosdt train --targets auto makes one that does)\n");
+}
+
 TEST_F(EvalCommandTest, ComputesInBFloat16OnRequest) {
   const std::string arguments = MakeRun("a", 1) + " --episodes 3 --targets 900 --json";
   const json exact = json::parse(Output(arguments))["targets"][0];

@@ -117,7 +117,7 @@ TEST_F(ProcessesTest, SlowAgentsWithCriticsTrainWhatOneProcessDoesToRounding) {
 }
 
 TEST_F(ProcessesTest, SlowEvaluationsAreTheSameBytesForAnyNumber) {
-  const std::string options = "--updates 4 --eval-every 2 --episodes 3 --targets 3600,1800,900 ";
+  const std::string options = "--updates 4 --eval-every 2 --episodes 3 --targets 3600,auto,900 ";
   ASSERT_EQ(Train("run", options).exit_code, 0);
   const std::string run = Out("run").string();
   const auto same = [](const std::string& command) {
@@ -131,14 +131,13 @@ TEST_F(ProcessesTest, SlowEvaluationsAreTheSameBytesForAnyNumber) {
     }
   };
   same("eval " + run + " --episodes 5 --json");
-  same("eval " + run + " --episodes 2 --seeding gym --targets 100,200");
+  same("eval " + run + " --episodes 2 --seeding gym --targets 100,auto");
   same("rollout --env hopper --policy random --episodes 7 --json");
   same("rollout --env halfcheetah --policy zero --episodes 4 --seeding gym --json");
   same("rollout --env hopper --policy random --episodes 1");
   // the evaluations of a run that several train are those of its own weights
   ASSERT_EQ(Train("three", options + "--processes 3 --json").exit_code, 0);
-  const ProgramResult again =
-      RunProgram("eval " + Out("three").string() + " --episodes 3 --targets 3600,1800,900 --json");
+  const ProgramResult again = RunProgram("eval " + Out("three").string() + " --episodes 3 --json");
   std::istringstream lines(ReadBytes(Out("three/evaluations.jsonl")));
   std::vector<json> evaluations;
   for (std::string line; std::getline(lines, line);) evaluations.push_back(json::parse(line));

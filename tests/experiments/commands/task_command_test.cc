@@ -72,7 +72,7 @@ TEST_F(TaskCommandTest, DataTellItsTaskAndTheAgentSeesWhatTheTaskShows) {
     EXPECT_TRUE(check["verdict"].is_null());
     const std::string run = Train(data);
     const agents::CheckpointInfo trained = agents::ReadCheckpoint(run + "/last.safetensors").info;
-    EXPECT_EQ(trained.targets, (std::vector<double>{3600, 1800}));
+    EXPECT_EQ(trained.targets, (std::vector<agents::Target>{3600, 1800}));
     EXPECT_EQ(trained.return_scale, 1000);
     const json eval = Json("eval " + run + " --episodes 2");
     EXPECT_EQ(eval["env"], env);
@@ -103,7 +103,7 @@ TEST_F(TaskCommandTest, ATMazeReportsSuccess) {
 
   const std::string run = Train(data), other = Train(data, "--seed 1");
   const agents::Checkpoint trained = agents::ReadCheckpoint(run + "/last.safetensors");
-  EXPECT_EQ(trained.info.targets, std::vector<double>{1});
+  EXPECT_EQ(trained.info.targets, std::vector<agents::Target>{1});
   EXPECT_EQ(trained.info.return_scale, 1);
   EXPECT_EQ(trained.agent->options().dt.max_timestep, 1000);
   const json eval = Json("eval " + run + " " + other + " --episodes 20");

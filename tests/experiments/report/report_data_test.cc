@@ -67,6 +67,20 @@ TEST_F(ReportDataTest, CurvesAreOfTheRunsScoreAndItsFirstTarget) {
   EXPECT_EQ(game.scores[0].value, 50);
 }
 
+TEST_F(ReportDataTest, RunsThatPredictTheirReturnsAreAnAlgorithmOfTheirOwn) {
+  nlohmann::json result = MadeUpResult("cosformer", 20, 7, 41.25);
+  result["targets"][1]["target"] = "auto";
+  Write("second", result);
+  EXPECT_EQ(ReadRun(folder_ + "/second").algorithm, "cosFormer");
+  result["targets"][0]["target"] = "auto";
+  Write("first", result);
+  const RunResult run = ReadRun(folder_ + "/first");
+  EXPECT_EQ(run.algorithm, "cosFormer, auto");
+  ASSERT_THAT(run.targets, SizeIs(2));
+  EXPECT_FALSE(run.targets[0].target);
+  EXPECT_EQ(run.targets[0].mean, 30 * 41.25);
+}
+
 TEST_F(ReportDataTest, GroupsSeedsAndOrdersAlgorithms) {
   Write("x/1", MadeUpResult("softmax", 20, 0, 10));
   Write("x/y/2", MadeUpResult("cosformer", 20, 1, 30));

@@ -93,7 +93,7 @@ TEST_F(ResolvedRunTest, NothingIsLeftOpen) {
   options_.agent.kind = "bc";
   options_.agent.bc.width = 8;
   const ResolvedRun asked = ResolveRun(options_, "");
-  EXPECT_EQ(asked.options().targets, std::vector<double>{7});
+  EXPECT_EQ(asked.options().targets, std::vector<agents::Target>{7});
   EXPECT_EQ(asked.options().trainer.return_scale, 5);
   EXPECT_EQ(asked.options().agent.dt.max_timestep, 40);
   EXPECT_EQ(asked.options().agent.bc.width, 8);

@@ -62,6 +62,14 @@ TEST(SweepTest, CellsAreTheProductOfItsDimensions) {
   EXPECT_EQ(cells[6].options.updates, 7);
 }
 
+TEST(SweepTest, BaselinesPredictNoReturns) {
+  Sweep sweep = Read(kSmall);
+  sweep.train.targets = {agents::Target::Auto(), 3600};
+  const std::vector<Cell> cells = MakeCells(sweep, "");
+  EXPECT_EQ(cells[3].options.targets, sweep.train.targets);
+  EXPECT_EQ(cells[4].options.targets, std::vector<agents::Target>{3600});  // bc
+}
+
 TEST(SweepTest, BaselinesWithCriticsTrainAsTheyWerePublished) {
   Sweep sweep = Read(kSmall);
   ReadSweep("change",

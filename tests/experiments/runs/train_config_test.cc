@@ -48,6 +48,42 @@ TEST(TrainConfigTest, ConfigFilesHaveTheseOptionsInThisOrder) {
             "updates = 100000\nsave-every = 1000\neval-every = 0\nepisodes = 10\nthreads = 1\n");
 }
 
+TEST(TrainConfigTest, TargetsAreNumbersOrAuto) {
+  using agents::Target;
+  TrainOptions options = FromToml("targets = 'auto'");
+  EXPECT_EQ(options.targets, std::vector<Target>{Target::Auto()});
+  SetFromFlags({{"targets", "3600,auto"}}, options);
+  EXPECT_EQ(options.targets, (std::vector<Target>{3600, Target::Auto()}));
+  EXPECT_THAT(WriteToml(options), HasSubstr("\ntargets = [ 3600.0, 'auto' ]\n"));
+  EXPECT_EQ(FromToml(WriteToml(options)).targets, options.targets);
+  for (const char* const bad : {"3600,", "much", "inf", "auto,nan"}) {
+    EXPECT_THAT([&] { SetFromFlags({{"targets", bad}}, options); },
+                testing::ThrowsMessage<std::invalid_argument>(
+                    std::string("--targets: expected numbers or auto, found ") + bad));
+  }
+  for (const char* const bad : {"'much'", "3600", "[true]"}) {
+    EXPECT_THAT([&] { FromToml(std::string("targets = ") + bad); },
+                testing::ThrowsMessage<std::invalid_argument>(
+                    HasSubstr("run.toml: targets: expected numbers or auto, found ")));
+  }
+}
+
+TEST(TrainOptionsTest, AutoIsForAgentsThatReadTargets) {
+  const auto message = [](const std::string& agent) -> std::string {
+    try {
+      FromToml("targets = ['auto']\nagent = '" + agent + "'").ValidateForAnyData();
+    } catch (const std::invalid_argument& e) {
+      return e.what();
+    }
+    return "";
+  };
+  EXPECT_EQ(message("dt"), "");
+  EXPECT_EQ(
+      message("bc"),
+      "targets: expected numbers for behaviour cloning, which does not read them, found auto");
+  EXPECT_EQ(message("iql"), "targets: expected none for IQL, which takes none, found 1");
+}
+
 TEST(TrainConfigTest, AnOptionOfAllKindsOfAgentsIsSetInAll) {
   TrainOptions options = FromToml("layers = 4\nwidth = 16");
   EXPECT_EQ(options.agent.dt.layers, 4);
@@ -106,7 +142,7 @@ TEST(TrainOptionsTest, WhatIsOpenFollowsFromAgentAndEnvironment) {
   EXPECT_EQ(maze.agent.bc.width, 256);
   EXPECT_EQ(maze.agent.dt.max_timestep, 1002);
   EXPECT_EQ(maze.trainer.return_scale, 1);
-  EXPECT_EQ(maze.targets, std::vector<double>{1});
+  EXPECT_EQ(maze.targets, std::vector<agents::Target>{1});
   EXPECT_THAT(WriteToml(maze), HasSubstr("\nlayers = 4\n"));
   EXPECT_THAT(WriteToml(maze), HasSubstr("\nwidth = 256\n"));
 

@@ -44,6 +44,12 @@ TEST(ResultsTest, AnEvaluationIsReadAsItWasWritten) {
   EXPECT_EQ(body["score_scale"], "d4rl");
   EXPECT_EQ(json(body.get<TargetEvaluation>()), body);
 
+  TargetEvaluation predicted = Solved();
+  predicted.target = agents::Target::Auto();
+  const json by_itself = predicted;
+  EXPECT_EQ(by_itself["target"], "auto");
+  EXPECT_EQ(by_itself.get<TargetEvaluation>().target, predicted.target);
+
   json older = mazes;
   older.erase("precision");
   EXPECT_EQ(json(older.get<TargetEvaluation>()), mazes);
