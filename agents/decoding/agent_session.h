@@ -7,12 +7,14 @@
 
 #include <torch/torch.h>
 
+#include <algorithm>
 #include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "agents/decoding/decoder_factory.h"
+#include "agents/models/candidate_critic.h"
 #include "agents/models/checkpoint.h"
 #include "envs/env.h"
 #include "envs/thread_pool.h"
@@ -26,6 +28,8 @@ struct SessionOptions {
   // (CpuComputeType), for kinds that CheckComputeType takes
   torch::ScalarType compute_type = torch::kFloat32;
   int threads = 1;
+  // chooses each action among those for several returns-to-go; null without
+  std::shared_ptr<const CandidateCritic> critic = nullptr;
 };
 
 // One or more episodes in lock step. The only place that scales returns-to-go and normalises
@@ -33,7 +37,7 @@ struct SessionOptions {
 class AgentSession {
  public:
   // Reads a checkpoint, or takes one. Throws FileError (datasets/file_error.h) if the file is
-  // damaged, and what DecoderFactory throws.
+  // damaged, and what DecoderFactory and CandidateCritic::ExpectFits throw.
   explicit AgentSession(const std::string& checkpoint, const SessionOptions& options = {});
   explicit AgentSession(Checkpoint checkpoint, const SessionOptions& options = {});
 
@@ -42,8 +46,9 @@ class AgentSession {
   // info().return_predictor gives for its observation; rewards do not change it, and steps before
   // keep the one that they asked for. Behaviour cloning reads no targets.
   // Discrete actions are the most likely ones; with `seeds`, one per row, they are drawn from the
-  // softmax of the logits, by each row from its own stream. Throws std::invalid_argument for
-  // another number of seeds, seeds for continuous actions, or auto without a predictor.
+  // softmax of the logits, by each row from its own stream. Several candidates need seeds, too.
+  // Throws std::invalid_argument for another number of seeds, seeds by which nothing is drawn, and
+  // auto without a predictor.
   void Reset(std::span<const Target> targets, std::span<const uint64_t> seeds = {});
   void Reset(Target target) { Reset({&target, 1}); }
 
@@ -62,7 +67,9 @@ class AgentSession {
   void Keep(std::span<const int> rows);
 
   // How many episodes are best played side by side (DecoderFactory).
-  int RowsAtOnce() const { return factory_->RowsAtOnce(pool_->threads()); }
+  int RowsAtOnce() const {
+    return std::max(1, factory_->RowsAtOnce(pool_->threads()) / candidates());
+  }
 
   // The threads that decide, for environments that step in turn with them.
   envs::ThreadPool& pool() { return *pool_; }
@@ -71,17 +78,25 @@ class AgentSession {
   const Agent& agent() const { return *checkpoint_.agent; }
 
  private:
+  // A row of the decoder: a candidate of an episode, whose candidates follow one another.
+  struct Row {
+    Target target;
+    double share;  // of the target that it asks for
+    double to_go;  // unscaled; of auto not read
+  };
+
+  int candidates() const { return critic_ ? critic_->candidates() : 1; }
   void AskForReturns();
-  void Choose();
+  void Choose(std::span<const double> observations);
 
   Checkpoint checkpoint_;
   std::unique_ptr<envs::ThreadPool> pool_;
   std::unique_ptr<DecoderFactory> factory_;
   std::unique_ptr<Decoder> decoder_;
-  int64_t step_ = 0;              // that is next
-  std::vector<Target> targets_;   // of each row
-  std::vector<double> to_go_;     // of each row, unscaled; of auto not read
-  std::vector<envs::Rng> draws_;  // of each row, if actions are drawn
+  std::shared_ptr<const CandidateCritic> critic_;
+  int64_t step_ = 0;  // that is next
+  std::vector<Row> rows_;
+  std::vector<envs::Rng> draws_;  // of each episode, if actions are drawn
   std::vector<float> returns_to_go_, predicted_, observations_, outputs_, actions_;
   std::vector<double> wide_actions_;
 };

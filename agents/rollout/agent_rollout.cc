@@ -26,7 +26,7 @@ class Wave {
     std::vector<Target> targets(count, 0.0);
     std::vector<uint64_t> seeds;
     for (const int row : rows_) {
-      if (options.sample_actions) {
+      if (options.sample_actions || (options.critic && options.critic->candidates() > 1)) {
         // a stream of its own beside the environment's, the same for every target
         seeds.push_back(envs::StreamSeed(~options.seed, Episode(row)));
       }
@@ -151,7 +151,8 @@ std::vector<RolloutResult> RolloutAgent(const envs::Env& prototype, const Checkp
   AgentSession session(checkpoint, {.decode = options.decode,
                                     .horizon = prototype.spec().horizon,
                                     .compute_type = options.compute_type,
-                                    .threads = options.threads});
+                                    .threads = options.threads,
+                                    .critic = options.critic});
   envs::EpisodeStarts starts(prototype.spec(), options.seeding, options.seed);
   std::vector<RolloutResult> results(std::max<size_t>(1, options.targets.size()));
   for (RolloutResult& result : results) {

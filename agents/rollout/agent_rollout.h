@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <vector>
 
 #include "agents/decoding/agent_session.h"
@@ -19,7 +20,8 @@ struct AgentRolloutOptions {
   envs::Seeding seeding = envs::Seeding::kStreams;
   int threads = 1;
   DecodeMode decode = DecodeMode::kWindow;
-  torch::ScalarType compute_type = torch::kFloat32;  // or bfloat16 (DecoderFactory)
+  torch::ScalarType compute_type = torch::kFloat32;         // or bfloat16 (DecoderFactory)
+  std::shared_ptr<const CandidateCritic> critic = nullptr;  // as SessionOptions'
   bool sample_actions = false;  // draw discrete actions; otherwise the most likely ones are taken
 
   // Called after every reset and step of the first target's episode 0, for recording it.

@@ -18,6 +18,7 @@
 #include "experiments/program/recorder.h"
 #include "experiments/program/utf8.h"
 #include "experiments/program/version.h"
+#include "experiments/runs/critic_file.h"
 #include "experiments/runs/evaluation.h"
 #include "experiments/scores/return_report.h"
 #include "experiments/scores/statistics.h"
@@ -25,13 +26,16 @@
 namespace cosdt::experiments {
 namespace {
 
+constexpr int kMaxCandidates = 1000;
+
 struct EvalCommand {
   std::vector<std::string> runs;
   std::string env;  // empty: each checkpoint's own
   envs::Physics physics = envs::Physics::kD4rl;
   bool physics_given = false;  // else each checkpoint's own
   agents::AgentRolloutOptions rollout;
-  std::string video, device = "cpu";
+  std::string video, device = "cpu", critic;
+  int candidates = 1;
   bool json = false;
   int processes = 1;
 };
@@ -40,6 +44,16 @@ struct EvalCommand {
 std::string CheckpointPath(const std::string& run) {
   if (!std::filesystem::is_directory(run)) return run;
   return (std::filesystem::path(run) / "last.safetensors").string();
+}
+
+// The critic that chooses among candidates, for an agent of this description; none if none is asked
+// for.
+std::optional<CriticFile> FindCritic(const EvalCommand& command, const agents::CheckpointInfo& info,
+                                     agents::ProcessGroup* group) {
+  if (command.critic.empty()) return std::nullopt;
+  CriticFile critic = ReadCriticFile(command.critic, info.env, {info.dataset, info.dataset_sha256});
+  if (group) group->ExpectSame("critic's SHA-256", critic.file.sha256);
+  return critic;
 }
 
 // Plays the episodes of one agent.
@@ -63,6 +77,11 @@ EvaluationResult Evaluate(const EvalCommand& command, const c10::Device& device,
   const bool prints = !group || group->is_first();
   const std::string sha256 = datasets::Sha256OfFile(path);
   if (group) group->ExpectSame(path + "'s SHA-256", sha256);
+  const std::optional<CriticFile> critic = FindCritic(command, info, group);
+  if (critic) {
+    options.critic =
+        std::make_shared<const agents::CandidateCritic>(critic->checkpoint, command.candidates);
+  }
   std::unique_ptr<Recorder> recorder;
   if (!video.empty() && prints) {
     recorder = std::make_unique<Recorder>(*env, video);
@@ -93,6 +112,8 @@ EvaluationResult Evaluate(const EvalCommand& command, const c10::Device& device,
           .episodes = options.episodes,
           .dataset = {info.dataset, info.dataset_sha256},
           .checkpoint = {path, sha256},
+          .critic = critic ? std::optional(critic->file) : std::nullopt,
+          .candidates = command.candidates,
           .targets = std::move(entries)};
 }
 
@@ -140,6 +161,9 @@ void PrintRun(const EvaluationResult& run) {
   if (first.decode) {
     std::printf(", %s decoding in %s, context %lld", first.decode->c_str(), first.precision.c_str(),
                 static_cast<long long>(first.context));
+  }
+  if (run.critic) {
+    std::printf(", %d candidates for %s", run.candidates, run.critic->path.c_str());
   }
   std::printf("\n");
   for (const TargetEvaluation& entry : run.targets) {
@@ -198,6 +222,18 @@ void AddTargetsOption(CLI::App& app, std::vector<agents::Target>& targets) {
       ->allow_extra_args(false);
 }
 
+void AddCandidateOptions(CLI::App& app, EvalCommand& command) {
+  CLI::Option* const critic = app.add_option(
+      "--critic", command.critic,
+      "choose actions among --candidates by the critics of this run (folder or checkpoint of "
+      "td3bc, rebrac or iql on the agent's dataset), as QT does");
+  CLI::Option* const candidates = app.add_option(
+      "--candidates", command.candidates,
+      "actions to choose from, for returns-to-go from the target down to half of it");
+  candidates->check(CLI::Range(1, kMaxCandidates))->needs(critic);
+  critic->needs(candidates);
+}
+
 }  // namespace
 
 void AddEvalCommand(CLI::App& program) {
@@ -236,6 +272,7 @@ void AddEvalCommand(CLI::App& program) {
       ->default_str(agents::PrecisionName(command->rollout.compute_type));
   app->add_flag("--sample-actions", command->rollout.sample_actions,
                 "draw discrete actions from their softmax (default: the most likely one)");
+  AddCandidateOptions(*app, *command);
   AddThreadsOption(*app, command->rollout.threads);
   AddProcessesOption(*app, command->processes, "play episodes");
   AddDeviceOption(*app, command->device, "device of the model; bodies are simulated on the CPU");

@@ -72,32 +72,8 @@ void ReadKeptEpisodes(const TrainOptions& options, TrainData& data) {
 // Reads the critic that the options name, which must have learned from the same data.
 void ReadCritic(TrainOptions& options, TrainData& data) {
   if (options.critic.empty()) return;
-  namespace fs = std::filesystem;
-  const fs::path given = options.critic;
-  const fs::path file = fs::is_directory(given) ? given / "last.safetensors" : given;
-  if (!fs::exists(file)) {
-    throw std::invalid_argument("critic: expected a run's folder or a checkpoint, found no file " +
-                                file.string());
-  }
-  data.critic_path = file.string();
-  data.critic = agents::ReadCheckpoint(data.critic_path);
-  const agents::CheckpointInfo& info = data.critic->info;
-  if (!data.critic->agent->options().has_critics()) {
-    throw std::invalid_argument(data.critic_path +
-                                ": expected a critic of td3bc, rebrac or iql, found " +
-                                data.critic->agent->options().name());
-  }
-  if (info.env != options.env) {
-    throw std::invalid_argument(data.critic_path + ": expected a critic of " + options.env +
-                                ", found one of " + info.env);
-  }
-  if (info.dataset_sha256 != data.sha256) {
-    throw std::invalid_argument(data.critic_path + ": expected a critic of " + data.path +
-                                " (SHA-256 " + data.sha256 + "), found one of " + info.dataset +
-                                " (SHA-256 " + info.dataset_sha256 + ")");
-  }
-  data.critic_sha256 = datasets::Sha256OfFile(data.critic_path);
-  options.critic = fs::absolute(given).string();
+  data.critic = ReadCriticFile(options.critic, options.env, {data.path, data.sha256});
+  options.critic = std::filesystem::absolute(options.critic).string();
   ExpectUtf8("critic", options.critic);
 }
 
@@ -105,8 +81,8 @@ void ReadCritic(TrainOptions& options, TrainData& data) {
 
 std::shared_ptr<const agents::CriticGuide> MakeCriticGuide(const ResolvedRun& run) {
   if (!run.data().critic) return nullptr;
-  return std::make_shared<const agents::CriticGuide>(*run.data().critic, run.data().episodes,
-                                                     run.options().critic_lambda);
+  return std::make_shared<const agents::CriticGuide>(
+      run.data().critic->checkpoint, run.data().episodes, run.options().critic_lambda);
 }
 
 ResolvedRun ResolveRun(TrainOptions options, const std::string& data_dir) {

@@ -8,6 +8,7 @@
 #include "agents/training/critic_guide.h"
 #include "datasets/episodes.h"
 #include "datasets/normalizer.h"
+#include "experiments/runs/critic_file.h"
 #include "experiments/runs/train_options.h"
 
 namespace cosdt::experiments {
@@ -19,9 +20,7 @@ struct TrainData {
   datasets::Episodes episodes;  // to train on
   datasets::Episodes held_out;  // to validate on; empty unless options ask for them
   datasets::Normalizer normalizer;
-  // that guides training, with its checkpoint's path and SHA-256; none without
-  std::optional<agents::Checkpoint> critic;
-  std::string critic_path, critic_sha256;
+  std::optional<CriticFile> critic;  // that guides training; none without
 };
 
 // A training run as it will be: its data, and options of which nothing is open, which are valid and

@@ -94,7 +94,7 @@ TrainedCell Train(const Cell& cell, const std::string& folder, const CellPlace& 
           report.updates,
           report.dataset,
           report.checkpoint,
-          run.data().critic ? run.data().critic->agent->options().kind : ""};
+          run.data().critic ? run.data().critic->checkpoint.agent->options().kind : ""};
 }
 
 TrainingCost Measure(const Cell& cell, const CellPlace& place) {

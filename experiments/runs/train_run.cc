@@ -129,7 +129,7 @@ void ExpectSameRun(const ResolvedRun& run, const torch::Device& device,
   group.ExpectSame("program", VersionText() + "\ninstructions " + at::get_cpu_capability());
   group.ExpectSame("options", WriteToml(options));
   group.ExpectSame("dataset's SHA-256", run.data().sha256);
-  group.ExpectSame("critic's SHA-256", run.data().critic_sha256);
+  group.ExpectSame("critic's SHA-256", run.data().critic ? run.data().critic->file.sha256 : "");
   group.ExpectSame("device", device.is_cpu() ? "cpu" : "cuda");
 }
 
@@ -142,10 +142,10 @@ agents::CheckpointInfo DescribeRun(const ResolvedRun& run) {
   info.dataset_sha256 = run.data().sha256;
   info.targets = run.options().targets;
   info.run = WriteToml(run.options());
-  if (run.data().critic) {
-    info.critic = run.data().critic_path;
-    info.critic_sha256 = run.data().critic_sha256;
-    info.critic_run = run.data().critic->info.run;
+  if (const std::optional<CriticFile>& critic = run.data().critic) {
+    info.critic = critic->file.path;
+    info.critic_sha256 = critic->file.sha256;
+    info.critic_run = critic->checkpoint.info.run;
   }
   return info;
 }

@@ -32,6 +32,7 @@ void to_json(json& to, const EvaluationResult& from) {
              {"dataset", from.dataset},
              {"checkpoint", from.checkpoint},
              {"targets", from.targets}});
+  if (from.critic) to.update({{"critic", *from.critic}, {"candidates", from.candidates}});
 }
 
 void to_json(json& to, const EvaluationSummary& from) {

@@ -43,6 +43,8 @@ struct EvaluationResult {
   envs::Seeding seeding = envs::Seeding::kStreams;
   int episodes = 0;
   FileIdentity dataset, checkpoint;
+  std::optional<FileIdentity> critic;  // chose among `candidates`; both are not in JSON without it
+  int candidates = 1;
   std::vector<TargetEvaluation> targets;
 };
 void to_json(nlohmann::json& to, const EvaluationResult& from);

@@ -96,6 +96,62 @@ TEST_F(CriticCommandTest, ACriticGuidesAgentsOfItsData) {
               HasSubstr("SHA-256 of the run's critic"));
 }
 
+TEST_F(CriticCommandTest, ACriticChoosesAmongCandidates) {
+  ASSERT_EQ(Critic("critic", "--agent iql --updates 20").exit_code, 0);
+  ASSERT_EQ(Critic("run", "--layers 1 --context 4 --updates 2").exit_code, 0);
+  const std::string critic = " --critic " + Out("critic").string();
+  const auto eval = [&](const std::string& rest) {
+    const ProgramResult result =
+        RunProgram("eval " + Out("run").string() + " --episodes 3 " + rest + " 2>/dev/null");
+    EXPECT_EQ(result.exit_code, 0) << rest;
+    return result.output;
+  };
+  const json alone = json::parse(eval("--json"));
+  const json one = json::parse(eval("--json --candidates 1" + critic));
+  EXPECT_EQ(one["targets"], alone["targets"]);
+  EXPECT_FALSE(alone.contains("critic"));
+  EXPECT_EQ(one["critic"]["path"], Out("critic/last.safetensors").string());
+  EXPECT_EQ(one["critic"]["sha256"].get<std::string>().size(), 64u);
+  EXPECT_EQ(one["candidates"], 1);
+  const std::string four = eval("--json --threads 1 --candidates 4" + critic);
+  EXPECT_NE(json::parse(four)["targets"], alone["targets"]);
+  EXPECT_EQ(eval("--json --threads 3 --candidates 4" + critic), four);
+  EXPECT_THAT(eval("--candidates 4" + critic),
+              HasSubstr(", 4 candidates for " + Out("critic/last.safetensors").string()));
+}
+
+TEST_F(CriticCommandTest, CandidatesThatCannotBeChosenFromAreOneLine) {
+  ASSERT_EQ(Critic("critic", "--agent td3bc --updates 1").exit_code, 0);
+  ASSERT_EQ(Critic("bc", "--agent bc --updates 1").exit_code, 0);
+  const auto eval = [&](const std::string& run, const std::string& rest, int exit_code) {
+    const ProgramResult result =
+        RunProgram("eval " + Out(run).string() + " --episodes 1 " + rest + " 2>&1");
+    EXPECT_EQ(result.exit_code, exit_code) << result.output;
+    return result.output;
+  };
+  const std::string critic = "--critic " + Out("critic").string();
+  EXPECT_THAT(eval("bc", critic + " --candidates 2", 1),
+              HasSubstr("bc/last.safetensors: candidates: expected an agent with targets and "
+                        "continuous actions, found behaviour cloning"));
+  EXPECT_THAT(eval("bc", "--critic " + Out("bc").string() + " --candidates 2", 1),
+              HasSubstr("bc/last.safetensors: expected a critic of td3bc, rebrac or iql, found "
+                        "behaviour cloning"));
+  const std::string other = Out("other.hdf5").string();
+  ASSERT_EQ(RunProgram("data collect --env hopper --policy random --transitions 300 --out " + other)
+                .exit_code,
+            0);
+  ASSERT_EQ(RunProgram("train --dataset " + other + " --out " + Out("run").string() +
+                       " --threads 1 --layers 1 --width 16 --updates 1")
+                .exit_code,
+            0);
+  const std::string error = eval("run", critic + " --candidates 2", 1);
+  EXPECT_THAT(error, HasSubstr("critic/last.safetensors: expected a critic of " + other));
+  EXPECT_THAT(error, HasSubstr("found one of " + data_));
+  eval("run", critic, 2);
+  eval("run", "--candidates 2", 2);
+  eval("run", critic + " --candidates 0", 2);
+}
+
 TEST_F(CriticCommandTest, AnUnfittingCriticIsOneLine) {
   EXPECT_THAT(Error("--critic-lambda 1"), HasSubstr("critic-lambda: expected a critic"));
   EXPECT_THAT(Error("--critic " + Out("nowhere").string()),
