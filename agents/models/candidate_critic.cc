@@ -75,8 +75,9 @@ void CandidateCritic::Choose(std::span<const double> observations, std::span<env
     const size_t chosen = draw(draws[episode]);
     const std::vector<float> action(proposed.begin() + static_cast<ptrdiff_t>(chosen * a),
                                     proposed.begin() + static_cast<ptrdiff_t>((chosen + 1) * a));
-    for (size_t i = 0; i < n; ++i)
+    for (size_t i = 0; i < n; ++i) {
       std::ranges::copy(action, proposed.begin() + static_cast<ptrdiff_t>(i * a));
+    }
   }
 }
 
