@@ -29,6 +29,7 @@ namespace fs = std::filesystem;
 using namespace std::chrono_literals;
 using nlohmann::json;
 using testing::AllOf;
+using testing::ContainsRegex;
 using testing::HasSubstr;
 using testing::MatchesRegex;
 using Clock = std::chrono::steady_clock;
@@ -324,40 +325,44 @@ TEST_F(LossTest, SlowAProcessThatStandsStillIsLost) {
   EXPECT_THAT(log, HasSubstr("the last save is of update "));
 }
 
+enum class Hung { kNoticed, kUnnoticed, kNotAllowed };
+
 // Stops the first thread of a process, as if it hung, and no other one, until the process ends.
-// Whether it may.
-bool HangFirstThread(pid_t process) {
-  if (ptrace(PTRACE_SEIZE, process, nullptr, nullptr) != 0) return false;
+Hung HangFirstThread(pid_t process) {
+  if (ptrace(PTRACE_SEIZE, process, nullptr, nullptr) != 0) return Hung::kNotAllowed;
   int status = 0;
-  if (ptrace(PTRACE_INTERRUPT, process, nullptr, nullptr) != 0) return false;
+  if (ptrace(PTRACE_INTERRUPT, process, nullptr, nullptr) != 0) return Hung::kNotAllowed;
   for (int i = 0; i < 1000; ++i) {
     const pid_t ended = waitpid(process, &status, __WALL | WNOHANG);
-    if (ended == process && !WIFSTOPPED(status)) return true;
+    if (ended == process && !WIFSTOPPED(status)) return Hung::kNoticed;
     std::this_thread::sleep_for(100ms);
   }
-  kill(process, SIGKILL);  // nobody has noticed
-  return true;
+  return Hung::kUnnoticed;
 }
 
 TEST_F(LossTest, SlowAProcessThatHangsInAComputationOfItsOwnIsLost) {
   for (const int lost : {1, 0}) {
-    const std::string out = "hung-" + std::to_string(lost), victim = Out("victim").string();
-    fs::remove(victim);
-    std::atomic<bool> may = true;
-    std::thread tracer([&] {
-      pid_t process = 0;
-      while (!(std::ifstream(victim) >> process)) std::this_thread::sleep_for(20ms);
-      may = HangFirstThread(process);
-      if (!may) kill(process, SIGKILL);
-    });
-    const std::string log =
-        Disturb(out, "--updates 1000000 --save-every 1000000 ", 2, lost, 1,
-                [&](const std::string& pid) { return "sleep 1; echo " + pid + " >" + victim; });
-    tracer.join();
-    if (!may) GTEST_SKIP() << "needs ptrace";
+    std::atomic<Hung> hung = Hung::kUnnoticed;
+    std::string log;
+    // one in a hundred stops between two computations, where no limit is
+    for (int i = 0; i < 3 && hung == Hung::kUnnoticed; ++i) {
+      const std::string out = "hung-" + std::to_string(lost) + "-" + std::to_string(i);
+      const std::string victim = Out("victim").string();
+      fs::remove(victim);
+      std::thread tracer([&] {
+        pid_t process = 0;
+        while (!(std::ifstream(victim) >> process)) std::this_thread::sleep_for(20ms);
+        hung = HangFirstThread(process);
+        if (hung != Hung::kNoticed) kill(process, SIGKILL);
+      });
+      log = Disturb(out, "--updates 1000000 --save-every 1000000 ", 2, lost, 1,
+                    [&](const std::string& pid) { return "sleep 1; echo " + pid + " >" + victim; });
+      tracer.join();
+    }
+    if (hung == Hung::kNotAllowed) GTEST_SKIP() << "needs ptrace";
     EXPECT_EQ(Count(log, "cosdt: error: "), 1) << log;
     EXPECT_THAT(log, HasSubstr("cosdt: error: rank " + std::to_string(lost) + " of 2 (process "));
-    EXPECT_THAT(log, HasSubstr(") stands still: no progress for 3"));
+    EXPECT_THAT(log, ContainsRegex("[)] stands still: no progress for [0-9]+ s"));
     EXPECT_THAT(log,
                 HasSubstr(lost == 0 ? "no save is known here" : "the last save is of update "));
   }
