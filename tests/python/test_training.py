@@ -43,6 +43,8 @@ def test_what_the_callback_raises_saves_and_stops(dataset, tmp_path):
 
 
 def test_ctrl_c_saves_and_stops(dataset, tmp_path):
+    # a shell's job in the background begins with SIGINT ignored
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     timer = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT))
 
     def interrupt(line):
@@ -51,6 +53,7 @@ def test_ctrl_c_saves_and_stops(dataset, tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         cosdt.train(tmp_path, dataset=dataset, updates=10**6, progress=interrupt, **SMALL)
+    signal.signal(signal.SIGINT, before)
     assert cosdt.Agent(tmp_path).info["updates"] >= 100
 
 

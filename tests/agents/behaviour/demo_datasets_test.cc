@@ -58,7 +58,7 @@ TEST_F(DemoTest, EveryDatasetIsTheSameForAnyNumberOfThreads) {
   EXPECT_THAT(DemoDatasets(), Contains("demo/hopper-medium-replay"));
   for (const std::string& name : DemoDatasets()) {
     EXPECT_TRUE(IsDemoDataset(name));
-    EXPECT_TRUE(Bytes(Make(name, 500, 1)) == Bytes(Make(name, 500, 3))) << name;
+    EXPECT_TRUE(Bytes(Make(name, 150, 1)) == Bytes(Make(name, 150, 3))) << name;
   }
   EXPECT_FALSE(IsDemoDataset("hopper-medium"));
 }

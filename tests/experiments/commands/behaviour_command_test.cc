@@ -115,9 +115,9 @@ TEST_F(BehaviourCommandTest, DemoDatasetsAreMadeOnFirstUse) {
   EXPECT_EQ(report["kind"], "medium");
   EXPECT_TRUE(report["known_as"].is_null());
   EXPECT_TRUE(Bytes("demo/hopper-medium.hdf5") == made);  // used, not made again
-  const ProgramResult random = RunProgram("data info demo/hopper-random --json" + at);
-  ASSERT_EQ(random.exit_code, 0);
-  EXPECT_EQ(nlohmann::json::parse(random.output)["transitions"], 100000);
+  const ProgramResult game = RunProgram("data info demo/popgym-repeat-previous-easy --json" + at);
+  ASSERT_EQ(game.exit_code, 0);
+  EXPECT_EQ(nlohmann::json::parse(game.output)["transitions"], 500 * 51);  // the usual number
   EXPECT_EQ(RunProgram("data info demo/hopper-media" + at + " 2>&1").exit_code, 1);
   EXPECT_EQ(RunProgram("data fetch hopper-medium-v2 --transitions 10" + at + " 2>&1").exit_code, 1);
 }

@@ -314,8 +314,6 @@ TEST_F(LossTest, AKilledProcessEndsTheOthersWithALineThatNamesItAndTheLastSave) 
   }
 }
 
-TEST_F(LossTest, RunsThatLoseProcessesEndAsUndisturbedOnes) { KillManyTimes(3); }
-
 TEST_F(LossTest, SlowRunsThatLoseProcessesOftenEndAsUndisturbedOnes) { KillManyTimes(30); }
 
 TEST_F(LossTest, SlowAProcessThatStandsStillIsLost) {
