@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "agents/models/checkpoint.h"
+#include "tests/agents/models/checkpoint_error.h"
 
 namespace cosdt::agents {
 namespace {
@@ -44,15 +45,7 @@ class PredictorFileTest : public testing::Test {
   }
   ~PredictorFileTest() override { std::filesystem::remove(path_); }
 
-  std::string MessageOf(const Safetensors& file) const {
-    WriteSafetensors(path_, file);
-    try {
-      ReadCheckpoint(path_);
-    } catch (const std::exception& e) {
-      return e.what();
-    }
-    return "";
-  }
+  std::string MessageOf(const Safetensors& file) const { return CheckpointError(path_, file); }
 
   std::string path_ = testing::TempDir() + "predictor-" + std::to_string(getpid()) + ".safetensors";
   std::shared_ptr<Agent> agent_;
