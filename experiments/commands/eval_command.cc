@@ -1,7 +1,6 @@
 // cosdt eval: plays episodes of trained agents for several targets and reports what they attain.
 #include <algorithm>
 #include <cstdio>
-#include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
@@ -20,6 +19,7 @@
 #include "experiments/program/version.h"
 #include "experiments/runs/critic_file.h"
 #include "experiments/runs/evaluation.h"
+#include "experiments/runs/run_files.h"
 #include "experiments/scores/return_report.h"
 #include "experiments/scores/statistics.h"
 
@@ -39,12 +39,6 @@ struct EvalCommand {
   bool json = false;
   int processes = 1;
 };
-
-// A run's folder stands for its last checkpoint.
-std::string CheckpointPath(const std::string& run) {
-  if (!std::filesystem::is_directory(run)) return run;
-  return (std::filesystem::path(run) / "last.safetensors").string();
-}
 
 // The critic that chooses among candidates, for an agent of this description; none if none is asked
 // for.

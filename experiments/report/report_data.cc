@@ -14,6 +14,7 @@
 #include "datasets/file_kind.h"
 #include "datasets/known_files.h"
 #include "experiments/report/find_runs.h"
+#include "experiments/scores/metric_name.h"
 
 namespace cosdt::experiments {
 namespace {
@@ -89,22 +90,18 @@ std::ifstream Open(const std::string& path) {
 }
 
 // An evaluation's score for the run's first target; none if the line is of something else.
-std::optional<double> ScoreOf(const Field& line, const RunResult& run) {
-  const std::optional<double> target = run.targets[0].target;
-  const std::string suffix = target ? "/" + json(*target).dump() : "";
-  if (!line.has("eval/return" + suffix)) return std::nullopt;
-  if (line.has("eval/success_rate" + suffix)) {
-    return 100 * line["eval/success_rate" + suffix].Number();
-  }
-  if (line.has("eval/normalized_score" + suffix)) {
-    return line["eval/normalized_score" + suffix].Number();
-  }
-  return 100 * line["eval/return" + suffix].Number();
+std::optional<double> ScoreOf(const Field& line, const json& target) {
+  const auto name = [&](const char* value) { return MetricName(value, target); };
+  if (!line.has(name("return"))) return std::nullopt;
+  if (line.has(name("success_rate"))) return 100 * line[name("success_rate")].Number();
+  if (line.has(name("normalized_score"))) return line[name("normalized_score")].Number();
+  return 100 * line[name("return")].Number();
 }
 
 // The curves of a run whose targets are known.
 void ReadMetrics(const std::string& path, RunResult& run) {
   std::ifstream file = Open(path);
+  const json& target = run.json["targets"][0]["target"];
   int number = 0;
   for (std::string text; std::getline(file, text);) {
     const json line = json::parse(text, nullptr, false);
@@ -114,7 +111,7 @@ void ReadMetrics(const std::string& path, RunResult& run) {
     const double update = field["update"].Number();
     if (field.has("loss")) {
       run.losses.push_back({update, field["loss"].NumberOrNan()});
-    } else if (const std::optional<double> score = ScoreOf(field, run)) {
+    } else if (const std::optional<double> score = ScoreOf(field, target)) {
       run.scores.push_back({update, *score});
     }
   }

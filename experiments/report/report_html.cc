@@ -206,6 +206,11 @@ json Aggregates(const Report& report, const std::vector<Comparison>& comparisons
   return Table({"", "mean", "median", "IQM"}, groups);
 }
 
+// The mean of scores that add up to `sum`, if all are known.
+json MeanCell(double sum, size_t known, size_t all) {
+  return Cell(known == all ? Fixed(sum / static_cast<double>(all)) : "");
+}
+
 // Rows of mean ± std for the given tasks (an index beyond the last: no runs of it), and their mean
 // if all tasks have runs.
 json MeanRows(const Report& report, const std::vector<size_t>& tasks) {
@@ -225,8 +230,7 @@ json MeanRows(const Report& report, const std::vector<size_t>& tasks) {
         ++present;
       }
       if (present == 0) continue;
-      cells.push_back(
-          Cell(present == tasks.size() ? Fixed(sum / static_cast<double>(present)) : ""));
+      cells.push_back(MeanCell(sum, present, tasks.size()));
       const std::string suffix = cloning ? "" : ", context " + std::to_string(context);
       rows.push_back(Row(report.algorithms[algorithm] + suffix, cells));
     }
@@ -245,8 +249,7 @@ json PublishedRows() {
       sum += score.value_or(0);
       known += score.has_value();
     }
-    const auto all = method.scores.size();
-    cells.push_back(Cell(known == all ? Fixed(sum / static_cast<double>(all)) : ""));
+    cells.push_back(MeanCell(sum, known, method.scores.size()));
     rows.push_back(Row(method.name, cells, /*quoted=*/true));
   }
   return rows;

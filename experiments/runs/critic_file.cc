@@ -4,19 +4,17 @@
 #include <stdexcept>
 
 #include "datasets/sha256.h"
+#include "experiments/runs/run_files.h"
 
 namespace cosdt::experiments {
 
 CriticFile ReadCriticFile(const std::string& given, const std::string& env,
                           const FileIdentity& dataset) {
-  namespace fs = std::filesystem;
-  const fs::path file =
-      fs::is_directory(given) ? fs::path(given) / "last.safetensors" : fs::path(given);
-  if (!fs::exists(file)) {
+  const std::string path = CheckpointPath(given);
+  if (!std::filesystem::exists(path)) {
     throw std::invalid_argument("critic: expected a run's folder or a checkpoint, found no file " +
-                                file.string());
+                                path);
   }
-  const std::string path = file.string();
   CriticFile critic{agents::ReadCheckpoint(path), {path, datasets::Sha256OfFile(path)}};
   const agents::CheckpointInfo& info = critic.checkpoint.info;
   const agents::AgentOptions& options = critic.checkpoint.agent->options();

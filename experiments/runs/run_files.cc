@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <ranges>
@@ -12,6 +13,7 @@
 #include "datasets/file_error.h"
 #include "envs/registry.h"
 #include "experiments/runs/evaluation.h"
+#include "experiments/scores/metric_name.h"
 
 namespace cosdt::experiments {
 
@@ -44,6 +46,11 @@ std::optional<std::pair<int64_t, double>> Metrics::Least(const std::string& name
     if (!least || found < least->second) least.emplace(line["update"].get<int64_t>(), found);
   }
   return least;
+}
+
+std::string CheckpointPath(const std::string& run) {
+  if (!std::filesystem::is_directory(run)) return run;
+  return (std::filesystem::path(run) / "last.safetensors").string();
 }
 
 std::optional<std::vector<TargetEvaluation>> EvaluateInTraining(const agents::Checkpoint& agent,
@@ -121,13 +128,13 @@ void Evaluations::Evaluate(int64_t update, const std::string& checkpoint, Metric
   }
   std::map<std::string, double> values;
   for (const TargetEvaluation& entry : targets) {
-    std::string suffix;
-    if (entry.target) {
-      suffix = "/" + (entry.target->is_auto() ? agents::kAutoTarget : json(*entry.target).dump());
-    }
-    values["eval/return" + suffix] = entry.mean;
-    if (entry.normalized_score) values["eval/normalized_score" + suffix] = *entry.normalized_score;
-    if (entry.success_rate) values["eval/success_rate" + suffix] = *entry.success_rate;
+    const json target = entry.target ? json(*entry.target) : json();
+    const auto set = [&](const char* name, const std::optional<double>& value) {
+      if (value) values[MetricName(name, target)] = *value;
+    };
+    set("return", entry.mean);
+    set("normalized_score", entry.normalized_score);
+    set("success_rate", entry.success_rate);
   }
   metrics.Write(update, values);
   file_.Append({{"update", update}, {"targets", targets}});  // last: then it is not due again

@@ -37,6 +37,9 @@ class Metrics {
   EventFile events_;
 };
 
+// A run's folder stands for its last checkpoint; another path is a checkpoint's own.
+std::string CheckpointPath(const std::string& run);
+
 // An evaluation of an agent during training, by all processes of the group. None if `stop` asked
 // one of them for an end.
 std::optional<std::vector<TargetEvaluation>> EvaluateInTraining(const agents::Checkpoint& agent,

@@ -8,6 +8,8 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "experiments/scores/metric_name.h"
+
 namespace cosdt::experiments {
 
 // The result.json of a run that never was: a Decision Transformer on demo/hopper-medium.
@@ -86,14 +88,12 @@ inline void WriteRun(const std::string& folder, const nlohmann::json& result) {
 inline void WriteScores(const std::string& folder, const nlohmann::json& result) {
   std::ofstream metrics(folder + "/metrics.jsonl", std::ios::app);
   const nlohmann::json& target = result["targets"][0]["target"];
-  const std::string of_target = target.is_null() ? "" : "/" + target.dump();
   const bool is_rate = result["score_name"] == "success rate";
   const double score = result["score"];
   for (const int update : {1000, 2000}) {
     metrics << nlohmann::json{{"update", update},
-                              {"eval/return" + of_target, 30 * score},
-                              {is_rate ? "eval/success_rate" + of_target
-                                       : "eval/normalized_score" + of_target,
+                              {MetricName("return", target), 30 * score},
+                              {MetricName(is_rate ? "success_rate" : "normalized_score", target),
                                score * update / (is_rate ? 2e5 : 2e3)}}
             << "\n";
   }

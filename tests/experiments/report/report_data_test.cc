@@ -57,6 +57,10 @@ TEST_F(ReportDataTest, ReadsWhatARunHolds) {
 TEST_F(ReportDataTest, CurvesAreOfTheRunsScoreAndItsFirstTarget) {
   WriteWithScores("maze", MadeUpMaze("cosformer", 20, 0, 75));
   EXPECT_DOUBLE_EQ(ReadRun(folder_ + "/maze").scores.at(1).value, 75);  // per cent
+  nlohmann::json predicting = MadeUpResult("cosformer", 20, 0, 30);
+  predicting["targets"][0]["target"] = "auto";
+  WriteWithScores("auto", predicting);
+  EXPECT_EQ(ReadRun(folder_ + "/auto").scores.at(1).value, 30);
   WriteWithScores("bc", MadeUpCloning(100, 0, 20));
   EXPECT_EQ(ReadRun(folder_ + "/bc").scores.at(1).value, 20);
   std::ofstream(folder_ + "/bc/metrics.jsonl")
